@@ -1,0 +1,87 @@
+"""Drawing a recipe: the only place where random numbers become geometry."""
+
+import math
+
+from augment.ranges import AugmentRanges, Extent
+from augment.recipe import Grid, Pair, Recipe, to_float32
+from augment.seeding import Stream
+
+PADDED_MARGIN_PX = 200  # the margin of the report that this project started from
+
+
+def draw_recipe(
+    ranges: AugmentRanges, stream: Stream, *, window: tuple[int, int], slice_size: tuple[int, int]
+) -> Recipe:
+    """Return the recipe at the stream's address.
+
+    Every number is taken from the stream whether its range is open or not, so that changing one range leaves
+    all the other numbers of a recipe as they were.
+
+    Args:
+        ranges: what may be drawn.
+        stream: a fresh stream; one recipe uses 7 + 2 K^2 of its numbers.
+        window: (height, width) of the sample, in pixels.
+        slice_size: (height, width) of the slice, in pixels.
+    """
+    angle_deg = to_float32(stream.uniform(*ranges.rotate_deg))
+    flip = stream.fraction() < 0.5 and ranges.flip
+    zoom = to_float32(stream.uniform(*ranges.zoom))
+    gain = to_float32(stream.uniform(*ranges.gain))
+    bias = to_float32(stream.uniform(*ranges.bias))
+    shift_y, shift_x = (
+        draw_shift(stream, _reach(ranges, side, window_side))
+        for side, window_side in zip(slice_size, window, strict=True)
+    )
+    return Recipe(
+        window=window,
+        grid_px=(draw_displacement(ranges, stream), draw_displacement(ranges, stream)),
+        extent_px=grid_extent(ranges.extent, window=window, slice_size=slice_size),
+        matrix=rotation_matrix(angle_deg, flip=flip, zoom=zoom),
+        shift_px=(shift_y, shift_x),
+        angle_deg=angle_deg,
+        flip=flip,
+        zoom=zoom,
+        gain=gain,
+        bias=bias,
+    )
+
+
+def draw_displacement(ranges: AugmentRanges, stream: Stream) -> Grid:
+    """Return K x K displacements along one axis, normal with the ranges' sigma, in output pixels."""
+    points = range(ranges.grid_points)
+    return tuple(tuple(to_float32(ranges.sigma_px * stream.normal()) for _ in points) for _ in points)
+
+
+def draw_shift(stream: Stream, reach_px: float) -> float:
+    """Return a whole number of pixels, uniform between -reach_px and +reach_px."""
+    n_steps = math.floor(reach_px)
+    return to_float32(math.floor(stream.fraction() * (2 * n_steps + 1)) - n_steps)
+
+
+def rotation_matrix(angle_deg: float, *, flip: bool = False, zoom: float = 1.0) -> tuple[Pair, Pair]:
+    """Return the map from window to slice coordinates, ((yy, yx), (xy, xx)).
+
+    A positive angle turns the picture counter-clockwise as displayed, like `numpy.rot90`; `flip` then mirrors it
+    left to right, and `zoom` magnifies it.
+    """
+    cosine, sine = math.cos(math.radians(angle_deg)) / zoom, math.sin(math.radians(angle_deg)) / zoom
+    mirror = -1.0 if flip else 1.0
+    return (
+        (to_float32(cosine), to_float32(sine * mirror)),
+        (to_float32(-sine), to_float32(cosine * mirror)),
+    )
+
+
+def grid_extent(extent: Extent, *, window: tuple[int, int], slice_size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) in pixels that the control grid spans."""
+    if extent == "window":
+        return window
+    height, width = (
+        side + 2 * (max(window_side - side, 0) + PADDED_MARGIN_PX)
+        for side, window_side in zip(slice_size, window, strict=True)
+    )
+    return height, width
+
+
+def _reach(ranges: AugmentRanges, side: int, window_side: int) -> float:
+    return max(0.0, (side - window_side) / 2) if ranges.shift_px is None else ranges.shift_px

@@ -1,0 +1,132 @@
+"""A recipe: every number that turns one slice into one sample, and nothing else.
+
+All reals in a recipe are float32 values. Rendering uses only addition, subtraction, multiplication and floor on
+them, so that a recipe gives the same bytes on any CPU.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from augment.errors import RecipeError
+
+Pair: TypeAlias = tuple[float, float]
+Grid: TypeAlias = tuple[tuple[float, ...], ...]
+
+
+def to_float32(value: float) -> float:
+    """Return the float32 value nearest to `value`, as a Python float."""
+    return float(np.float32(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to render one sample; see manifests/README.md for the formula.
+
+    Attributes:
+        window: (height, width) of the sample, in pixels.
+        grid_px: displacements (y, then x) at K x K control points, in output pixels; row-major.
+        extent_px: (height, width) that the control grid spans, centred on the window, in pixels.
+        matrix: ((yy, yx), (xy, xx)), from window to slice coordinates: rotation x flip / zoom.
+        shift_px: (y, x) of the window's centre relative to the slice's, in slice pixels.
+        angle_deg: counter-clockwise as displayed; to be read, `matrix` is what is used. So are flip and zoom.
+        gain: factor on the gray levels.
+        bias: gray levels added after the gain.
+
+    Raises:
+        RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
+    """
+
+    window: tuple[int, int]
+    grid_px: tuple[Grid, Grid]
+    extent_px: tuple[int, int]
+    matrix: tuple[Pair, Pair]
+    shift_px: Pair
+    angle_deg: float = 0.0
+    flip: bool = False
+    zoom: float = 1.0
+    gain: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_sides("window", self.window, at_least=(2, 2))
+        _require_sides("extent_px", self.extent_px, at_least=self.window)
+        points = len(self.grid_px[0])
+        rows = [row for axis in self.grid_px for row in axis]
+        if points < 2 or len(self.grid_px) != 2 or len(rows) != 2 * points or {len(row) for row in rows} != {points}:
+            raise RecipeError("recipe: grid_px must be 2 x K x K numbers with K >= 2")
+        if len(self.matrix) != 2 or any(len(row) != 2 for row in self.matrix) or len(self.shift_px) != 2:
+            raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
+        scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
+        for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
+            if not math.isfinite(value) or to_float32(value) != value:
+                raise RecipeError(f"recipe: every number must be a finite float32 value, got {value!r}")
+
+    @property
+    def n_points(self) -> int:
+        """Control points along each axis."""
+        return len(self.grid_px[0])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `values` describe.
+
+        Raises:
+            RecipeError: a key is missing or unknown, or a value has the wrong type.
+        """
+        expected = set(cls.__dataclass_fields__)
+        if set(values) != expected:
+            raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
+        try:
+            grid_y, grid_x = (tuple(tuple(map(_real, row)) for row in axis) for axis in values["grid_px"])
+            matrix_y, matrix_x = (_pair(row) for row in values["matrix"])
+            return cls(
+                window=_sides(values["window"]),
+                grid_px=(grid_y, grid_x),
+                extent_px=_sides(values["extent_px"]),
+                matrix=(matrix_y, matrix_x),
+                shift_px=_pair(values["shift_px"]),
+                angle_deg=_real(values["angle_deg"]),
+                flip=_truth(values["flip"]),
+                zoom=_real(values["zoom"]),
+                gain=_real(values["gain"]),
+                bias=_real(values["bias"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
+
+
+def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, int]) -> None:
+    if len(sides) != 2 or any(type(side) is not int for side in sides):
+        raise RecipeError(f"recipe: {name} must be two whole numbers, got {sides!r}")
+    if sides[0] < at_least[0] or sides[1] < at_least[1]:
+        raise RecipeError(f"recipe: {name} must be at least {at_least}, got {sides}")
+
+
+def _real(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _pair(values: Any) -> Pair:
+    first, second = values
+    return _real(first), _real(second)
+
+
+def _sides(values: Any) -> tuple[int, int]:
+    height, width = values
+    return height, width

@@ -1,0 +1,139 @@
+"""Rendering: a slice and a recipe in, a sample out.
+
+The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they say for every pixel of the window
+where in the slice to look. Only those pixels are computed, once, by `augment.resample`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.deform import spline_basis
+from augment.errors import ConfigError, RecipeError
+from augment.gray import gray_constants, gray_limits
+from augment.pad import mirror_pad
+from augment.recipe import Recipe
+from augment.resample import MARGIN_PX, MOST_PERIODS, resample
+from augment.rotate import slice_centre
+from augment.spline import spline_coefficients
+
+_LARGEST_SLICE_PX = 2**31 - 2**20  # the kernel counts pixels in int32
+_SPLINE_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
+
+
+class Sample(NamedTuple):
+    """A rendered image and its label, both (h, w)."""
+
+    image: NDArray[Any]
+    label: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedSlice:
+    """A slice as the kernel wants it: computed once, shared by every sample and thread.
+
+    Attributes:
+        size: (height, width) of the slice, in pixels.
+        dtype: of the image.
+        coefficients: float32 spline coefficients with MARGIN_PX mirrored pixels on every side, flat.
+        label: the label, likewise.
+    """
+
+    size: tuple[int, int]
+    dtype: np.dtype[Any]
+    coefficients: NDArray[np.float32]
+    label: NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
+        return self.coefficients.nbytes + self.label.nbytes
+
+
+def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
+    """Return what the kernel needs of one slice.
+
+    Args:
+        image: (Y, X) uint8, uint16 or float32.
+        label: (Y, X) uint8 or uint16.
+
+    Raises:
+        ConfigError: shapes or dtypes that cannot be rendered.
+    """
+    gray_limits(image.dtype)
+    if image.ndim != 2 or image.shape != label.shape or image.size == 0:
+        raise ConfigError(f"render: image and label must be (Y, X) and alike, got {image.shape} and {label.shape}")
+    if label.dtype.name not in ("uint8", "uint16"):
+        raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
+    if image.size > _LARGEST_SLICE_PX:
+        raise ConfigError(f"render: a slice may have {_LARGEST_SLICE_PX:,} pixels, got {image.size:,}")
+    height, width = image.shape
+    return PreparedSlice(
+        size=(height, width),
+        dtype=image.dtype,
+        coefficients=np.ravel(mirror_pad(spline_coefficients(image), MARGIN_PX)).astype(np.float32, copy=False),
+        label=np.ravel(mirror_pad(label, MARGIN_PX)),
+    )
+
+
+def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = None) -> Sample:
+    """Return the sample that `recipe` makes of a prepared slice.
+
+    Args:
+        source: the slice.
+        recipe: what to make of it.
+        out: arrays of the window's shape and the slice's dtypes to render into, instead of new ones.
+
+    Raises:
+        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
+    """
+    _require_reach(source, recipe)
+    if out is None:
+        out = Sample(np.empty(recipe.window, source.dtype), np.empty(recipe.window, source.label.dtype))
+    (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
+    resample(
+        source.coefficients,
+        source.label,
+        np.asarray(source.size, np.float64),
+        np.asarray(recipe.grid_px, np.float64),
+        spline_basis(height, extent_y, recipe.n_points),
+        spline_basis(width, extent_x, recipe.n_points),
+        np.asarray(recipe.matrix, np.float64),
+        np.asarray(slice_centre(recipe, source.size), np.float64),
+        gray_constants(recipe, source.dtype),
+        out.image,
+        out.label,
+    )
+    return out
+
+
+def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
+    """Return the sample that `recipe` makes of one slice: a cubic spline for the image, nearest for the label.
+
+    Args:
+        image: (Y, X) uint8, uint16 or float32.
+        label: (Y, X) uint8 or uint16.
+        recipe: what to make of it.
+
+    Returns:
+        Image and label of the recipe's window, each in its own dtype.
+
+    Raises:
+        ConfigError: shapes or dtypes that cannot be rendered.
+        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
+    """
+    return render_prepared(prepare_slice(image, label), recipe)
+
+
+def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:
+    furthest = max(abs(value) for axis in recipe.grid_px for row in axis for value in row)
+    from_centre = max(recipe.window) / 2 + _SPLINE_OVERSHOOT * furthest
+    stretch = max(sum(map(abs, row)) for row in recipe.matrix)
+    reach = stretch * from_centre + max(map(abs, recipe.shift_px)) + max(source.size)
+    if reach > MOST_PERIODS * min(source.size):
+        raise RecipeError(
+            f"recipe: it reaches {reach:.0f} px over a slice of {source.size} px; use a smaller window, shift or "
+            f"sigma, or a larger zoom"
+        )

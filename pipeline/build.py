@@ -1,0 +1,255 @@
+"""The conductor: from a source to a dataset on disk."""
+
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import joblib
+
+from augment.errors import ConfigError, DamagedError, StorageError
+from pipeline.config import BuildConfig
+from pipeline.digest import bytes_digest, canonical_json, content_digest
+from pipeline.encode import ShardMemory, encode_shard
+from pipeline.files import storage_errors
+from pipeline.metadata import describe_build, describe_dataset
+from pipeline.plan import Plan, PlannedShard, make_plan
+from pipeline.render import RenderedShard, ShardRenderer
+from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
+from pipeline.source import Source
+from pipeline.verify import verify_dataset
+from pipeline.workspace import Workspace
+
+Outcome: TypeAlias = Literal["built", "reused", "would build", "would reuse"]
+
+
+class BuildProgress:
+    """What a build tells while it runs; this one keeps it to itself."""
+
+    def start(self, plan: Plan, n_kept: int) -> None:
+        """Begin: `n_kept` samples were kept from an earlier run."""
+
+    def sample(self) -> None:
+        """One more sample was rendered."""
+
+    def note(self, line: str) -> None:
+        """Something that the user should know happened."""
+
+    def stop(self) -> None:
+        """End, whether well or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build did.
+
+    Attributes:
+        outcome: what happened, or for a dry run, would happen.
+        reason: why.
+        plan: what was asked for.
+        out: the dataset's folder.
+        record: the finished dataset; None for a dry run that would build.
+        n_rendered: samples rendered in this run.
+        n_bytes: of the shards, in bytes; estimated for a dry run.
+        seconds: spent.
+    """
+
+    outcome: Outcome
+    reason: str
+    plan: Plan
+    out: Path
+    record: DatasetRecord | None
+    n_rendered: int
+    n_bytes: int
+    seconds: float
+
+
+def build_dataset(
+    source: Source,
+    config: BuildConfig | None = None,
+    *,
+    out: Path | str | None = None,
+    jobs: int = -1,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: BuildProgress | None = None,
+) -> BuildResult:
+    """Make the dataset that `config` makes of `source`, or reuse it where it is there already.
+
+    Args:
+        source: the annotated stack.
+        config: the options that decide the dataset's bytes.
+        out: the dataset's folder; `datasets/<name>-n<N>-seed<S>` unless named.
+        jobs: threads to render in; -1 for one a core. Decides the time taken, never a byte.
+        overwrite: replace a dataset of another fingerprint.
+        dry_run: say what would be done, and do nothing.
+        progress: is told how far the build is.
+
+    Raises:
+        ConfigError: a split would be empty, or `out` is taken.
+        DamagedError: the same dataset is there already, and is damaged.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    start = time.perf_counter()
+    config, progress = config or BuildConfig(), progress or BuildProgress()
+    plan = make_plan(source, config)
+    workspace = Workspace(Path(out) if out is not None else default_out(plan))
+    if dry_run:
+        return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
+    with workspace.locked():
+        existing = workspace.existing()
+        if existing and existing.fingerprint == plan.fingerprint and not overwrite:
+            _require_undamaged(existing, jobs)
+            reason = "the same dataset is there, and every digest holds"
+            return _result("reused", reason, plan, workspace, existing, 0, start)
+        _require_free(existing, plan, overwrite=overwrite)
+        if (found := workspace.partial_fingerprint()) not in (None, plan.fingerprint):
+            progress.note(f"{workspace.partial}: discarded, it was the start of another dataset ({found:.12})")
+        workspace.begin(plan.fingerprint)
+        shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
+        n_bytes, sha256 = workspace.write_manifest(shards)
+        dataset = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
+        build_info = describe_build(source, jobs=jobs, seconds=time.perf_counter() - start)
+        workspace.commit(canonical_json(build_info), canonical_json(dataset))
+        return _result("built", "", plan, workspace, read_record(workspace.out), n_rendered, start)
+
+
+def default_out(plan: Plan) -> Path:
+    """Return the folder that a dataset goes to unless told otherwise."""
+    return Path("datasets") / f"{plan.name}-n{plan.config.n}-seed{plan.config.seed}"
+
+
+def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:
+    """Return about how many bytes the shards of so many samples take: images as they are, labels deflated."""
+    height, width = plan.config.size
+    return int(n_samples * height * width * (itemsize + 0.1))
+
+
+def _make_shards(
+    plan: Plan, source: Source, workspace: Workspace, jobs: int, progress: BuildProgress
+) -> tuple[list[ShardRecord], int]:
+    """Return the record of every shard, and how many samples had to be rendered for them."""
+    kept = {shard.file: record for shard in plan.shards() if (record := workspace.finished_shard(shard.file))}
+    missing = [shard for shard in plan.shards() if shard.file not in kept]
+    n_missing = sum(shard.n for shard in missing)
+    _require_space(workspace, estimate_bytes(plan, n_missing, source.stacks[0].images.itemsize))
+    progress.start(plan, plan.config.n - n_missing)
+    try:
+        made = _render_and_write(plan, source, missing, workspace, jobs, progress) if missing else {}
+    finally:
+        progress.stop()
+    return [{**kept, **made}[shard.file] for shard in plan.shards()], n_missing
+
+
+def _render_and_write(
+    plan: Plan,
+    source: Source,
+    shards: list[PlannedShard],
+    workspace: Workspace,
+    jobs: int,
+    progress: BuildProgress,
+) -> dict[str, ShardRecord]:
+    """Render shard after shard; while one is rendered, the one before is hashed and written."""
+    records: dict[str, ShardRecord] = {}
+    memory = ShardMemory(estimate_bytes(plan, max(shard.n for shard in shards), source.stacks[0].images.itemsize))
+    written: Future[ShardRecord] | None = None
+    with (
+        ThreadPoolExecutor(1) as writer,
+        joblib.Parallel(jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
+    ):
+        renderer = ShardRenderer(plan, source, parallel, progress.sample)
+        for shard in shards:
+            rendered = renderer.render(shard)
+            if written:
+                record = written.result()
+                records[record.file] = record
+            data = encode_shard(
+                memory,
+                rendered.images,
+                rendered.deflated_labels,
+                source.stacks[0].labels.dtype,
+                [row.id for row in rendered.rows],
+                {"split": shard.split, "fingerprint": plan.fingerprint},
+            )
+            written = writer.submit(_write, workspace, shard, data, rendered)
+        if written:
+            record = written.result()
+            records[record.file] = record
+    return records
+
+
+def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rendered: RenderedShard) -> ShardRecord:
+    record = ShardRecord(
+        file=shard.file,
+        split=shard.split,
+        n=shard.n,
+        bytes=len(data),
+        sha256=bytes_digest(data),
+        content_sha256=content_digest([(row.image_sha256, row.label_sha256) for row in rendered.rows]),
+    )
+    workspace.finish_shard(record, data, rendered.rows)
+    return record
+
+
+def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: bool, start: float) -> BuildResult:
+    """Return what a build would do; nothing is written, not even a lock."""
+    existing = workspace.existing()
+    if existing and existing.fingerprint == plan.fingerprint and not overwrite:
+        return _result("would reuse", "the same dataset is there", plan, workspace, existing, 0, start)
+    _require_free(existing, plan, overwrite=overwrite)
+    reason = "it would replace another dataset" if existing else "there is no such dataset yet"
+    if (found := workspace.partial_fingerprint()) == plan.fingerprint:
+        reason += "; an unfinished run of the same build would be continued"
+    elif found:
+        reason += "; an unfinished run of another build would be discarded"
+    n_bytes = estimate_bytes(plan, plan.config.n, source.stacks[0].images.itemsize)
+    result = _result("would build", reason, plan, workspace, None, 0, start)
+    return replace(result, n_bytes=n_bytes)
+
+
+def _require_free(existing: DatasetRecord | None, plan: Plan, *, overwrite: bool) -> None:
+    if existing and not overwrite:
+        raise ConfigError(
+            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}, this build "
+            f"is {plan.fingerprint:.12}); choose another --out, or --overwrite it"
+        )
+
+
+def _require_undamaged(existing: DatasetRecord, jobs: int) -> None:
+    findings = verify_dataset(existing.folder, jobs=jobs).findings
+    if findings:
+        raise DamagedError(f"{findings[0]}; build it again with --overwrite")
+
+
+def _require_space(workspace: Workspace, n_bytes: int) -> None:
+    """Refuse to start what cannot be finished, rather than fill the disk first."""
+    with storage_errors(workspace.partial):
+        free = shutil.disk_usage(workspace.partial).free
+    if free < n_bytes:
+        raise StorageError(
+            f"{workspace.partial}: about {n_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some "
+            "space and run the same command again, or choose another --out"
+        )
+
+
+def _result(
+    outcome: Outcome,
+    reason: str,
+    plan: Plan,
+    workspace: Workspace,
+    record: DatasetRecord | None,
+    n_rendered: int,
+    start: float,
+) -> BuildResult:
+    return BuildResult(
+        outcome=outcome,
+        reason=reason,
+        plan=plan,
+        out=workspace.out,
+        record=record,
+        n_rendered=n_rendered,
+        n_bytes=sum(shard.bytes for shard in record.shards) if record else 0,
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,97 @@
+"""What a build is asked to make: every option that can change a byte of the dataset."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from augment.errors import ConfigError
+from augment.ranges import AugmentRanges
+from pipeline.digest import bytes_digest, canonical_json
+
+SplitStrategy: TypeAlias = Literal["block", "random"]
+Engine: TypeAlias = Literal["fused", "staged"]
+
+RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
+LARGEST_WINDOW_PX = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """The options of one build.
+
+    Attributes:
+        n: samples in all splits together.
+        seed: of every random number; 0 or more.
+        size: (height, width) of a sample, in pixels.
+        split: how slices are assigned; `block` holds out the end of the stack, `random` single slices.
+        gap: slices left out between two splits.
+        test: fraction of the slices, and of the samples, that are held out for testing; 0 for none.
+        val: fraction that is held out for validation; 0 for none.
+        ranges: what the recipes may draw.
+        engine: `fused` is the one to use; `staged` renders stage by stage, for comparison.
+        shard_size: samples in one HDF5 file.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    n: int = 300
+    seed: int = 0
+    size: tuple[int, int] = (700, 700)
+    split: SplitStrategy = "block"
+    gap: int = 3
+    test: float = 0.2
+    val: float = 0.0
+    ranges: AugmentRanges = field(default_factory=AugmentRanges)
+    engine: Engine = "fused"
+    shard_size: int = 64
+
+    def __post_init__(self) -> None:
+        _require("n", self.n, 1, 10**9)
+        _require("seed", self.seed, 0, 2**128 - 1)
+        for side in self.size:
+            _require("size", side, 2, LARGEST_WINDOW_PX)
+        _require("gap", self.gap, 0, 10**6)
+        _require("shard-size", self.shard_size, 1, 10**5)
+        if self.split not in ("block", "random"):
+            raise ConfigError(f"split: expected block or random, got {self.split!r}")
+        if self.engine not in ("fused", "staged"):
+            raise ConfigError(f"engine: expected fused or staged, got {self.engine!r}")
+        for name, fraction in (("test", self.test), ("val", self.val)):
+            if not 0 <= fraction < 1:
+                raise ConfigError(f"{name}: expected a fraction from 0 to below 1, got {fraction:g}")
+        if self.test + self.val >= 1:
+            raise ConfigError(
+                f"test and val: {self.test:g} + {self.val:g} leaves nothing to train on; together below 1"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "BuildConfig":
+        """Return the options that `to_json` wrote.
+
+        Raises:
+            ConfigError: an option is missing, unknown, or out of range.
+        """
+        try:
+            plain = dict(values)
+            drawn = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()}
+            height, width = plain.pop("size")
+            return cls(ranges=AugmentRanges(**drawn), size=(height, width), **plain)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"config: not the options of a build ({error})") from error
+
+
+def build_fingerprint(config: Mapping[str, Any], name: str, inputs: list[dict[str, Any]]) -> str:
+    """Return the digest of all that decides a dataset's bytes; never of jobs, paths, times or versions."""
+    return bytes_digest(
+        canonical_json({"config": dict(config), "name": name, "inputs": inputs, "renderer": RENDERER_VERSION})
+    )
+
+
+def _require(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")

@@ -1,0 +1,52 @@
+"""Identity of arrays, files and records: SHA-256 over one agreed form of each."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK_BYTES = 1 << 20
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """Return the hex digest of an array: its dtype and shape in ASCII, then its little-endian C-order bytes."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode("ascii"))
+    digest.update(little.data)
+    return digest.hexdigest()
+
+
+def bytes_digest(data: bytes | bytearray | memoryview) -> str:
+    """Return the hex digest of plain bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the hex digest of a file's bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def content_digest(row_digests: list[tuple[str, str]]) -> str:
+    """Return the hex digest of a shard's content: its rows' image and label digests, joined in row order."""
+    return bytes_digest("".join(image + label for image, label in row_digests).encode("ascii"))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return `value` as UTF-8 JSON that is the same wherever it is written: sorted keys, no spaces, one newline.
+
+    Raises:
+        ValueError: the value holds a number that is not finite.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")

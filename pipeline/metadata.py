@@ -1,0 +1,73 @@
+"""The two records of a finished dataset: dataset.json, which defines it, and build-info.json, which may differ."""
+
+import os
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import RENDERER_VERSION
+from pipeline.digest import file_digest
+from pipeline.plan import Plan
+from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, ShardRecord
+from pipeline.source import Source
+
+_LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
+
+
+def describe_dataset(
+    plan: Plan, source: Source, shards: list[ShardRecord], *, manifest_bytes: int, manifest_sha256: str
+) -> dict[str, Any]:
+    """Return dataset.json: the same for every build of the same fingerprint."""
+    stack = source.stacks[0]
+    return {
+        "schema": DATASET_SCHEMA,
+        "name": plan.name,
+        "fingerprint": plan.fingerprint,
+        "renderer": RENDERER_VERSION,
+        "config": plan.config.to_json(),
+        "inputs": source.inputs,
+        "source": dict(source.facts),
+        "label_kind": "binary" if len(source.class_values) == 2 else "classes",
+        "classes": [{"index": index, "value": value} for index, value in enumerate(source.class_values)],
+        "split": {
+            "strategy": plan.config.split,
+            "gap": plan.config.gap,
+            "slices": plan.assignment.to_json(),
+            "samples": plan.counts,
+        },
+        "arrays": {
+            "window": list(plan.config.size),
+            "images": stack.images.dtype.name,
+            "labels": stack.labels.dtype.name,
+        },
+        "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
+        "shards": [asdict(shard) for shard in shards],
+    }
+
+
+def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:
+    """Return build-info.json: all that may differ between two equal builds."""
+    return {
+        "schema": "augpipe/build-info/1",
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(seconds, 3),
+        "jobs": jobs,
+        "cores": os.cpu_count(),
+        "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+        "versions": {name: _version(name) for name in _LIBRARIES},
+        "inputs": [{"images": _file(images), "labels": _file(labels)} for images, labels in source.files],
+    }
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"path": str(path.resolve()), "sha256": file_digest(path)}
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,112 @@
+"""Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from augment.draw import draw_recipe
+from augment.errors import ConfigError
+from augment.recipe import Recipe
+from augment.seeding import Stream
+from pipeline.config import BuildConfig, build_fingerprint
+from pipeline.source import Source
+from pipeline.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
+
+_RECIPE_STREAM = 0  # first part of the stream's key; splits have another
+_MOST_STACKS, _MOST_SLICES, _MOST_REPLICATES = 10**3, 10**5, 10**7  # what the ids have room for
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSample:
+    """One sample: which slice, which replicate of it, and where it will be stored."""
+
+    split: str
+    shard: str
+    row: int
+    stack: int
+    z: int
+    replicate: int
+
+    @property
+    def id(self) -> str:
+        """The sample's name, of the same width whatever n is."""
+        return f"s{self.stack:03d}-z{self.z:05d}-r{self.replicate:07d}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """A file of consecutive samples of one split."""
+
+    file: str
+    split: str
+    first: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build will make.
+
+    Attributes:
+        config: the options.
+        name: the dataset's name.
+        fingerprint: digest of all that decides the dataset's bytes.
+        slice_sizes: (height, width) of the slices of each stack, in pixels.
+        assignment: the split of every slice.
+        counts: samples in each split.
+    """
+
+    config: BuildConfig
+    name: str
+    fingerprint: str
+    slice_sizes: tuple[tuple[int, int], ...]
+    assignment: Assignment
+    counts: dict[str, int]
+
+    def shards(self) -> Iterator[PlannedShard]:
+        """Yield the shards, split by split, in the order in which they are made."""
+        for split, count in self.counts.items():
+            for index, first in enumerate(range(0, count, self.config.shard_size)):
+                n = min(self.config.shard_size, count - first)
+                yield PlannedShard(f"{split}-{index:05d}.h5", split, first, n)
+
+    def samples(self, shard: PlannedShard) -> list[PlannedSample]:
+        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S."""
+        slices = self.assignment.slices(shard.split)
+        return [self._sample(shard, slices, row) for row in range(shard.n)]
+
+    def recipe(self, sample: PlannedSample) -> Recipe:
+        """Return the sample's recipe, which depends on the seed, its slice and replicate, and the ranges alone."""
+        stream = Stream(self.config.seed, (_RECIPE_STREAM, sample.stack, sample.z, sample.replicate))
+        return draw_recipe(
+            self.config.ranges, stream, window=self.config.size, slice_size=self.slice_sizes[sample.stack]
+        )
+
+    @staticmethod
+    def _sample(shard: PlannedShard, slices: tuple[SliceAddress, ...], row: int) -> PlannedSample:
+        replicate, index = divmod(shard.first + row, len(slices))
+        return PlannedSample(shard.split, shard.file, row, slices[index].stack, slices[index].z, replicate)
+
+
+def make_plan(source: Source, config: BuildConfig) -> Plan:
+    """Return the plan of a build.
+
+    Raises:
+        ConfigError: a split would be empty, or the ids have no room for so many samples.
+    """
+    depths = tuple(len(stack.images) for stack in source.stacks)
+    assignment = assign_slices(config, depths)
+    counts = share_samples(config.n, split_fractions(config))
+    replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
+    if len(depths) > _MOST_STACKS or max(depths) > _MOST_SLICES or replicates > _MOST_REPLICATES:
+        raise ConfigError(
+            f"n: ids have room for {_MOST_STACKS} stacks of {_MOST_SLICES} slices and {_MOST_REPLICATES} samples a "
+            f"slice; this build needs {len(depths)}, {max(depths)} and {replicates}"
+        )
+    return Plan(
+        config=config,
+        name=source.name,
+        fingerprint=build_fingerprint(config.to_json(), source.name, source.inputs),
+        slice_sizes=tuple(stack.slice_size for stack in source.stacks),
+        assignment=assignment,
+        counts=counts,
+    )

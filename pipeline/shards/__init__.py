@@ -1,0 +1,16 @@
+"""Reading a dataset: lazy, typed, validated before use; needs numpy and h5py alone."""
+
+from pipeline.shards.dataset import Dataset, Split, StoredSample, open_dataset
+from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
+from pipeline.shards.shard import Shard
+
+__all__ = [
+    "Dataset",
+    "DatasetRecord",
+    "Shard",
+    "ShardRecord",
+    "Split",
+    "StoredSample",
+    "open_dataset",
+    "read_record",
+]

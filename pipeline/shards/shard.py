@@ -1,0 +1,145 @@
+"""One shard file, opened as untrusted input: everything is checked before any array is read.
+
+An HDF5 file can name other files, hold arrays that decompress to terabytes, or run third-party filters. A shard
+may do none of that: hard links only, no external or virtual storage, deflate as the only filter, sizes as recorded.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.errors import DatasetError
+from pipeline.shards.record import SHARD_SCHEMA, DatasetRecord, ShardRecord, require_plain_file
+
+_REQUIRED, _OPTIONAL = {"images", "labels", "ids"}, {"weights"}
+_LARGEST_ARRAY_BYTES = 1 << 36
+_LONGEST_ID = 64
+
+
+class Shard:
+    """A validated shard, opened again by itself in every process that uses it.
+
+    Args:
+        dataset: the dataset that the shard belongs to.
+        record: what dataset.json says about the shard.
+
+    Raises:
+        DatasetError: the file is missing, unreadable, or not what dataset.json says.
+    """
+
+    def __init__(self, dataset: DatasetRecord, record: ShardRecord) -> None:
+        self.path = dataset.folder / record.file
+        self.record = record
+        self._dataset = dataset
+        self._file: h5py.File | None = None
+        self._owner = -1
+        self._open()
+
+    def __len__(self) -> int:
+        return self.record.n
+
+    def images(self, rows: int | slice = slice(None)) -> NDArray[Any]:
+        """Return one image (h, w) or a range of images (n, h, w)."""
+        return self._read("images", rows)
+
+    def labels(self, rows: int | slice = slice(None)) -> NDArray[Any]:
+        """Return one label (h, w) or a range of labels (n, h, w)."""
+        return self._read("labels", rows)
+
+    def ids(self) -> list[str]:
+        """Return the ids in row order."""
+        return [bytes(name).decode("ascii", "replace") for name in self._read("ids", slice(None))]
+
+    def close(self) -> None:
+        """Close the file; it opens again when it is next read."""
+        if self._file is not None and self._owner == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind: an HDF5 handle must not cross into another process."""
+        return {**self.__dict__, "_file": None, "_owner": -1}
+
+    def _read(self, name: str, rows: int | slice) -> NDArray[Any]:
+        with _readable(self.path):
+            array: NDArray[Any] = self._open()[name][rows]
+            return array
+
+    def _open(self) -> h5py.File:
+        if self._file is None or self._owner != os.getpid():
+            require_plain_file(self.path)
+            with _readable(self.path):
+                file = h5py.File(self.path, "r", locking=False)
+                try:
+                    _require_shard(file, self.path, self._dataset, self.record)
+                except BaseException:
+                    file.close()
+                    raise
+            self._file, self._owner = file, os.getpid()
+        return self._file
+
+
+def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
+    names = set(file)
+    if not _REQUIRED <= names <= _REQUIRED | _OPTIONAL:
+        raise DatasetError(f"{path}: expected the arrays {sorted(_REQUIRED)}, found {sorted(names)[:8]}")
+    n, (height, width) = record.n, dataset.window
+    shape = (n, height, width)
+    _require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
+    _require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
+    if "weights" in names:
+        _require_array(file, path, "weights", shape, np.dtype("float16"), (1, height, width))
+    _require_array(file, path, "ids", (n,), None, None)
+    expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
+    for name, value in expected.items():
+        found = file.attrs[name] if name in file.attrs else None
+        if not isinstance(found, bytes) or found.decode("ascii", "replace") != value:
+            raise DatasetError(f"{path}: attribute {name} is {found!r:.80}, expected {value!r}; a shard of another dataset?")
+
+
+def _require_array(
+    file: h5py.File,
+    path: Path,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any] | None,
+    chunks: tuple[int, ...] | None,
+) -> None:
+    """Refuse an array that is not stored, plainly, in this very file, in the recorded shape and dtype."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise DatasetError(f"{path}: {name} is a link to something else")
+    array = file.get(name)
+    if not isinstance(array, h5py.Dataset):
+        raise DatasetError(f"{path}: {name} is not an array")
+    creation = array.id.get_create_plist()
+    if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
+        raise DatasetError(f"{path}: {name} keeps its values in other files")
+    filters = [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
+    if filters not in ([], [h5py.h5z.FILTER_DEFLATE]):
+        raise DatasetError(f"{path}: {name} uses filters {filters}; only deflate is allowed")
+    text = dtype is None and array.dtype.kind == "S" and 0 < array.dtype.itemsize <= _LONGEST_ID
+    if array.shape != shape or not (text or array.dtype == dtype) or array.chunks != chunks:
+        raise DatasetError(
+            f"{path}: {name} is {array.shape} {array.dtype} in chunks {array.chunks}, expected {shape} "
+            f"{dtype or 'ASCII'} in {chunks}"
+        )
+    if array.dtype.itemsize * int(np.prod(shape, dtype=object)) > _LARGEST_ARRAY_BYTES:
+        raise DatasetError(f"{path}: {name} is larger than {_LARGEST_ARRAY_BYTES:,} bytes")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a damaged file into one typed error."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DatasetError(f"{path}: not a readable shard ({reason}); build or download it again") from error

@@ -1,0 +1,207 @@
+"""The annotated stack that a build starts from: pixels, class indices, digests, and what is known about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.errors import ConfigError, SourceError
+from augment.gray import IMAGE_DTYPES
+from pipeline.digest import array_digest
+from pipeline.known import PHANTOM, recognise
+
+MOST_CLASSES = 32
+DEFAULT_FOLDER = Path("data/isbi2012")
+IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
+PHANTOM = "phantom"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """One stack of slices with its labels.
+
+    Attributes:
+        images: (Z, Y, X) uint8, uint16 or float32.
+        labels: (Z, Y, X) uint8 class indices.
+        images_sha256: array digest of the images.
+        labels_sha256: array digest of the labels as they were in the file, before they became indices.
+        label_dtype: the labels' dtype in the file.
+        slice_sha256: array digest of every image slice.
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[np.uint8]
+    images_sha256: str
+    labels_sha256: str
+    label_dtype: str
+    slice_sha256: tuple[str, ...]
+
+    @property
+    def slice_size(self) -> tuple[int, int]:
+        """(height, width) of a slice, in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what identifies the stack's pixels."""
+        shape = list(self.images.shape)
+        return {
+            "images": {"sha256": self.images_sha256, "shape": shape, "dtype": self.images.dtype.name},
+            "labels": {"sha256": self.labels_sha256, "shape": shape, "dtype": self.label_dtype},
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """All that a build starts from.
+
+    Attributes:
+        name: the dataset's name.
+        stacks: the annotated stacks; stack i is the one that ids call `s00i`.
+        class_values: the label value that each class index stands for.
+        facts: what is known about the specimen and its terms.
+        files: where the pixels were read from, (images, labels) for each stack; empty for the phantom.
+    """
+
+    name: str
+    stacks: tuple[Stack, ...]
+    class_values: tuple[int, ...]
+    facts: Mapping[str, Any]
+    files: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """What identifies the pixels, for the fingerprint."""
+        return [stack.to_json() for stack in self.stacks]
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the pixels were made by augpipe itself."""
+        return self.name == PHANTOM
+
+
+def find_source(folder: Path | None = None) -> Path | None:
+    """Return the folder to read: the one named, else the default one if it is there, else None for the phantom."""
+    if folder is not None:
+        return folder
+    return DEFAULT_FOLDER if (DEFAULT_FOLDER / IMAGES_FILE).is_file() else None
+
+
+def read_folder(folder: Path, *, name: str | None = None) -> Source:
+    """Return the source in a folder that holds train-volume.tif and train-labels.tif.
+
+    Raises:
+        ConfigError: the folder or one of the files is missing, or the two do not belong together.
+        SourceError: a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
+            f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
+        )
+    for file in (IMAGES_FILE, LABELS_FILE):
+        if not (folder / file).is_file():
+            raise ConfigError(f"{folder}: {file} is missing; name other files with --images and --labels")
+    return read_files(folder / IMAGES_FILE, folder / LABELS_FILE, name=name or folder.resolve().name)
+
+
+def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
+    """Return the source in a pair of TIFF stacks.
+
+    Raises:
+        ConfigError: a file is missing, or the two do not belong together.
+        SourceError: a file cannot be read.
+    """
+    from pipeline.tiff import read_stack
+
+    image_stack, label_stack = read_stack(images), read_stack(labels)
+    return make_source(
+        image_stack, label_stack, name=name or images.stem, files=((images, labels),), where=(str(images), str(labels))
+    )
+
+
+def phantom_source(*, name: str | None = None) -> Source:
+    """Return the built-in phantom; it is recognised by its pixels, so `name` cannot hide what it is."""
+    from pipeline.phantom import make_phantom
+
+    images, labels = make_phantom()
+    return make_source(images, labels, name=name or PHANTOM)
+
+
+def make_source(
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    name: str,
+    files: tuple[tuple[Path, Path], ...] = (),
+    where: tuple[str, str] = ("images", "labels"),
+) -> Source:
+    """Return the source that two (Z, Y, X) arrays make.
+
+    Args:
+        images: uint8, uint16 or float32 gray levels.
+        labels: whole numbers from 0 to 65535, at most 32 different ones.
+        name: what to call it, unless its pixels are known under another name.
+        files: where the arrays were read from.
+        where: what to call the two in error messages.
+
+    Raises:
+        ConfigError: the two do not belong together.
+        SourceError: pixels or labels of a kind that cannot be used.
+    """
+    _require_pair(images, labels, where)
+    _require_images(images, where[0])
+    indices, class_values = _class_indices(labels, where[1])
+    digest = array_digest(images)
+    known_name, facts = recognise(digest, name)
+    stack = Stack(
+        images=images,
+        labels=indices,
+        images_sha256=digest,
+        labels_sha256=array_digest(labels),
+        label_dtype=labels.dtype.name,
+        slice_sha256=tuple(array_digest(image) for image in images),
+    )
+    return Source(name=known_name, stacks=(stack,), class_values=class_values, facts=facts, files=files)
+
+
+def _require_pair(images: NDArray[Any], labels: NDArray[Any], where: tuple[str, str]) -> None:
+    if images.ndim != 3 or images.size == 0:
+        raise ConfigError(f"{where[0]}: expected a stack of slices (Z, Y, X), got shape {images.shape}")
+    if images.shape != labels.shape:
+        raise ConfigError(
+            f"{where[1]}: expected one label slice for every image slice, {images.shape} (Z, Y, X), got {labels.shape}; "
+            f"does it belong to {where[0]}?"
+        )
+
+
+def _require_images(images: NDArray[Any], where: str) -> None:
+    if images.dtype.name not in IMAGE_DTYPES:
+        raise SourceError(
+            f"{where}: expected {', '.join(IMAGE_DTYPES)} pixels, got {images.dtype.name}; convert the stack"
+        )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        z = int(np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))[0])
+        raise SourceError(f"{where}: slice {z} holds pixels that are not numbers (NaN or infinity); replace them")
+
+
+def _class_indices(labels: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """Return the labels as class indices, and the label value of each class, in rising order."""
+    if labels.dtype.kind not in "bui" or int(labels.min()) < 0 or int(labels.max()) > 65535:
+        raise SourceError(
+            f"{where}: expected labels as whole numbers from 0 to 65535, got {labels.dtype.name}; "
+            "save the class of each pixel, such as 0 and 255"
+        )
+    present = np.zeros(65536, bool)
+    present[labels.astype(np.uint16, copy=False)] = True
+    values = np.flatnonzero(present)
+    if not 2 <= len(values) <= MOST_CLASSES:
+        raise SourceError(
+            f"{where}: expected 2 to {MOST_CLASSES} different label values (classes), found {len(values)}; "
+            + ("nothing is annotated" if len(values) < 2 else "object ids are not classes: save one value a class")
+        )
+    index_of_value = np.zeros(65536, np.uint8)
+    index_of_value[values] = np.arange(len(values))
+    return index_of_value[labels.astype(np.uint16, copy=False)], tuple(int(value) for value in values)

@@ -1,0 +1,191 @@
+"""The folders of a build: one writer, a `.partial` folder that can be continued, and a rename that commits it.
+
+A dataset is complete when dataset.json lies in its folder. It is written last, then the folder gets its name. An
+existing dataset is moved aside before and removed after, and the next run repairs whatever a kill left between.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from augment.errors import AugpipeError, ConfigError, DatasetError, StorageError
+from pipeline.digest import canonical_json, file_digest
+from pipeline.files import storage_errors, sync_folder, write_atomically
+from pipeline.manifest import ManifestRow
+from pipeline.shards.record import (
+    BUILD_INFO_FILE,
+    DATASET_FILE,
+    MANIFEST_FILE,
+    DatasetRecord,
+    ShardRecord,
+    read_record,
+)
+
+_PROGRESS = ".progress"
+_MARK = "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of one build.
+
+    Attributes:
+        out: where the dataset will be.
+    """
+
+    out: Path
+
+    @property
+    def partial(self) -> Path:
+        """Where the dataset grows."""
+        return self.out.with_name(f"{self.out.name}.partial")
+
+    @property
+    def replaced(self) -> Path:
+        """Where a dataset that is being replaced waits for its removal."""
+        return self.out.with_name(f".{self.out.name}.replaced")
+
+    @property
+    def lock_file(self) -> Path:
+        """What the one writer holds."""
+        return self.out.with_name(f".{self.out.name}.lock")
+
+    def existing(self) -> DatasetRecord | None:
+        """Return the record of the dataset that is already there, if one is.
+
+        Raises:
+            ConfigError: something else is there.
+        """
+        if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
+            return None
+        try:
+            return read_record(self.out)
+        except DatasetError as error:
+            raise ConfigError(
+                f"{self.out}: is there already and is not a dataset of augpipe, so it will not be touched; "
+                f"choose another --out ({error})"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer, and repair what an earlier one left.
+
+        Raises:
+            StorageError: another build is writing, or the folder cannot be written.
+        """
+        with storage_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _lock(self.lock_file)
+        try:
+            with storage_errors(self.out):
+                self._repair()
+            yield
+        finally:
+            self.lock_file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def partial_fingerprint(self) -> str | None:
+        """Return the fingerprint of the unfinished build, if one is there."""
+        try:
+            return str(json.loads((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, fingerprint: str) -> None:
+        """Make the partial folder ready for a build, keeping what an earlier run of the same build finished."""
+        with storage_errors(self.partial):
+            if self.partial_fingerprint() != fingerprint and self.partial.exists():
+                shutil.rmtree(self.partial)
+            (self.partial / _PROGRESS).mkdir(parents=True, exist_ok=True)
+            (self.partial / DATASET_FILE).unlink(missing_ok=True)
+        write_atomically(self.partial / _PROGRESS / _MARK, [canonical_json({"fingerprint": fingerprint})])
+
+    def finished_shard(self, file: str) -> ShardRecord | None:
+        """Return the record of a shard that an earlier run finished, if every byte of it is still as it was."""
+        try:
+            with self._progress_file(file).open("rb") as progress:
+                record = ShardRecord(**json.loads(progress.readline()))
+            whole = record.file == file and file_digest(self.partial / file) == record.sha256
+        except (OSError, ValueError, TypeError, AugpipeError):
+            return None
+        return record if whole else None
+
+    def finish_shard(self, record: ShardRecord, data: memoryview, rows: list[ManifestRow]) -> None:
+        """Write a shard, then the note that it is finished, with its manifest rows."""
+        write_atomically(self.partial / record.file, [data], n_bytes=len(data))
+        note = [canonical_json(asdict(record)), *(row.to_line() for row in rows)]
+        write_atomically(self._progress_file(record.file), note)
+
+    def write_manifest(self, shards: list[ShardRecord]) -> tuple[int, str]:
+        """Write the manifest, line by line from the notes of the finished shards; return its size and digest."""
+        digest, n_bytes = hashlib.sha256(), 0
+
+        def lines() -> Iterator[bytes]:
+            nonlocal n_bytes
+            for shard in shards:
+                with self._progress_file(shard.file).open("rb") as note:
+                    note.readline()
+                    for line in note:
+                        digest.update(line)
+                        n_bytes += len(line)
+                        yield line
+
+        write_atomically(self.partial / MANIFEST_FILE, lines())
+        return n_bytes, digest.hexdigest()
+
+    def commit(self, build_info: bytes, dataset: bytes) -> None:
+        """Write the last two files, dataset.json after all others, and give the dataset its name."""
+        write_atomically(self.partial / BUILD_INFO_FILE, [build_info])
+        write_atomically(self.partial / DATASET_FILE, [dataset])
+        with storage_errors(self.out):
+            self._give_name()
+
+    def _give_name(self) -> None:
+        shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
+        sync_folder(self.partial)
+        if self.out.exists():
+            if any(self.out.iterdir()):
+                self.out.rename(self.replaced)
+            else:
+                self.out.rmdir()
+        self.partial.rename(self.out)
+        sync_folder(self.out.parent)
+        if self.replaced.exists():
+            shutil.rmtree(self.replaced)
+
+    def _repair(self) -> None:
+        """Finish a commit, or take back a replacement, that was killed in the middle."""
+        if self.out.exists():
+            shutil.rmtree(self.replaced, ignore_errors=True)
+        elif (self.partial / DATASET_FILE).exists():
+            self._give_name()
+        elif self.replaced.exists():
+            self.replaced.rename(self.out)
+
+    def _progress_file(self, file: str) -> Path:
+        return self.partial / _PROGRESS / f"{file}.jsonl"
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor that holds the lock; the file itself may be removed by whoever held it before."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"{path.parent}: another augpipe build is writing this dataset; wait for it, or choose another --out"
+            ) from error
+        try:
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
