@@ -130,6 +130,28 @@ def phantom_source(*, name: str | None = None) -> Source:
     return make_source(images, labels, name=name or PHANTOM)
 
 
+def write_phantom(folder: Path) -> tuple[Path, Path]:
+    """Write the phantom as a source folder and return its two files.
+
+    Raises:
+        ConfigError: one of the files is there already.
+        StorageError: the folder cannot be written.
+    """
+    from pipeline.files import storage_errors
+    from pipeline.phantom import make_phantom
+    from pipeline.tiff import write_stack
+
+    paths = folder / IMAGES_FILE, folder / LABELS_FILE
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path}: is there already and will not be replaced; choose another folder")
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, stack in zip(paths, make_phantom(), strict=True):
+        write_stack(path, stack)
+    return paths
+
+
 def make_source(
     images: NDArray[Any],
     labels: NDArray[Any],

@@ -12,10 +12,10 @@ from augment.renderer import Sample
 from pipeline.config import BuildConfig, RENDERER_VERSION, build_fingerprint
 from pipeline.digest import array_digest, content_digest, file_digest
 from pipeline.manifest import ManifestRow, read_manifest
+from pipeline.origin import find_origin
 from pipeline.render import sample_renderer
 from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord, read_record, require_plain_file
 from pipeline.shards.shard import Shard
-from pipeline.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Verification:
     n_checked: int
     n_replayed: int
     findings: tuple[str, ...]
+
+    def with_replay(self, replayed: "Verification") -> "Verification":
+        """Return both checks as one."""
+        return Verification(
+            self.record, self.n_checked, replayed.n_replayed, (*self.findings, *replayed.findings)
+        )
 
 
 def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
@@ -57,19 +63,19 @@ def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
 
 
 def replay_dataset(
-    folder: Path | str, source: Source, *, sample_id: str | None = None, jobs: int = -1
+    folder: Path | str, source_folder: Path | None = None, *, sample_id: str | None = None, jobs: int = -1
 ) -> Verification:
     """Render samples again from their recipes and the source, and compare their array digests.
 
     Args:
         folder: the dataset.
-        source: the stack that it was made from.
+        source_folder: where the stack is that it was made from, if not where build-info.json remembers it.
         sample_id: one sample's id; all samples unless given.
         jobs: threads to render in.
 
     Raises:
         ConfigError: there is no sample of that id.
-        DatasetError: the dataset cannot be read, was made by another renderer version, or from another source.
+        DatasetError: the dataset cannot be read, was made by another renderer version, or its source is not found.
     """
     record = read_record(Path(folder))
     config = BuildConfig.from_json(record.values["config"])
@@ -78,11 +84,7 @@ def replay_dataset(
             f"{record.folder}: rendered by version {record.values['renderer']}, this augpipe has version "
             f"{RENDERER_VERSION}; replay it with the augpipe that made it"
         )
-    if source.inputs != record.values["inputs"]:
-        raise DatasetError(
-            f"{record.folder}: made from pixels {_pixels(record.values['inputs'])}, this source has "
-            f"{_pixels(source.inputs)}; name the right one with --source"
-        )
+    source = find_origin(record, source_folder)
     path = record.folder / MANIFEST_FILE
     rows = [row for row in read_manifest(path) if sample_id in (None, row.id)]
     if not rows:
@@ -99,10 +101,6 @@ def replay_dataset(
     with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
         findings = tuple(line for line in parallel(joblib.delayed(replay)(row) for row in rows) if line)
     return Verification(record, n_checked=0, n_replayed=len(rows), findings=findings)
-
-
-def _pixels(inputs: list[dict[str, dict[str, str]]]) -> str:
-    return ", ".join(stack["images"]["sha256"][:12] for stack in inputs)
 
 
 def _check_record(record: DatasetRecord) -> Iterator[str]:

@@ -1,0 +1,273 @@
+"""The command `augpipe`: parses, calls one function of the library, prints."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from augment.errors import AugpipeError, ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.source import Source
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+
+
+class GroupedOption(click.Option):
+    """An option that help lists under a heading."""
+
+    def __init__(self, *arguments: Any, heading: str = "Options", **keywords: Any) -> None:
+        self.heading = heading
+        super().__init__(*arguments, **keywords)
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, heading by heading, in the order of definition."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if (entry := parameter.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(parameter, "heading", "Output"), []).append(entry)
+        for heading, entries in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(entries)
+
+
+class WindowSize(click.ParamType):
+    """A side, or HEIGHTxWIDTH, in pixels."""
+
+    name = "px"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        sides = str(value).lower().split("x")
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+            self.fail(f"expected one side like 700, or HEIGHTxWIDTH like 512x700, got {value!r}", param, ctx)
+        return int(sides[0]), int(sides[-1])
+
+
+def option(heading: str, *names: str, **keywords: Any) -> Callable[[Command], Command]:
+    """Return the decorator that adds one option under a heading."""
+    return click.option(*names, cls=GroupedOption, heading=heading, **keywords)
+
+
+def report_options(command: Command) -> Command:
+    """Add what every command has: --quiet and --json."""
+    command = option("Output", "--json", "json_file", type=click.Path(), metavar="FILE", help="Write a report; - for standard output.")(command)  # fmt: skip
+    return option("Output", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="augpipe")
+def cli() -> None:
+    """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
+
+    \b
+    augpipe build --n 300 --seed 0     make a dataset
+    augpipe verify DATASET --replay    prove that it is what it says
+    """
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@option("Source", "--images", type=click.Path(path_type=Path), help="TIFF stack of the slices, instead of SOURCE.")
+@option("Source", "--labels", type=click.Path(path_type=Path), help="TIFF stack of their labels.")
+@option("Source", "--name", help="What to call the dataset.  [default: as the source]")
+@option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together.")
+@option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
+@option("Dataset", "--out", type=click.Path(path_type=Path), help="Folder to make.  [default: datasets/NAME-nN-seedSEED]")
+@option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW.")
+@option("Dataset", "--shard-size", type=int, default=64, show_default=True, help="Samples in one HDF5 file.")
+@option("Split", "--split", type=click.Choice(["block", "random"]), default="block", show_default=True, help="Hold out the end of the stack, or single slices.")  # fmt: skip
+@option("Split", "--test", type=float, default=0.2, show_default=True, help="Fraction of slices and samples to test on.")
+@option("Split", "--val", type=float, default=0.0, show_default=True, help="Fraction to validate on.")
+@option("Split", "--gap", type=int, default=3, show_default=True, help="Slices left out between two splits.")
+@option("Augmentation", "--rotate/--no-rotate", default=True, show_default="0 to 360 degrees", help="Rotate by any angle.")
+@option("Augmentation", "--flip", is_flag=True, help="Mirror every second sample, by chance.")
+@option("Augmentation", "--zoom", type=float, nargs=2, default=(1.0, 1.0), metavar="LOW HIGH", help="Magnify; above 1 shows less, larger.")  # fmt: skip
+@option("Augmentation", "--shift", type=float, metavar="PX", help="Shift by up to PX.  [default: to every corner of the slice]")  # fmt: skip
+@option("Augmentation", "--grid", type=int, default=3, show_default=True, help="Control points of the deformation a side.")
+@option("Augmentation", "--sigma", type=float, default=10.0, show_default=True, help="Their displacement, in px (s.d.).")
+@option("Augmentation", "--extent", type=click.Choice(["window", "padded"]), default="window", show_default=True, help="What the grid spans; padded is milder.")  # fmt: skip
+@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core. Changes no byte.")
+@option("Running", "--engine", type=click.Choice(["fused", "staged"]), default="fused", show_default=True, help="staged: slow, by elasticdeform, to compare.")  # fmt: skip
+@option("Running", "--overwrite", is_flag=True, help="Replace another dataset, or build the same one again.")
+@option("Running", "--dry-run", is_flag=True, help="Say what would be made or reused, and why; write nothing.")
+@report_options
+def build(
+    source: Path | None,
+    images: Path | None,
+    labels: Path | None,
+    name: str | None,
+    out: Path | None,
+    jobs: int,
+    overwrite: bool,
+    dry_run: bool,
+    quiet: bool,
+    json_file: str | None,
+    **options: Any,
+) -> None:
+    """Build a dataset from SOURCE, a folder with train-volume.tif and train-labels.tif.
+
+    Without SOURCE: data/isbi2012 if it is there, else the built-in phantom, a synthetic stack.
+    """
+    from augment.ranges import AugmentRanges
+    from pipeline.config import BuildConfig
+
+    ranges = AugmentRanges(
+        rotate_deg=(0.0, 360.0) if options.pop("rotate") else (0.0, 0.0),
+        flip=options.pop("flip"),
+        zoom=options.pop("zoom"),
+        shift_px=options.pop("shift"),
+        grid_points=options.pop("grid"),
+        sigma_px=options.pop("sigma"),
+        extent=options.pop("extent"),
+    )
+    config = BuildConfig(ranges=ranges, **options)
+    say = _Voice(quiet=quiet, json_file=json_file)
+    stack = _find_stack(source, images, labels, name, say)
+
+    from pipeline.build import build_dataset
+    from pipeline.progress import choose_progress
+    from pipeline.report import build_json, build_lines
+
+    if name is not None and stack.name != name:
+        say.line(f"name: {stack.name}, because these are its pixels; --name {name} is not used")
+    result = build_dataset(
+        stack,
+        config,
+        out=out,
+        jobs=jobs,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=choose_progress(quiet=quiet),
+    )
+    say.lines(build_lines(result, stack))
+    say.json(build_json(result))
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@option("Replay", "--replay", is_flag=True, help="Render the samples again and compare every pixel.")
+@option("Replay", "--sample", metavar="ID", help="With --replay: this sample alone.")
+@option("Replay", "--source", type=click.Path(path_type=Path), help="Folder of the source.  [default: as remembered]")
+@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
+@report_options
+def verify(
+    dataset: Path, replay: bool, sample: str | None, source: Path | None, jobs: int, quiet: bool, json_file: str | None
+) -> None:
+    """Check every byte and every digest of DATASET.
+
+    Exit status: 0 all is well, 1 something is not as recorded, 3 it could not be checked.
+    """
+    from pipeline.report import verification_json, verification_lines
+    from pipeline.verify import replay_dataset, verify_dataset
+
+    if (sample or source) and not replay:
+        raise ConfigError("verify: --sample and --source go with --replay")
+    say = _Voice(quiet=quiet, json_file=json_file)
+    verification = verify_dataset(dataset, jobs=jobs)
+    if replay:
+        verification = verification.with_replay(replay_dataset(dataset, source, sample_id=sample, jobs=jobs))
+    say.lines(verification_lines(verification))
+    say.json(verification_json(verification))
+    if verification.findings:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def phantom(out: Path) -> None:
+    """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
+    from pipeline.source import write_phantom
+
+    for path in write_phantom(out):
+        click.echo(path)
+
+
+class _Voice:
+    """Where a command's lines and its JSON report go."""
+
+    def __init__(self, *, quiet: bool, json_file: str | None) -> None:
+        self._quiet = quiet
+        self._json_file = json_file
+
+    def line(self, text: str) -> None:
+        """Print a line; on standard error where standard output is for JSON."""
+        if not self._quiet:
+            click.echo(text, err=self._json_file == "-")
+
+    def lines(self, texts: Sequence[str]) -> None:
+        """Print lines."""
+        for text in texts:
+            self.line(text)
+
+    def json(self, report: dict[str, Any]) -> None:
+        """Write the report where it was asked for."""
+        from pipeline.digest import canonical_json
+        from pipeline.files import write_atomically
+
+        if self._json_file == "-":
+            click.echo(canonical_json(report), nl=False)
+        elif self._json_file:
+            write_atomically(Path(self._json_file), [canonical_json(report)])
+
+
+def _find_stack(
+    folder: Path | None, images: Path | None, labels: Path | None, name: str | None, say: _Voice
+) -> "Source":
+    """Return the stack that the arguments name, saying first which one it is."""
+    from pipeline.source import DEFAULT_FOLDER, find_source, phantom_source, read_files, read_folder
+
+    if (images is None) != (labels is None) or (images and folder):
+        raise ConfigError("build: name either a SOURCE folder, or both --images and --labels")
+    if images and labels:
+        say.line(f"source: {images} with {labels}")
+        return read_files(images, labels, name=name)
+    found = find_source(folder)
+    if found is None:
+        say.line(
+            f"source: the built-in phantom, a synthetic stack, because there is no {DEFAULT_FOLDER}. For a real one, "
+            "name a folder with train-volume.tif and train-labels.tif, or --images and --labels (README: Data)"
+        )
+        return phantom_source(name=name)
+    say.line(f"source: {found}")
+    return read_folder(found, name=name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    try:
+        code = cli.main(arguments, prog_name="augpipe", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except AugpipeError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "augpipe"
+        return _fail(f"{error.format_message()} ({command} --help tells more)", ConfigError.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"augpipe: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def run() -> None:
+    """Run as the installed command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Training and scoring a U-Net from the shards; knows nothing of how they were made."""
