@@ -5,15 +5,18 @@ outermost control points.
 """
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.recipe import Recipe
 
+Floats: TypeAlias = NDArray[np.float64]
+
 
 @lru_cache(maxsize=64)
-def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> NDArray[np.float64]:
+def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> Floats:
     """Return each control point's weight at each pixel, as a read-only (n_points, n_pixels) array.
 
     Args:
@@ -23,7 +26,7 @@ def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> NDArray[np.floa
     """
     position = (np.arange(n_pixels) + (n_extent - n_pixels) / 2) * ((n_points - 1) / (n_extent - 1))
     knot = np.minimum(position.astype(np.int64), n_points - 2)
-    t = position - knot
+    t = (position - knot).astype(np.float64)
     b_spline = np.zeros((n_points, n_pixels))
     for tap, weight in enumerate(_b_spline_weights(t), start=-1):
         mirrored = np.abs(knot + tap)
@@ -37,16 +40,17 @@ def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> NDArray[np.floa
     return basis
 
 
-def displacement(recipe: Recipe) -> NDArray[np.float64]:
+def displacement(recipe: Recipe) -> Floats:
     """Return D(p) for every window pixel, as (2, h, w) in output pixels, (y, x) order."""
     rows, columns = (
         spline_basis(side, extent, recipe.n_points)
         for side, extent in zip(recipe.window, recipe.extent_px, strict=True)
     )
-    return np.einsum("aij,ir,jc->arc", np.asarray(recipe.grid_px), rows, columns)
+    field: Floats = np.einsum("aij,ir,jc->arc", np.asarray(recipe.grid_px), rows, columns)
+    return field
 
 
-def _b_spline_weights(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+def _b_spline_weights(t: Floats) -> tuple[Floats, ...]:
     """Return the cubic B-spline's value at the knots -1, 0, 1 and 2, seen from a point t in [0, 1] past knot 0."""
     t2, t3 = t * t, t * t * t
     return (1 - 3 * t + 3 * t2 - t3) / 6, (4 - 6 * t2 + 3 * t3) / 6, (1 + 3 * t + 3 * t2 - 3 * t3) / 6, t3 / 6

@@ -33,4 +33,5 @@ def set_gray(values: NDArray[np.floating[Any]], recipe: Recipe, dtype: np.dtype[
     """Return interpolated values with the recipe's gain and bias, rounded and clipped to `dtype`."""
     low, high = gray_limits(dtype)
     changed = values * recipe.gain + recipe.bias
-    return np.clip(np.rint(changed) if dtype.kind == "u" else changed, low, high).astype(dtype)
+    gray: NDArray[Any] = np.clip(np.rint(changed) if dtype.kind == "u" else changed, low, high).astype(dtype)
+    return gray

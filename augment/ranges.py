@@ -51,7 +51,7 @@ class AugmentRanges:
                 raise ConfigError(f"{name}: expected LOW <= HIGH, both finite, got {low:g} {high:g}")
         if self.zoom[0] < SMALLEST_ZOOM:
             raise ConfigError(f"zoom: expected at least {SMALLEST_ZOOM}, got {self.zoom[0]:g}")
-        if not 0 < self.gain[0]:
+        if self.gain[0] <= 0:
             raise ConfigError(f"gain: expected more than 0, got {self.gain[0]:g}")
         if self.shift_px is not None and not 0 <= self.shift_px < math.inf:
             raise ConfigError(f"shift: expected 0 or more pixels, got {self.shift_px:g}")

@@ -42,9 +42,7 @@ def _blend_rows(typing_context, pixels, offset, stride, w0, w1, w2, w3, blended,
         total = None
         for weight in weights:
             row = builder.load(builder.bitcast(builder.gep(source, [offset]), _FOUR_FLOATS.as_pointer()), align=4)
-            spread = builder.shuffle_vector(
-                builder.insert_element(undefined, weight, first), undefined, everywhere
-            )
+            spread = builder.shuffle_vector(builder.insert_element(undefined, weight, first), undefined, everywhere)
             term = builder.fmul(row, spread)
             total = term if total is None else builder.fadd(total, term)
             offset = builder.add(offset, stride)
@@ -116,7 +114,7 @@ def _weigh(fraction, weights):
 def _blend(coefficients, stride, corner, weights, blended):
     """Write, for every pixel, the four columns around it, each summed over its four rows."""
     for c in range(corner.shape[0]):
-        _blend_rows(
+        _blend_rows(  # type: ignore[call-arg]  # numba passes the typing context itself
             coefficients,
             np.uintp(corner[c]),
             np.uintp(stride),
@@ -147,9 +145,7 @@ def _pick(label, nearest, picked):
 
 
 @_compiled
-def resample(
-    coefficients, label, slice_size, grid, basis_y, basis_x, matrix, centre, gray, image_out, label_out
-):
+def resample(coefficients, label, slice_size, grid, basis_y, basis_x, matrix, centre, gray, image_out, label_out):
     """Render one window into `image_out` and `label_out`.
 
     Args:
@@ -157,7 +153,8 @@ def resample(
         label: the label, likewise.
         slice_size: float64 (height, width) of the bare slice, in pixels.
         grid: float64 (2, K, K) displacements of the control points, in output pixels.
-        basis_y, basis_x: float64 (K, h) and (K, w), the control points' weight at each row and column.
+        basis_y: float64 (K, h), the control points' weight at each row.
+        basis_x: float64 (K, w), their weight at each column.
         matrix: float64 (2, 2), window to slice coordinates.
         centre: float64 (y, x) of the slice point in the window's centre, in slice pixels.
         gray: float32 gain, bias, lowest and highest gray level, and what turns truncation into rounding.

@@ -6,9 +6,7 @@ from numpy.typing import NDArray
 from augment.recipe import Recipe
 
 
-def slice_coordinates(
-    offsets: NDArray[np.float64], recipe: Recipe, slice_size: tuple[int, int]
-) -> NDArray[np.float64]:
+def slice_coordinates(offsets: NDArray[np.float64], recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.float64]:
     """Return where in the slice the window's (2, h, w) deformed offsets lie, in slice pixels, (y, x) order."""
     (yy, yx), (xy, xx) = recipe.matrix
     y, x = offsets

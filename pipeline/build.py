@@ -212,8 +212,8 @@ def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: boo
 def _require_free(existing: DatasetRecord | None, plan: Plan, *, overwrite: bool) -> None:
     if existing and not overwrite:
         raise ConfigError(
-            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}, this build "
-            f"is {plan.fingerprint:.12}); choose another --out, or --overwrite it"
+            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}; this "
+            f"build is {plan.fingerprint:.12}); choose another --out, or --overwrite it"
         )
 
 

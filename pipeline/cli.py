@@ -39,7 +39,7 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(entries)
 
 
-class WindowSize(click.ParamType):
+class WindowSize(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 alone
     """A side, or HEIGHTxWIDTH, in pixels."""
 
     name = "px"
@@ -61,14 +61,21 @@ def option(heading: str, *names: str, **keywords: Any) -> Callable[[Command], Co
 
 def report_options(command: Command) -> Command:
     """Add what every command has: --quiet and --json."""
-    command = option("Output", "--json", "json_file", type=click.Path(), metavar="FILE", help="Write a report; - for standard output.")(command)  # fmt: skip
+    command = option(
+        "Output",
+        "--json",
+        "json_file",
+        type=click.Path(),
+        metavar="FILE",
+        help="Write a report; - for standard output.",
+    )(command)
     return option("Output", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="augpipe")
 def cli() -> None:
-    """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
+    r"""Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
 
     \b
     augpipe build --n 300 --seed 0     make a dataset
@@ -83,22 +90,69 @@ def cli() -> None:
 @option("Source", "--name", help="What to call the dataset.  [default: as the source]")
 @option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together.")
 @option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
-@option("Dataset", "--out", type=click.Path(path_type=Path), help="Folder to make.  [default: datasets/NAME-nN-seedSEED]")
+@option(
+    "Dataset", "--out", type=click.Path(path_type=Path), help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"
+)
 @option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW.")
 @option("Dataset", "--shard-size", type=int, default=64, show_default=True, help="Samples in one HDF5 file.")
-@option("Split", "--split", type=click.Choice(["block", "random"]), default="block", show_default=True, help="Hold out the end of the stack, or single slices.")  # fmt: skip
-@option("Split", "--test", type=float, default=0.2, show_default=True, help="Fraction of slices and samples to test on.")
+@option(
+    "Split",
+    "--split",
+    type=click.Choice(["block", "random"]),
+    default="block",
+    show_default=True,
+    help="Hold out the end of the stack, or single slices.",
+)
+@option(
+    "Split", "--test", type=float, default=0.2, show_default=True, help="Fraction of slices and samples to test on."
+)
 @option("Split", "--val", type=float, default=0.0, show_default=True, help="Fraction to validate on.")
 @option("Split", "--gap", type=int, default=3, show_default=True, help="Slices left out between two splits.")
-@option("Augmentation", "--rotate/--no-rotate", default=True, show_default="0 to 360 degrees", help="Rotate by any angle.")
+@option(
+    "Augmentation", "--rotate/--no-rotate", default=True, show_default="0 to 360 degrees", help="Rotate by any angle."
+)
 @option("Augmentation", "--flip", is_flag=True, help="Mirror every second sample, by chance.")
-@option("Augmentation", "--zoom", type=float, nargs=2, default=(1.0, 1.0), metavar="LOW HIGH", help="Magnify; above 1 shows less, larger.")  # fmt: skip
-@option("Augmentation", "--shift", type=float, metavar="PX", help="Shift by up to PX.  [default: to every corner of the slice]")  # fmt: skip
-@option("Augmentation", "--grid", type=int, default=3, show_default=True, help="Control points of the deformation a side.")
-@option("Augmentation", "--sigma", type=float, default=10.0, show_default=True, help="Their displacement, in px (s.d.).")
-@option("Augmentation", "--extent", type=click.Choice(["window", "padded"]), default="window", show_default=True, help="What the grid spans; padded is milder.")  # fmt: skip
-@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core. Changes no byte.")
-@option("Running", "--engine", type=click.Choice(["fused", "staged"]), default="fused", show_default=True, help="staged: slow, by elasticdeform, to compare.")  # fmt: skip
+@option(
+    "Augmentation",
+    "--zoom",
+    type=float,
+    nargs=2,
+    default=(1.0, 1.0),
+    metavar="LOW HIGH",
+    help="Magnify; above 1 shows less, larger.",
+)
+@option(
+    "Augmentation",
+    "--shift",
+    type=float,
+    metavar="PX",
+    help="Shift by up to PX.  [default: to every corner of the slice]",
+)
+@option(
+    "Augmentation", "--grid", type=int, default=3, show_default=True, help="Control points of the deformation a side."
+)
+@option(
+    "Augmentation", "--sigma", type=float, default=10.0, show_default=True, help="Their displacement, in px (s.d.)."
+)
+@option(
+    "Augmentation",
+    "--extent",
+    type=click.Choice(["window", "padded"]),
+    default="window",
+    show_default=True,
+    help="What the grid spans; padded is milder.",
+)
+@option(
+    "Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core. Changes no byte."
+)
+@option(
+    "Running",
+    "--engine",
+    type=click.Choice(["fused", "staged"]),
+    default="fused",
+    show_default=True,
+    help="staged: slow, by elasticdeform, to compare.",
+)
 @option("Running", "--overwrite", is_flag=True, help="Replace another dataset, or build the same one again.")
 @option("Running", "--dry-run", is_flag=True, help="Say what would be made or reused, and why; write nothing.")
 @report_options
@@ -260,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"augpipe: {' '.join(message.split())}", file=sys.stderr)
+    click.echo(f"augpipe: {' '.join(message.split())}", err=True)
     return code
 
 

@@ -78,7 +78,9 @@ class BuildConfig:
         """
         try:
             plain = dict(values)
-            drawn = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()}
+            drawn: dict[str, Any] = {
+                key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()
+            }
             height, width = plain.pop("size")
             return cls(ranges=AugmentRanges(**drawn), size=(height, width), **plain)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -19,8 +19,7 @@ _DEFLATE_LEVEL = 3
 
 def deflate_label(label: NDArray[Any]) -> bytes:
     """Return a label (h, w) as one chunk of HDF5's gzip filter."""
-    compressed: bytes = imagecodecs.deflate_encode(label, level=_DEFLATE_LEVEL)
-    return compressed
+    return bytes(imagecodecs.deflate_encode(label, level=_DEFLATE_LEVEL)  # type: ignore[arg-type]  # takes any buffer)
 
 
 class ShardMemory:

@@ -47,4 +47,6 @@ def _remembered(record: DatasetRecord) -> Source:
 
 
 def _digests(inputs: list[dict[str, dict[str, str]]]) -> str:
-    return "; ".join(f"images {stack['images']['sha256']:.12}, labels {stack['labels']['sha256']:.12}" for stack in inputs)
+    return "; ".join(
+        f"images {stack['images']['sha256']:.12}, labels {stack['labels']['sha256']:.12}" for stack in inputs
+    )

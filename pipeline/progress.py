@@ -44,7 +44,8 @@ class LineProgress(BuildProgress):
 
     def note(self, line: str) -> None:
         """Print the line."""
-        print(line, file=self._stream, flush=True)
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 class BarProgress(BuildProgress):

@@ -97,9 +97,7 @@ class ShardRenderer:
         on_sample: called after every sample.
     """
 
-    def __init__(
-        self, plan: Plan, source: Source, parallel: joblib.Parallel, on_sample: Callable[[], None]
-    ) -> None:
+    def __init__(self, plan: Plan, source: Source, parallel: joblib.Parallel, on_sample: Callable[[], None]) -> None:
         self._plan = plan
         self._source = source
         self._parallel = parallel

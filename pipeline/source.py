@@ -16,7 +16,6 @@ from pipeline.known import PHANTOM, recognise
 MOST_CLASSES = 32
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
-PHANTOM = "phantom"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +193,7 @@ def _require_pair(images: NDArray[Any], labels: NDArray[Any], where: tuple[str, 
         raise ConfigError(f"{where[0]}: expected a stack of slices (Z, Y, X), got shape {images.shape}")
     if images.shape != labels.shape:
         raise ConfigError(
-            f"{where[1]}: expected one label slice for every image slice, {images.shape} (Z, Y, X), got {labels.shape}; "
+            f"{where[1]}: expected a label for every image slice, {images.shape} (Z, Y, X), got {labels.shape}; "
             f"does it belong to {where[0]}?"
         )
 

@@ -75,7 +75,7 @@ def assign_slices(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
     for split, fraction in split_fractions(config).items():
         if fraction > 0 and split not in assignment.splits:
             raise ConfigError(
-                f"split {config.split}: no slice is left for {split} of {sum(depths)} slices with test {config.test:g}, "
+                f"split {config.split}: no slice of {sum(depths)} is left for {split} with test {config.test:g}, "
                 f"val {config.val:g} and gap {config.gap}; use a smaller gap or other fractions"
                 + (", or --split block" if config.split == "random" else "")
             )
@@ -136,10 +136,7 @@ def _assign_random(order: list[int], n_val: int, n_test: int, gap: int) -> tuple
     owners: list[str | None] = [None] * len(order)
     for split, wanted in (("test", n_test), ("val", n_val), ("train", len(order))):
         for z in order:
-            if not wanted:
-                break
             near = owners[max(0, z - gap) : z + gap + 1]
-            if owners[z] is None and all(owner in (None, split) for owner in near):
+            if owners.count(split) < wanted and owners[z] is None and all(owner in {None, split} for owner in near):
                 owners[z] = split
-                wanted -= 1
     return tuple(owners)

@@ -58,9 +58,8 @@ def _declared_stack(path: Path, tiff: tifffile.TiffFile) -> tuple[tuple[int, ...
         raise SourceError(f"{path}: expected one image series, found {len(tiff.series)}; export the stack alone")
     page = tiff.pages.first
     if page.photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE):
-        raise SourceError(
-            f"{path}: expected gray pixels, found {page.photometric.name}; convert the stack to gray, one channel"
-        )
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
+        raise SourceError(f"{path}: expected gray pixels, found {kind}; convert the stack to gray, one channel")
     series = tiff.series[0]
     n_slices = int(np.prod(series.shape[:-2]))
     promised = (tiff.imagej_metadata or {}).get("images", n_slices)

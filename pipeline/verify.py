@@ -9,7 +9,7 @@ import numpy as np
 
 from augment.errors import AugpipeError, ConfigError, DatasetError
 from augment.renderer import Sample
-from pipeline.config import BuildConfig, RENDERER_VERSION, build_fingerprint
+from pipeline.config import RENDERER_VERSION, BuildConfig, build_fingerprint
 from pipeline.digest import array_digest, content_digest, file_digest
 from pipeline.manifest import ManifestRow, read_manifest
 from pipeline.origin import find_origin
@@ -36,9 +36,7 @@ class Verification:
 
     def with_replay(self, replayed: "Verification") -> "Verification":
         """Return both checks as one."""
-        return Verification(
-            self.record, self.n_checked, replayed.n_replayed, (*self.findings, *replayed.findings)
-        )
+        return Verification(self.record, self.n_checked, replayed.n_replayed, (*self.findings, *replayed.findings))
 
 
 def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:

@@ -184,7 +184,7 @@ def _lock(path: Path) -> int:
                 f"{path.parent}: another augpipe build is writing this dataset; wait for it, or choose another --out"
             ) from error
         try:
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except FileNotFoundError:
             pass

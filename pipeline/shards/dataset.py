@@ -149,7 +149,9 @@ class Dataset:
             DatasetError: a shard cannot be read, or not be trusted.
         """
         if split not in self.splits:
-            raise ConfigError(f"{self.record.folder}: expected one of the splits {', '.join(self.splits)}, got {split!r}")
+            raise ConfigError(
+                f"{self.record.folder}: expected one of the splits {', '.join(self.splits)}, got {split!r}"
+            )
         if split not in self._splits:
             self._splits[split] = Split(self.record, split)
         return self._splits[split]

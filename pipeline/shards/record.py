@@ -78,8 +78,6 @@ class DatasetRecord:
         return tuple(shard for shard in self.shards if shard.split == split)
 
 
-
-
 def read_record(folder: Path) -> DatasetRecord:
     """Return what the dataset in `folder` says about itself.
 
@@ -88,7 +86,9 @@ def read_record(folder: Path) -> DatasetRecord:
     """
     path = folder / DATASET_FILE
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: expected the folder of a dataset, found {'a file' if folder.exists() else 'nothing'}")
+        raise DatasetError(
+            f"{folder}: expected the folder of a dataset, found {'a file' if folder.exists() else 'nothing'}"
+        )
     require_plain_file(path)
     try:
         if path.stat().st_size > _LARGEST_RECORD_BYTES:

@@ -98,9 +98,11 @@ def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: 
     _require_array(file, path, "ids", (n,), None, None)
     expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
     for name, value in expected.items():
-        found = file.attrs[name] if name in file.attrs else None
+        found = file.attrs.get(name)
         if not isinstance(found, bytes) or found.decode("ascii", "replace") != value:
-            raise DatasetError(f"{path}: attribute {name} is {found!r:.80}, expected {value!r}; a shard of another dataset?")
+            raise DatasetError(
+                f"{path}: attribute {name} is {found!r:.80}, expected {value!r}; a shard of another dataset?"
+            )
 
 
 def _require_array(
