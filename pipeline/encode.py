@@ -19,7 +19,8 @@ _DEFLATE_LEVEL = 3
 
 def deflate_label(label: NDArray[Any]) -> bytes:
     """Return a label (h, w) as one chunk of HDF5's gzip filter."""
-    return bytes(imagecodecs.deflate_encode(label, level=_DEFLATE_LEVEL)  # type: ignore[arg-type]  # takes any buffer)
+    data: Any = label  # it takes any buffer, and says that it takes bytes
+    return bytes(imagecodecs.deflate_encode(data, level=_DEFLATE_LEVEL))
 
 
 class ShardMemory:
