@@ -23,10 +23,16 @@ def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return float(limits.min), float(limits.max)
 
 
-def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.float32, ...]:
+def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Return what to compute gray levels of `dtype` in: float32 rounds 8 bits rightly, but not 16."""
+    return np.float32 if dtype.name == "uint8" else np.float64
+
+
+def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[Any], ...]:
     """Return gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel."""
     half = 0.5 if dtype.kind == "u" else 0.0
-    return tuple(np.float32(value) for value in (recipe.gain, recipe.bias, *gray_limits(dtype), half))
+    real = working_dtype(dtype)
+    return tuple(real(value) for value in (recipe.gain, recipe.bias, *gray_limits(dtype), half))
 
 
 def set_gray(values: NDArray[np.floating[Any]], recipe: Recipe, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
-from augment.gray import gray_constants, gray_limits
+from augment.gray import gray_constants, gray_limits, working_dtype
 from augment.pad import mirror_pad
 from augment.recipe import Recipe
 from augment.resample import MARGIN_PX, MOST_PERIODS, resample
@@ -37,13 +37,13 @@ class PreparedSlice:
     Attributes:
         size: (height, width) of the slice, in pixels.
         dtype: of the image.
-        coefficients: float32 spline coefficients with MARGIN_PX mirrored pixels on every side, flat.
+        coefficients: float32 (8-bit images) or float64 spline coefficients with MARGIN_PX mirrored pixels on every side, flat.
         label: the label, likewise.
     """
 
     size: tuple[int, int]
     dtype: np.dtype[Any]
-    coefficients: NDArray[np.float32]
+    coefficients: NDArray[np.floating[Any]]
     label: NDArray[Any]
 
     @property
@@ -73,7 +73,7 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
     return PreparedSlice(
         size=(height, width),
         dtype=image.dtype,
-        coefficients=np.ravel(mirror_pad(spline_coefficients(image), MARGIN_PX)).astype(np.float32, copy=False),
+        coefficients=np.ravel(mirror_pad(spline_coefficients(image, working_dtype(image.dtype)), MARGIN_PX)),
         label=np.ravel(mirror_pad(label, MARGIN_PX)),
     )
 
@@ -125,6 +125,18 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
     return render_prepared(prepare_slice(image, label), recipe)
+
+
+def load_kernels(image_dtype: np.dtype[Any]) -> None:
+    """Load, or on a first run compile, what renders slices of this dtype; else the first sample would wait for it."""
+    recipe = Recipe(
+        window=(2, 2),
+        grid_px=(((0.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (0.0, 0.0))),
+        extent_px=(2, 2),
+        matrix=((1.0, 0.0), (0.0, 1.0)),
+        shift_px=(0.0, 0.0),
+    )
+    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), np.uint8), recipe)
 
 
 def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ IEEE Signal Processing Magazine 16(6).
 """
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,15 +16,17 @@ _POLE = math.sqrt(3.0) - 2.0
 _HORIZON = 32  # |pole| ** 32 is below float64's resolution: no sample further away counts
 
 
-def spline_coefficients(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
+def spline_coefficients(
+    pixels: NDArray[np.generic], dtype: type[np.float32 | np.float64] = np.float64
+) -> NDArray[np.floating[Any]]:
     """Return the (Y, X) coefficients of the cubic spline through `pixels`, mirrored at half-sample edges.
 
-    Computed in float64 and rounded once to float32, so that they do not depend on anything but the pixels.
+    Computed in float64 and rounded once to `dtype`, so that they do not depend on anything but the pixels.
     """
     coefficients = pixels.astype(np.float64)
     _filter_columns(coefficients)
     _filter_rows(coefficients)
-    return coefficients.astype(np.float32)
+    return coefficients.astype(dtype, copy=False)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

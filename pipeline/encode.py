@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.shards.record import SHARD_SCHEMA
 
-# libdeflate's output depends on its version alone. Level 3 takes as long as level 1 and makes labels 13% smaller.
-_DEFLATE_LEVEL = 3
+# libdeflate's output depends on its version alone, not on the CPU. Higher levels take longer to save a few per cent.
+_DEFLATE_LEVEL = 1
 
 
 def deflate_label(label: NDArray[Any]) -> bytes:

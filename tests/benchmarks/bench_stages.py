@@ -1,0 +1,74 @@
+"""What a sample costs, stage by stage, in one thread: render, digest, deflate, manifest line, encode, write.
+
+python tests/benchmarks/bench_stages.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from timing import median_ms, print_table
+
+from augment import Sample, prepare_slice, render_prepared
+from pipeline import BuildConfig, make_source
+from pipeline.digest import array_digest, bytes_digest
+from pipeline.encode import ShardMemory, deflate_label, encode_shard
+from pipeline.files import write_atomically
+from pipeline.phantom import make_phantom
+from pipeline.plan import make_plan
+from pipeline.render import ShardRenderer
+
+
+class Serial:
+    """Runs joblib's tasks here and now."""
+
+    def __call__(self, tasks):
+        return (function(*arguments, **keywords) for function, arguments, keywords in tasks)
+
+
+def main() -> None:
+    source = make_source(*make_phantom(), name="phantom")
+    plan = make_plan(source, BuildConfig(n=80))
+    shard = next(plan.shards())
+    renderer = ShardRenderer(plan, source, Serial(), lambda: None)
+    rendered = renderer.render(shard)
+    sample, row = plan.samples(shard)[0], rendered.rows[0]
+    stack = source.stacks[0]
+    prepared = prepare_slice(stack.images[0], stack.labels[0])
+    out = Sample(np.empty((700, 700), np.uint8), np.empty((700, 700), np.uint8))
+    render_prepared(prepared, row.recipe, out)
+    memory = ShardMemory(40_000_000)
+
+    def encode():
+        return encode_shard(
+            memory, rendered.images, rendered.deflated_labels, out.label.dtype, [r.id for r in rendered.rows], {}
+        )
+
+    data = bytes(encode())
+    sample_ms = median_ms(
+        {
+            "whole sample, as the build does it": lambda: renderer._render_row(sample, rendered.images[0]),
+            "draw the recipe": lambda: plan.recipe(sample),
+            "render (the kernel)": lambda: render_prepared(prepared, row.recipe, out),
+            "digests of image and label": lambda: (array_digest(out.image), array_digest(out.label)),
+            "deflate the label": lambda: deflate_label(out.label),
+            "manifest line": row.to_line,
+        }
+    )
+    print_table("one sample of 700 x 700", sample_ms, yardstick="whole sample, as the build does it")
+    with tempfile.TemporaryDirectory() as folder:
+        shard_ms = median_ms(
+            {
+                "render its samples, one thread": lambda: renderer.render(shard),
+                "encode (HDF5, in memory)": encode,
+                "digest of the file": lambda: bytes_digest(data),
+                "write, flush, rename": lambda: write_atomically(Path(folder) / "shard.h5", [data]),
+                "prepare one slice": lambda: prepare_slice(stack.images[0], stack.labels[0]),
+            },
+            rounds=5,
+        )
+    print_table("one shard of 64 samples", shard_ms, yardstick="render its samples, one thread")
+
+
+if __name__ == "__main__":
+    main()
