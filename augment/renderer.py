@@ -37,7 +37,8 @@ class PreparedSlice:
     Attributes:
         size: (height, width) of the slice, in pixels.
         dtype: of the image.
-        coefficients: float32 (8-bit images) or float64 spline coefficients with MARGIN_PX mirrored pixels on every side, flat.
+        coefficients: spline coefficients, flat, with MARGIN_PX mirrored pixels on every side; float32 for 8-bit
+            images, else float64.
         label: the label, likewise.
     """
 

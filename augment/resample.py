@@ -163,7 +163,8 @@ def resample(coefficients, label, slice_size, grid, basis_y, basis_x, matrix, ce
     """Render one window into `image_out` and `label_out`.
 
     Args:
-        coefficients: float32 or float64 spline coefficients of the slice, flat, with MARGIN_PX mirrored pixels on every side.
+        coefficients: float32 or float64 spline coefficients of the slice, flat, with MARGIN_PX mirrored pixels on
+            every side.
         label: the label, likewise.
         slice_size: float64 (height, width) of the bare slice, in pixels.
         grid: float64 (2, K, K) displacements of the control points, in output pixels.

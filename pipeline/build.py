@@ -83,7 +83,7 @@ def build_dataset(
         config: the options that decide the dataset's bytes.
         out: the dataset's folder; `datasets/<name>-n<N>-seed<S>` unless named.
         jobs: threads to render in; -1 for one a core. Decides the time taken, never a byte.
-        overwrite: replace a dataset of another fingerprint.
+        overwrite: replace a dataset of another fingerprint, or the same one if it is damaged.
         dry_run: say what would be done, and do nothing.
         progress: is told how far the build is.
 
@@ -100,8 +100,7 @@ def build_dataset(
         return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
     with workspace.locked():
         existing = workspace.existing()
-        if existing and existing.fingerprint == plan.fingerprint and not overwrite:
-            _require_undamaged(existing, jobs)
+        if existing and existing.fingerprint == plan.fingerprint and _is_whole(existing, jobs, overwrite=overwrite):
             reason = "the same dataset is there, and every digest holds"
             return _result("reused", reason, plan, workspace, existing, 0, start)
         _require_free(existing, plan, overwrite=overwrite)
@@ -196,8 +195,10 @@ def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rendered
 def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: bool, start: float) -> BuildResult:
     """Return what a build would do; nothing is written, not even a lock."""
     existing = workspace.existing()
-    if existing and existing.fingerprint == plan.fingerprint and not overwrite:
-        return _result("would reuse", "the same dataset is there", plan, workspace, existing, 0, start)
+    if existing and existing.fingerprint == plan.fingerprint:
+        return _result(
+            "would reuse", "the same dataset is there, if every digest holds", plan, workspace, existing, 0, start
+        )
     _require_free(existing, plan, overwrite=overwrite)
     reason = "it would replace another dataset" if existing else "there is no such dataset yet"
     if (found := workspace.partial_fingerprint()) == plan.fingerprint:
@@ -217,10 +218,12 @@ def _require_free(existing: DatasetRecord | None, plan: Plan, *, overwrite: bool
         )
 
 
-def _require_undamaged(existing: DatasetRecord, jobs: int) -> None:
+def _is_whole(existing: DatasetRecord, jobs: int, *, overwrite: bool) -> bool:
+    """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
     findings = verify_dataset(existing.folder, jobs=jobs).findings
-    if findings:
+    if findings and not overwrite:
         raise DamagedError(f"{findings[0]}; build it again with --overwrite")
+    return not findings
 
 
 def _require_space(workspace: Workspace, n_bytes: int) -> None:

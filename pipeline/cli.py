@@ -153,7 +153,7 @@ def cli() -> None:
     show_default=True,
     help="staged: slow, by elasticdeform, to compare.",
 )
-@option("Running", "--overwrite", is_flag=True, help="Replace another dataset, or build the same one again.")
+@option("Running", "--overwrite", is_flag=True, help="Replace another dataset, or a damaged one.")
 @option("Running", "--dry-run", is_flag=True, help="Say what would be made or reused, and why; write nothing.")
 @report_options
 def build(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 def median_ms(actions: Mapping[str, Callable[[], object]], *, rounds: int = 31) -> dict[str, float]:
     """Return each action's median time in milliseconds; the actions take turns, after one untimed round."""
     times: dict[str, list[float]] = {name: [] for name in actions}
-    for name, action in actions.items():
+    for action in actions.values():
         action()
     for _ in range(rounds):
         for name, action in actions.items():

@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make demo` builds and verifies a dataset, `make test` runs every check.
+# Both make a virtual environment in .venv and need Python 3.11 or newer and a C compiler, nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint clean
+
+demo: .venv/.installed
+	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
+	$(BIN)/augpipe verify datasets/demo
+
+test: .venv/.installed-test lint
+	$(BIN)/python -m pytest
+
+# As `make test`, after formatting the code.
+check: .venv/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(MAKE) test
+
+lint: .venv/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info datasets/demo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/bin/python requirements.txt pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+.venv/.installed-test: .venv/.installed requirements-test.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
