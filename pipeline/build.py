@@ -104,9 +104,8 @@ def build_dataset(
             reason = "the same dataset is there, and every digest holds"
             return _result("reused", reason, plan, workspace, existing, 0, start)
         _require_free(existing, plan, overwrite=overwrite)
-        if (found := workspace.partial_fingerprint()) not in (None, plan.fingerprint):
-            progress.note(f"{workspace.partial}: discarded, it was the start of another dataset ({found:.12})")
-        workspace.begin(plan.fingerprint)
+        if workspace.discard_other_partial(plan.fingerprint):
+            progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
         n_bytes, sha256 = workspace.write_manifest(shards)
         dataset = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
@@ -134,6 +133,7 @@ def _make_shards(
     missing = [shard for shard in plan.shards() if shard.file not in kept]
     n_missing = sum(shard.n for shard in missing)
     _require_space(workspace, estimate_bytes(plan, n_missing, source.stacks[0].images.itemsize))
+    workspace.begin(plan.fingerprint)
     progress.start(plan, plan.config.n - n_missing)
     try:
         made = _render_and_write(plan, source, missing, workspace, jobs, progress) if missing else {}
@@ -228,11 +228,11 @@ def _is_whole(existing: DatasetRecord, jobs: int, *, overwrite: bool) -> bool:
 
 def _require_space(workspace: Workspace, n_bytes: int) -> None:
     """Refuse to start what cannot be finished, rather than fill the disk first."""
-    with storage_errors(workspace.partial):
-        free = shutil.disk_usage(workspace.partial).free
+    with storage_errors(workspace.out):
+        free = shutil.disk_usage(workspace.out.parent).free
     if free < n_bytes:
         raise StorageError(
-            f"{workspace.partial}: about {n_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some "
+            f"{workspace.out}: about {n_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some "
             "space and run the same command again, or choose another --out"
         )
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,6 +79,7 @@ class Workspace:
         Raises:
             StorageError: another build is writing, or the folder cannot be written.
         """
+        new_folders = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
         with storage_errors(self.out):
             self.out.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _lock(self.lock_file)
@@ -86,9 +87,15 @@ class Workspace:
             with storage_errors(self.out):
                 self._repair()
             yield
+        except BaseException:
+            self._sweep()
+            raise
         finally:
             self.lock_file.unlink(missing_ok=True)
             os.close(descriptor)
+            with suppress(OSError):  # those that are not empty stay
+                for folder in new_folders:
+                    folder.rmdir()
 
     def partial_fingerprint(self) -> str | None:
         """Return the fingerprint of the unfinished build, if one is there."""
@@ -97,11 +104,32 @@ class Workspace:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def discard_other_partial(self, fingerprint: str) -> bool:
+        """Remove an unfinished build of another fingerprint, and return whether there was one.
+
+        Raises:
+            ConfigError: the folder is there, and no build made it.
+        """
+        found = self.partial_fingerprint()
+        if found == fingerprint or not self.partial.exists():
+            return False
+        ours = (
+            found
+            or (self.partial / DATASET_FILE).exists()
+            or {path.name for path in self.partial.iterdir()} <= {_PROGRESS}
+        )
+        if not ours:
+            raise ConfigError(
+                f"{self.partial}: is there already and no build of augpipe made it, so it will not be touched; "
+                "move it, or choose another --out"
+            )
+        with storage_errors(self.partial):
+            shutil.rmtree(self.partial)
+        return found is not None
+
     def begin(self, fingerprint: str) -> None:
         """Make the partial folder ready for a build, keeping what an earlier run of the same build finished."""
         with storage_errors(self.partial):
-            if self.partial_fingerprint() != fingerprint and self.partial.exists():
-                shutil.rmtree(self.partial)
             (self.partial / _PROGRESS).mkdir(parents=True, exist_ok=True)
             (self.partial / DATASET_FILE).unlink(missing_ok=True)
         write_atomically(self.partial / _PROGRESS / _MARK, [canonical_json({"fingerprint": fingerprint})])
@@ -158,6 +186,11 @@ class Workspace:
         sync_folder(self.out.parent)
         if self.replaced.exists():
             shutil.rmtree(self.replaced)
+
+    def _sweep(self) -> None:
+        """Remove the partial folder of a failed build, unless a shard in it is worth keeping."""
+        if self.partial.exists() and not any(self.partial.glob("*.h5")):
+            shutil.rmtree(self.partial, ignore_errors=True)
 
     def _repair(self) -> None:
         """Finish a commit, or take back a replacement, that was killed in the middle."""
