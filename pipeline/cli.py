@@ -1,5 +1,6 @@
 """The command `augpipe`: parses, calls one function of the library, prints."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -175,6 +176,7 @@ def build(
     """
     from augment.ranges import AugmentRanges
     from pipeline.config import BuildConfig
+    from pipeline.warmup import load_kernels_in_background
 
     ranges = AugmentRanges(
         rotate_deg=(0.0, 360.0) if options.pop("rotate") else (0.0, 0.0),
@@ -187,7 +189,10 @@ def build(
     )
     config = BuildConfig(ranges=ranges, **options)
     say = _Voice(quiet=quiet, json_file=json_file)
+    kernels = None if dry_run else load_kernels_in_background()
     stack = _find_stack(source, images, labels, name, say)
+    if kernels:
+        kernels.join()
 
     from pipeline.build import build_dataset
     from pipeline.progress import choose_progress
@@ -319,8 +324,11 @@ def _fail(message: str, code: int) -> int:
 
 
 def run() -> None:
-    """Run as the installed command."""
-    sys.exit(main())
+    """Run as the installed command: nothing is left to tidy up at the end, so the interpreter does not try to."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
