@@ -29,7 +29,7 @@ def draw_recipe(
     gain = to_float32(stream.uniform(*ranges.gain))
     bias = to_float32(stream.uniform(*ranges.bias))
     shift_y, shift_x = (
-        draw_shift(stream, _reach(ranges, side, window_side))
+        draw_shift(stream, _reach(ranges, side, window_side), half=(side - window_side) % 2 == 1)
         for side, window_side in zip(slice_size, window, strict=True)
     )
     return Recipe(
@@ -52,10 +52,18 @@ def draw_displacement(ranges: AugmentRanges, stream: Stream) -> Grid:
     return tuple(tuple(to_float32(ranges.sigma_px * stream.normal()) for _ in points) for _ in points)
 
 
-def draw_shift(stream: Stream, reach_px: float) -> float:
-    """Return a whole number of pixels, uniform between -reach_px and +reach_px."""
-    n_steps = math.floor(reach_px)
-    return to_float32(math.floor(stream.fraction() * (2 * n_steps + 1)) - n_steps)
+def draw_shift(stream: Stream, reach_px: float, *, half: bool = False) -> float:
+    """Return a shift that puts the window's pixels on the slice's, uniform between -reach_px and +reach_px.
+
+    Args:
+        stream: of random numbers.
+        reach_px: how far to go at most.
+        half: whether slice and window differ by an odd number of pixels: their centres are then half a pixel
+            apart when their pixels agree, and -0.5 is the smallest shift.
+    """
+    first = 0.5 - math.floor(max(reach_px, 0.5) + 0.5) if half else -math.floor(reach_px)
+    n_steps = 2 * -first + 1
+    return to_float32(first + min(math.floor(stream.fraction() * n_steps), max(n_steps - 1, 0)))
 
 
 def rotation_matrix(angle_deg: float, *, flip: bool = False, zoom: float = 1.0) -> tuple[Pair, Pair]:
@@ -76,11 +84,13 @@ def grid_extent(extent: Extent, *, window: tuple[int, int], slice_size: tuple[in
     """Return the (height, width) in pixels that the control grid spans."""
     if extent == "window":
         return window
-    height, width = (
-        side + 2 * (max(window_side - side, 0) + PADDED_MARGIN_PX)
-        for side, window_side in zip(slice_size, window, strict=True)
-    )
+    height, width = (_padded_side(side, window_side) for side, window_side in zip(slice_size, window, strict=True))
     return height, width
+
+
+def _padded_side(side: int, window_side: int) -> int:
+    padded = side + 2 * (max(window_side - side, 0) + PADDED_MARGIN_PX)
+    return padded + (padded - window_side) % 2  # centred on the window's pixels
 
 
 def _reach(ranges: AugmentRanges, side: int, window_side: int) -> float:

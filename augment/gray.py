@@ -36,8 +36,8 @@ def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[An
 
 
 def set_gray(values: NDArray[np.floating[Any]], recipe: Recipe, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return interpolated values with the recipe's gain and bias, rounded and clipped to `dtype`."""
+    """Return interpolated values with the recipe's gain and bias, rounded (half up) and clipped to `dtype`."""
     low, high = gray_limits(dtype)
     changed = values * recipe.gain + recipe.bias
-    gray: NDArray[Any] = np.clip(np.rint(changed) if dtype.kind == "u" else changed, low, high).astype(dtype)
+    gray: NDArray[Any] = np.clip(np.floor(changed + 0.5) if dtype.kind == "u" else changed, low, high).astype(dtype)
     return gray

@@ -1,6 +1,5 @@
 """What a build may draw: the range of every random number in a recipe."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,6 +9,7 @@ Extent: TypeAlias = Literal["window", "padded"]
 
 SMALLEST_ZOOM = 0.05  # below it a window would mirror a slice hundreds of times
 MOST_GRID_POINTS = 64
+_LARGEST = 1e30  # well inside float32, in which recipes are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class AugmentRanges:
     def __post_init__(self) -> None:
         for name in ("rotate_deg", "zoom", "gain", "bias"):
             low, high = getattr(self, name)
-            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            if not -_LARGEST <= low <= high <= _LARGEST:
                 raise ConfigError(f"{name}: expected LOW <= HIGH, both finite, got {low:g} {high:g}")
         if self.zoom[0] < SMALLEST_ZOOM:
             raise ConfigError(f"zoom: expected at least {SMALLEST_ZOOM}, got {self.zoom[0]:g}")
         if self.gain[0] <= 0:
             raise ConfigError(f"gain: expected more than 0, got {self.gain[0]:g}")
-        if self.shift_px is not None and not 0 <= self.shift_px < math.inf:
+        if self.shift_px is not None and not 0 <= self.shift_px <= _LARGEST:
             raise ConfigError(f"shift: expected 0 or more pixels, got {self.shift_px:g}")
-        if not 2 <= self.grid_points <= MOST_GRID_POINTS:
+        if type(self.grid_points) is not int or not 2 <= self.grid_points <= MOST_GRID_POINTS:
             raise ConfigError(f"grid: expected 2 to {MOST_GRID_POINTS} control points, got {self.grid_points}")
-        if not 0 <= self.sigma_px < math.inf:
+        if not 0 <= self.sigma_px <= _LARGEST:
             raise ConfigError(f"sigma: expected 0 or more pixels, got {self.sigma_px:g}")
         if self.extent not in ("window", "padded"):
             raise ConfigError(f"extent: expected window or padded, got {self.extent!r}")

@@ -4,7 +4,6 @@ All reals in a recipe are float32 values. Rendering uses only addition, subtract
 them, so that a recipe gives the same bytes on any CPU.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -15,6 +14,9 @@ from augment.errors import RecipeError
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_LARGEST_SIDE_PX = 1 << 20
 
 
 def to_float32(value: float) -> float:
@@ -54,7 +56,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
         _require_sides("extent_px", self.extent_px, at_least=self.window)
-        points = len(self.grid_px[0])
+        points = len(self.grid_px[0]) if self.grid_px else 0
         rows = [row for axis in self.grid_px for row in axis]
         if points < 2 or len(self.grid_px) != 2 or len(rows) != 2 * points or {len(row) for row in rows} != {points}:
             raise RecipeError("recipe: grid_px must be 2 x K x K numbers with K >= 2")
@@ -62,7 +64,7 @@ class Recipe:
             raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
-            if not math.isfinite(value) or to_float32(value) != value:
+            if not abs(value) <= _LARGEST_FLOAT32 or to_float32(value) != value:
                 raise RecipeError(f"recipe: every number must be a finite float32 value, got {value!r}")
 
     @property
@@ -82,6 +84,8 @@ class Recipe:
             RecipeError: a key is missing or unknown, or a value has the wrong type.
         """
         expected = set(cls.__dataclass_fields__)
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"recipe: expected an object with the keys {sorted(expected)}, got {values!r:.80}")
         if set(values) != expected:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         try:
@@ -99,15 +103,17 @@ class Recipe:
                 gain=_real(values["gain"]),
                 bias=_real(values["bias"]),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
 
 
 def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, int]) -> None:
     if len(sides) != 2 or any(type(side) is not int for side in sides):
         raise RecipeError(f"recipe: {name} must be two whole numbers, got {sides!r}")
-    if sides[0] < at_least[0] or sides[1] < at_least[1]:
-        raise RecipeError(f"recipe: {name} must be at least {at_least}, got {sides}")
+    if any(not least <= side <= _LARGEST_SIDE_PX for side, least in zip(sides, at_least, strict=True)):
+        raise RecipeError(
+            f"recipe: {name} must be at least {at_least}, and {_LARGEST_SIDE_PX} px a side at most, got {sides!r:.80}"
+        )
 
 
 def _real(value: object) -> float:

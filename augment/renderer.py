@@ -19,7 +19,7 @@ from augment.resample import MARGIN_PX, MOST_PERIODS, resample
 from augment.rotate import slice_centre
 from augment.spline import spline_coefficients
 
-_LARGEST_SLICE_PX = 2**31 - 2**20  # the kernel counts pixels in int32
+_LARGEST_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _SPLINE_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
@@ -68,9 +68,12 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         raise ConfigError(f"render: image and label must be (Y, X) and alike, got {image.shape} and {label.shape}")
     if label.dtype.name not in ("uint8", "uint16"):
         raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
-    if image.size > _LARGEST_SLICE_PX:
-        raise ConfigError(f"render: a slice may have {_LARGEST_SLICE_PX:,} pixels, got {image.size:,}")
     height, width = image.shape
+    if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _LARGEST_SLICE_PX:
+        raise ConfigError(f"render: a slice may have about {_LARGEST_SLICE_PX:,} pixels, got {image.size:,}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ConfigError("render: the image holds pixels that are not numbers (NaN or infinity); replace them")
+    image, label = (pixels.astype(pixels.dtype.newbyteorder("="), copy=False) for pixels in (image, label))
     return PreparedSlice(
         size=(height, width),
         dtype=image.dtype,
@@ -88,11 +91,15 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         out: arrays of the window's shape and the slice's dtypes to render into, instead of new ones.
 
     Raises:
+        ConfigError: `out` has another shape or dtype.
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
     _require_reach(source, recipe)
     if out is None:
         out = Sample(np.empty(recipe.window, source.dtype), np.empty(recipe.window, source.label.dtype))
+    for array, dtype in zip(out, (source.dtype, source.label.dtype), strict=True):
+        if array.shape != recipe.window or array.dtype != dtype:
+            raise ConfigError(f"render: out must be {recipe.window} {dtype}, got {array.shape} {array.dtype}")
     (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
     resample(
         source.coefficients,

@@ -1,0 +1,133 @@
+"""The kernel on its own: a window is the same pixels however it is cut into strips, whatever the folding."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import augment
+from augment.draw import draw_recipe
+from augment.ranges import AugmentRanges
+from augment.recipe import Recipe
+from augment.renderer import prepare_slice, render, render_prepared
+from augment.resample import _STRIP_PX, MOST_PERIODS
+from augment.seeding import Stream
+
+LEFT_OF_A_BOUNDARY_AT_AND_RIGHT = [n * _STRIP_PX + more for n in (1, 2) for more in (-1, 0, 1)]
+# What `rendered_digest` gives. If it changes, so do all published samples: raise the renderer version.
+GOLDEN = {
+    "float32": "ad416fc3c7d03d7e05ee73d03fc7d6a2675394150e6826f048612fb1041f699f",
+    "uint16": "0c62eb424fbe2ace2054f7314df46a172486979ab5a2fafb08053701e68c4e23",
+    "uint8": "84182ddbdcacedc00ca4c835e0a453fff8611d7612219cc1d1558895c10e72c8",
+    "unrounded": "21a23bc6d4dc28ca6890cba7b49bd25acb3c1d1c26980d52b6518a7d98bd2d5c",
+}
+
+
+def rendered_digest(kind: str) -> str:
+    """Return the sha256 of three samples of a pattern of whole numbers.
+
+    `unrounded` is what the kernel for 8 bits works out before it rounds: there a changed last bit shows, as
+    fused multiply-adds or sums in another order make it, which rounding to bytes nearly always hides.
+    """
+    dtype = "uint8" if kind == "unrounded" else kind
+    y, x = np.indices((70, 90))
+    pattern = (37 * y + 11 * x + 5 * (x * y % 23)) % 256
+    image = pattern.astype(dtype) * np.array(257 if dtype == "uint16" else 1, dtype)
+    source = prepare_slice(image, (pattern > 90).astype(np.uint8))
+    if kind == "unrounded":
+        source = replace(source, dtype=np.dtype("float32"))
+    ranges = AugmentRanges(flip=True, zoom=(0.7, 1.4), gain=(0.8, 1.2), bias=(-9.0, 9.0))
+    digest = hashlib.sha256()
+    for key in range(3):
+        sample = render_prepared(source, draw_recipe(ranges, Stream(0, (key,)), window=(99, 301), slice_size=(70, 90)))
+        digest.update(sample.image.tobytes() + sample.label.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("kind", sorted(GOLDEN))
+def test_a_recipe_gives_the_same_bytes_as_ever(kind: str) -> None:
+    assert rendered_digest(kind) == GOLDEN[kind]
+
+
+@pytest.mark.slow
+def test_a_recipe_gives_the_same_bytes_on_the_plainest_cpu(tmp_path: Path) -> None:
+    """Compiled anew without any of this CPU's vector instructions or fused multiply-adds."""
+    program = (
+        f"import {Path(__file__).stem} as test\nprint(*(test.rendered_digest(kind) for kind in sorted(test.GOLDEN)))"
+    )
+    found = os.pathsep.join(map(str, (Path(augment.__file__).parents[1], Path(__file__).parent)))
+    compiled = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | compiled | {"PYTHONPATH": found},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [GOLDEN[kind] for kind in sorted(GOLDEN)]
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+@pytest.fixture
+def bent(plain_recipe: Callable[..., Recipe]) -> Callable[[int], Recipe]:
+    """Return a maker of windows of any width around the same centre, on the same deformed and rotated tissue."""
+    drawn = draw_recipe(AugmentRanges(zoom=(0.7, 0.7)), Stream(0, ()), window=(6, 700), slice_size=(40, 40))
+
+    def make(width: int) -> Recipe:
+        return plain_recipe((6, width), extent_px=(6, 700), grid_px=drawn.grid_px, matrix=drawn.matrix)
+
+    return make
+
+
+@pytest.mark.parametrize("width", LEFT_OF_A_BOUNDARY_AT_AND_RIGHT)
+def test_a_window_is_the_middle_of_a_wider_one(
+    bent: Callable[[int], Recipe], make_slice: Callable[..., Any], width: int
+) -> None:
+    """Bit for bit: the strips must not show, neither where one begins nor where one is a single pixel wide."""
+    source = prepare_slice(*make_slice((40, 40)))
+    margin = 60
+    wider = render_prepared(source, bent(width + 2 * margin))
+    sample = render_prepared(source, bent(width))
+    assert np.array_equal(sample.image, wider.image[:, margin:-margin])
+    assert np.array_equal(sample.label, wider.label[:, margin:-margin])
+
+
+@pytest.mark.parametrize("width", LEFT_OF_A_BOUNDARY_AT_AND_RIGHT)
+def test_every_strip_is_what_scipy_makes_of_it(
+    bent: Callable[[int], Recipe],
+    make_slice: Callable[..., Any],
+    expect: Callable[..., Any],
+    assert_matches: Callable[..., None],
+    width: int,
+) -> None:
+    image, label = make_slice((40, 40))
+    assert_matches(render(image, label, bent(width)), expect(image, label, bent(width)))
+
+
+@pytest.mark.parametrize("periods", [1, -1, 7, -90, 400])
+def test_the_mirrored_slice_repeats_after_two_slices(
+    plain_recipe: Callable[..., Recipe], make_slice: Callable[..., Any], periods: int
+) -> None:
+    """Far away as well as near, towards both sides."""
+    image, label = make_slice((12, 12))
+    near = render(image, label, plain_recipe((40, 30), shift_px=(0.25, -3.0)))
+    far = render(image, label, plain_recipe((40, 30), shift_px=(0.25 + 24 * periods, -3.0 - 24 * periods)))
+    assert abs(24 * periods) < MOST_PERIODS * 12
+    assert np.array_equal(far.image, near.image)
+    assert np.array_equal(far.label, near.label)
+
+
+def test_a_window_over_the_slice_s_edge_shows_its_mirror_image(
+    plain_recipe: Callable[..., Recipe], make_slice: Callable[..., Any]
+) -> None:
+    image, label = make_slice((6, 9))
+    sample = render(image, label, plain_recipe((6 + 2 * 20, 9 + 2 * 20)))
+    assert np.array_equal(sample.image, np.pad(image, 20, mode="symmetric"))
+    assert np.array_equal(sample.label, np.pad(label, 20, mode="symmetric"))
