@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias
 import joblib
 
 from augment.errors import ConfigError, DamagedError, StorageError
-from pipeline.config import BuildConfig
+from pipeline.config import BuildConfig, require_jobs
 from pipeline.digest import bytes_digest, canonical_json, content_digest
 from pipeline.encode import ShardMemory, encode_shard
 from pipeline.files import storage_errors
 from pipeline.metadata import describe_build, describe_dataset
 from pipeline.plan import Plan, PlannedShard, make_plan
-from pipeline.render import RenderedShard, ShardRenderer
+from pipeline.render import RenderedShard, ShardRenderer, manifest_row
 from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
 from pipeline.source import Source
 from pipeline.verify import verify_dataset
@@ -94,8 +94,10 @@ def build_dataset(
     """
     start = time.perf_counter()
     config, progress = config or BuildConfig(), progress or BuildProgress()
+    require_jobs(jobs)
     plan = make_plan(source, config)
-    workspace = Workspace(Path(out) if out is not None else default_out(plan))
+    folder = Path(out) if out is not None else default_out(plan)
+    workspace = Workspace(folder.resolve() if folder.is_symlink() else folder)
     if dry_run:
         return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
     with workspace.locked():
@@ -129,7 +131,7 @@ def _make_shards(
     plan: Plan, source: Source, workspace: Workspace, jobs: int, progress: BuildProgress
 ) -> tuple[list[ShardRecord], int]:
     """Return the record of every shard, and how many samples had to be rendered for them."""
-    kept = {shard.file: record for shard in plan.shards() if (record := workspace.finished_shard(shard.file))}
+    kept = {shard.file: record for shard in plan.shards() if (record := _finished(plan, source, workspace, shard))}
     missing = [shard for shard in plan.shards() if shard.file not in kept]
     n_missing = sum(shard.n for shard in missing)
     _require_space(workspace, estimate_bytes(plan, n_missing, source.stacks[0].images.itemsize))
@@ -140,6 +142,23 @@ def _make_shards(
     finally:
         progress.stop()
     return [{**kept, **made}[shard.file] for shard in plan.shards()], n_missing
+
+
+def _finished(plan: Plan, source: Source, workspace: Workspace, shard: PlannedShard) -> ShardRecord | None:
+    """Return the record of a shard that an earlier run finished, if it is what this run would make."""
+    if not (found := workspace.finished_shard(shard.file)):
+        return None
+    record, rows = found
+    samples = plan.samples(shard)
+    if (record.split, record.n, len(rows)) != (shard.split, shard.n, shard.n):
+        return None
+    if record.content_sha256 != content_digest([(row.image_sha256, row.label_sha256) for row in rows]):
+        return None
+    for sample, row in zip(samples, rows, strict=True):
+        slice_sha256 = source.stacks[sample.stack].slice_sha256[sample.z]
+        if row != manifest_row(sample, plan.recipe(sample), slice_sha256, row.image_sha256, row.label_sha256):
+            return None
+    return record
 
 
 def _render_and_write(

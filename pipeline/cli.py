@@ -242,14 +242,17 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
-@cli.command()
+@cli.command(cls=GroupedCommand)
 @click.argument("out", type=click.Path(path_type=Path))
-def phantom(out: Path) -> None:
+@report_options
+def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
     from pipeline.source import write_phantom
 
-    for path in write_phantom(out):
-        click.echo(path)
+    say = _Voice(quiet=quiet, json_file=json_file)
+    paths = [str(path) for path in write_phantom(out)]
+    say.lines(paths)
+    say.json({"schema": "augpipe/phantom-report/1", "files": paths})
 
 
 class _Voice:
@@ -262,7 +265,7 @@ class _Voice:
     def line(self, text: str) -> None:
         """Print a line; on standard error where standard output is for JSON."""
         if not self._quiet:
-            click.echo(text, err=self._json_file == "-")
+            click.echo(_printable(text), err=self._json_file == "-")
 
     def lines(self, texts: Sequence[str]) -> None:
         """Print lines."""
@@ -319,8 +322,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"augpipe: {' '.join(message.split())}", err=True)
+    click.echo(_printable(f"augpipe: {' '.join(message.split())}"), err=True)
     return code
+
+
+def _printable(text: str) -> str:
+    """Return the text with what no terminal can print replaced: a path may hold bytes that are no text."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def run() -> None:

@@ -66,8 +66,17 @@ class BuildConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as plain JSON values."""
-        return asdict(self)
+        """Return the options as plain JSON values, the same for 0 and 0.0."""
+        values = asdict(self)
+        ranges = {name: _plain(value) for name, value in values["ranges"].items()}
+        ranges["grid_points"] = self.ranges.grid_points
+        return {
+            **values,
+            "size": list(self.size),
+            "test": float(self.test),
+            "val": float(self.val),
+            "ranges": ranges,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "BuildConfig":
@@ -78,6 +87,10 @@ class BuildConfig:
         """
         try:
             plain = dict(values)
+            if set(plain) != set(cls.__dataclass_fields__):
+                raise ConfigError(f"config: expected {sorted(cls.__dataclass_fields__)}, got {sorted(map(str, plain))}")
+            if set(plain["ranges"]) != set(AugmentRanges.__dataclass_fields__):
+                raise ConfigError(f"config: ranges are {sorted(map(str, plain['ranges']))}")
             drawn: dict[str, Any] = {
                 key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()
             }
@@ -92,6 +105,23 @@ def build_fingerprint(config: Mapping[str, Any], name: str, inputs: list[dict[st
     return bytes_digest(
         canonical_json({"config": dict(config), "name": name, "inputs": inputs, "renderer": RENDERER_VERSION})
     )
+
+
+def require_jobs(jobs: int) -> None:
+    """Refuse a number of threads that means nothing.
+
+    Raises:
+        ConfigError: neither 1 or more, nor a negative number counting down from all cores.
+    """
+    if jobs == 0:
+        raise ConfigError("jobs: expected 1 or more, or -1 for one a core, got 0")
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers as floats and pairs as lists, so that equal ranges are equal JSON."""
+    if isinstance(value, tuple):
+        return [float(part) for part in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _require(name: str, value: int, low: int, high: int) -> None:

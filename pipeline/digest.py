@@ -48,5 +48,11 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: the value holds a number that is not finite.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8")
+
+    def text(*, escaped: bool) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=escaped, allow_nan=False) + "\n"
+
+    try:
+        return text(escaped=False).encode("utf-8")
+    except UnicodeEncodeError:  # a path that is no text, in a report: no record that is digested holds one
+        return text(escaped=True).encode("ascii")

@@ -1,6 +1,7 @@
 """The manifest: one canonical JSON line for every sample, enough to render it again and to trace it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,14 @@ from augment.errors import DatasetError, RecipeError
 from augment.recipe import Recipe
 from pipeline.digest import canonical_json
 
+SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LONGEST_LINE_BYTES = 1 << 20
+
+
+def sample_id(stack: int, z: int, replicate: int) -> str:
+    """Return a sample's id, of the same width however many samples there are."""
+    return f"s{stack:03d}-z{z:05d}-r{replicate:07d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,15 @@ class ManifestRow:
     image_sha256: str
     label_sha256: str
     recipe: Recipe
+
+    def __post_init__(self) -> None:
+        digests = (self.source_sha256, self.image_sha256, self.label_sha256)
+        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(_SHA256.fullmatch, digests)):
+            raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
+        if self.id != sample_id(self.stack, self.z, self.replicate):
+            raise DatasetError(f"sample {self.id!r:.40}: its id is not that of its stack, z and replicate")
+        if not (match := SHARD_FILE.fullmatch(self.shard)) or match[1] != self.split:
+            raise DatasetError(f"sample {self.id}: {self.shard!r:.40} is not a shard of split {self.split!r:.40}")
 
     def to_line(self) -> bytes:
         """Return the row as one line of canonical JSON."""

@@ -21,17 +21,32 @@ def describe_dataset(
     plan: Plan, source: Source, shards: list[ShardRecord], *, manifest_bytes: int, manifest_sha256: str
 ) -> dict[str, Any]:
     """Return dataset.json: the same for every build of the same fingerprint."""
-    stack = source.stacks[0]
+    return {
+        **describe_plan(plan, source.inputs),
+        **describe_classes(source.class_values),
+        "source": dict(source.facts),
+        "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
+        "shards": [asdict(shard) for shard in shards],
+    }
+
+
+def describe_classes(class_values: tuple[int, ...]) -> dict[str, Any]:
+    """Return the part of dataset.json that says what the labels mean."""
+    return {
+        "label_kind": "binary" if len(class_values) == 2 else "classes",
+        "classes": [{"index": index, "value": value} for index, value in enumerate(class_values)],
+    }
+
+
+def describe_plan(plan: Plan, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the part of dataset.json that follows from the options and the inputs' shapes and digests."""
     return {
         "schema": DATASET_SCHEMA,
         "name": plan.name,
         "fingerprint": plan.fingerprint,
         "renderer": RENDERER_VERSION,
         "config": plan.config.to_json(),
-        "inputs": source.inputs,
-        "source": dict(source.facts),
-        "label_kind": "binary" if len(source.class_values) == 2 else "classes",
-        "classes": [{"index": index, "value": value} for index, value in enumerate(source.class_values)],
+        "inputs": inputs,
         "split": {
             "strategy": plan.config.split,
             "gap": plan.config.gap,
@@ -40,11 +55,9 @@ def describe_dataset(
         },
         "arrays": {
             "window": list(plan.config.size),
-            "images": stack.images.dtype.name,
-            "labels": stack.labels.dtype.name,
+            "images": inputs[0]["images"]["dtype"],
+            "labels": "uint8",
         },
-        "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
-        "shards": [asdict(shard) for shard in shards],
     }
 
 

@@ -32,13 +32,13 @@ def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
 
 
 def _remembered(record: DatasetRecord) -> Source:
-    if record.name == PHANTOM:
-        return phantom_source()
     path = record.folder / BUILD_INFO_FILE
     try:
         first = json.loads(path.read_bytes())["inputs"][0]
         files = Path(first["images"]["path"]), Path(first["labels"]["path"])
     except (OSError, ValueError, LookupError, TypeError) as error:
+        if record.name == PHANTOM:
+            return phantom_source()
         raise DatasetError(f"{path}: does not say where the source is; name its folder with --source") from error
     try:
         return read_files(*files)

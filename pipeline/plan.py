@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from augment.draw import draw_recipe
 from augment.errors import ConfigError
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.config import BuildConfig, build_fingerprint
+from pipeline.manifest import sample_id
 from pipeline.source import Source
 from pipeline.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 
@@ -29,7 +31,7 @@ class PlannedSample:
     @property
     def id(self) -> str:
         """The sample's name, of the same width whatever n is."""
-        return f"s{self.stack:03d}-z{self.z:05d}-r{self.replicate:07d}"
+        return sample_id(self.stack, self.z, self.replicate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,17 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     Raises:
         ConfigError: a split would be empty, or the ids have no room for so many samples.
     """
-    depths = tuple(len(stack.images) for stack in source.stacks)
+    return plan_from_inputs(config, source.name, source.inputs)
+
+
+def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]]) -> Plan:
+    """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
+
+    Raises:
+        ConfigError: a split would be empty, or the ids have no room for so many samples.
+    """
+    shapes = [stack["images"]["shape"] for stack in inputs]
+    depths = tuple(depth for depth, _, _ in shapes)
     assignment = assign_slices(config, depths)
     counts = share_samples(config.n, split_fractions(config))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
@@ -104,9 +116,9 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
         )
     return Plan(
         config=config,
-        name=source.name,
-        fingerprint=build_fingerprint(config.to_json(), source.name, source.inputs),
-        slice_sizes=tuple(stack.slice_size for stack in source.stacks),
+        name=name,
+        fingerprint=build_fingerprint(config.to_json(), name, inputs),
+        slice_sizes=tuple((height, width) for _, height, width in shapes),
         assignment=assignment,
         counts=counts,
     )

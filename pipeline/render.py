@@ -62,6 +62,25 @@ class SliceCache:
         return prepared
 
 
+def manifest_row(
+    sample: PlannedSample, recipe: Recipe, source_sha256: str, image_sha256: str, label_sha256: str
+) -> ManifestRow:
+    """Return the manifest's row of a sample whose pixels have these digests."""
+    return ManifestRow(
+        id=sample.id,
+        split=sample.split,
+        shard=sample.shard,
+        row=sample.row,
+        stack=sample.stack,
+        z=sample.z,
+        replicate=sample.replicate,
+        source_sha256=source_sha256,
+        image_sha256=image_sha256,
+        label_sha256=label_sha256,
+        recipe=recipe,
+    )
+
+
 def sample_renderer(source: Source, engine: str) -> SampleRenderer:
     """Return what renders one sample of `source` into given arrays.
 
@@ -124,19 +143,7 @@ class ShardRenderer:
         stack = self._source.stacks[sample.stack]
         label = _thread_array(self._plan.config.size, stack.labels.dtype)
         self._render(sample.stack, sample.z, recipe, Sample(image, label))
-        row = ManifestRow(
-            id=sample.id,
-            split=sample.split,
-            shard=sample.shard,
-            row=sample.row,
-            stack=sample.stack,
-            z=sample.z,
-            replicate=sample.replicate,
-            source_sha256=stack.slice_sha256[sample.z],
-            image_sha256=array_digest(image),
-            label_sha256=array_digest(label),
-            recipe=recipe,
-        )
+        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], array_digest(image), array_digest(label))
         return deflate_label(label), row
 
 

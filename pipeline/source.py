@@ -1,5 +1,6 @@
 """The annotated stack that a build starts from: pixels, class indices, digests, and what is known about it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.known import PHANTOM, recognise
 MOST_CLASSES = 32
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,7 @@ def read_folder(folder: Path, *, name: str | None = None) -> Source:
     for file in (IMAGES_FILE, LABELS_FILE):
         if not (folder / file).is_file():
             raise ConfigError(f"{folder}: {file} is missing; name other files with --images and --labels")
-    return read_files(folder / IMAGES_FILE, folder / LABELS_FILE, name=name or folder.resolve().name)
+    return read_files(folder / IMAGES_FILE, folder / LABELS_FILE, name=name or _as_name(folder.resolve().name))
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
@@ -115,9 +117,13 @@ def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source
     """
     from pipeline.tiff import read_stack
 
-    image_stack, label_stack = read_stack(images), read_stack(labels)
+    image_stack, label_stack = read_stack(images), read_stack(labels, labels=True)
     return make_source(
-        image_stack, label_stack, name=name or images.stem, files=((images, labels),), where=(str(images), str(labels))
+        image_stack,
+        label_stack,
+        name=name or _as_name(images.stem),
+        files=((images, labels),),
+        where=(str(images), str(labels)),
     )
 
 
@@ -169,11 +175,16 @@ def make_source(
         where: what to call the two in error messages.
 
     Raises:
-        ConfigError: the two do not belong together.
+        ConfigError: the two do not belong together, or the name is none.
         SourceError: pixels or labels of a kind that cannot be used.
     """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"name: expected letters, digits, dots, dashes and underscores, at most 80, got {name!r:.100}"
+        )
     _require_pair(images, labels, where)
     _require_images(images, where[0])
+    images, labels = (np.ascontiguousarray(a, a.dtype.newbyteorder("=")) for a in (images, labels))
     indices, class_values = _class_indices(labels, where[1])
     digest = array_digest(images)
     known_name, facts = recognise(digest, name)
@@ -186,6 +197,11 @@ def make_source(
         slice_sha256=tuple(array_digest(image) for image in images),
     )
     return Source(name=known_name, stacks=(stack,), class_values=class_values, facts=facts, files=files)
+
+
+def _as_name(text: str) -> str:
+    """Return a file's or folder's name with all that a dataset's name may not hold replaced by dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:80].strip("-._") or "stack"
 
 
 def _require_pair(images: NDArray[Any], labels: NDArray[Any], where: tuple[str, str]) -> None:

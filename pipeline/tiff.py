@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from augment.errors import ConfigError, SourceError
 from pipeline.files import write_atomically
 
+# none, LZW, deflate (two codes), PackBits, LZMA, ZSTD (two codes)
+_LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000, 34926}
 LARGEST_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
 
 
-def read_stack(path: Path) -> NDArray[Any]:
+def read_stack(path: Path, *, labels: bool = False) -> NDArray[Any]:
     """Return the stack in a TIFF file as (Z, Y, X), native byte order, C order.
+
+    Images that are stored as white is zero are inverted. Labels are taken as they are, and must be losslessly stored.
 
     Raises:
         ConfigError: there is no such file.
@@ -30,6 +34,9 @@ def read_stack(path: Path) -> NDArray[Any]:
         try:
             with tifffile.TiffFile(path, _multifile=False) as tiff:
                 shape, dtype = _declared_stack(path, tiff)
+                inverted = tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not labels
+                if labels:
+                    _require_lossless(path, tiff)
                 _require_reasonable_size(path, shape, dtype)
                 stack = np.asarray(tiff.series[0].asarray(maxworkers=1)).reshape(shape)
         except SourceError:
@@ -38,7 +45,10 @@ def read_stack(path: Path) -> NDArray[Any]:
             raise SourceError(f"{path}: not a readable TIFF stack ({_one_line(error)}); export it again") from error
     if complaints:
         raise SourceError(f"{path}: damaged TIFF ({complaints[0]}); export it again")
-    return np.ascontiguousarray(stack, dtype=stack.dtype.newbyteorder("="))
+    stack = np.ascontiguousarray(stack, dtype=stack.dtype.newbyteorder("="))
+    if inverted and stack.dtype.kind != "u":
+        raise SourceError(f"{path}: {stack.dtype.name} pixels where white is zero; save them with black as zero")
+    return np.iinfo(stack.dtype).max - stack if inverted else stack
 
 
 def write_stack(path: Path, stack: NDArray[Any]) -> None:
@@ -69,6 +79,13 @@ def _declared_stack(path: Path, tiff: tifffile.TiffFile) -> tuple[tuple[int, ...
             "the file is cut short or is not a stack of gray slices"
         )
     return (n_slices, *page.shape), np.dtype(series.dtype)
+
+
+def _require_lossless(path: Path, tiff: tifffile.TiffFile) -> None:
+    lossy = {int(page.compression) for page in tiff.series[0].pages if page is not None} - _LOSSLESS
+    if lossy:
+        kind = tifffile.COMPRESSION(lossy.pop()).name
+        raise SourceError(f"{path}: labels stored with {kind} are not the ones that were drawn; save them losslessly")
 
 
 def _require_reasonable_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

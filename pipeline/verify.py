@@ -9,13 +9,24 @@ import numpy as np
 
 from augment.errors import AugpipeError, ConfigError, DatasetError
 from augment.renderer import Sample
-from pipeline.config import RENDERER_VERSION, BuildConfig, build_fingerprint
-from pipeline.digest import array_digest, content_digest, file_digest
+from pipeline.config import RENDERER_VERSION, BuildConfig, require_jobs
+from pipeline.digest import array_digest, canonical_json, content_digest, file_digest
+from pipeline.known import recognise
 from pipeline.manifest import ManifestRow, read_manifest
+from pipeline.metadata import describe_classes, describe_plan
 from pipeline.origin import find_origin
-from pipeline.render import sample_renderer
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord, read_record, require_plain_file
+from pipeline.plan import Plan, plan_from_inputs
+from pipeline.render import SampleRenderer, manifest_row, sample_renderer
+from pipeline.shards.record import (
+    DATASET_FILE,
+    MANIFEST_FILE,
+    DatasetRecord,
+    ShardRecord,
+    read_record,
+    require_plain_file,
+)
 from pipeline.shards.shard import Shard
+from pipeline.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +51,21 @@ class Verification:
 
 
 def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
-    """Compare every file, row and array of a dataset with the digests that it records.
+    """Compare every file, row and array of a dataset with its digests, and its records with each other.
+
+    Whatever follows from the options (the split of every slice, the place and recipe of every sample) is worked out
+    again from them and compared; the pixels themselves are the business of `replay_dataset`.
 
     Raises:
         DatasetError: there is no dataset that could be checked.
     """
+    require_jobs(jobs)
     record = read_record(Path(folder))
-    findings = list(_check_record(record))
+    plan = _plan_again(record)
+    findings = list(_check_record(record, plan))
     rows_of_shard: dict[str, list[ManifestRow]] = {shard.file: [] for shard in record.shards}
     try:
-        findings += _check_manifest(record, rows_of_shard)
+        findings += _check_manifest(record, plan, rows_of_shard)
     except DatasetError as error:
         findings.append(str(error))
     with joblib.Parallel(jobs, backend="threading") as parallel:
@@ -75,45 +91,83 @@ def replay_dataset(
         ConfigError: there is no sample of that id.
         DatasetError: the dataset cannot be read, was made by another renderer version, or its source is not found.
     """
+    require_jobs(jobs)
     record = read_record(Path(folder))
-    config = BuildConfig.from_json(record.values["config"])
-    if record.values["renderer"] != RENDERER_VERSION:
-        raise DatasetError(
-            f"{record.folder}: rendered by version {record.values['renderer']}, this augpipe has version "
-            f"{RENDERER_VERSION}; replay it with the augpipe that made it"
-        )
+    plan = _plan_again(record)
     source = find_origin(record, source_folder)
     path = record.folder / MANIFEST_FILE
     rows = [row for row in read_manifest(path) if sample_id in (None, row.id)]
     if not rows:
         raise ConfigError(f"{path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000")
-    renderer = sample_renderer(source, config.engine)
-
-    def replay(row: ManifestRow) -> str | None:
-        stack = source.stacks[row.stack]
-        out = Sample(np.empty(row.recipe.window, stack.images.dtype), np.empty(row.recipe.window, stack.labels.dtype))
-        renderer(row.stack, row.z, row.recipe, out)
-        same = (array_digest(out.image), array_digest(out.label)) == (row.image_sha256, row.label_sha256)
-        return None if same else f"{row.id}: rendering its recipe again gives other pixels than those recorded"
-
+    findings = []
+    if any(record.values.get(key) != value for key, value in describe_classes(source.class_values).items()):
+        findings.append(f"{record.folder / DATASET_FILE}: its classes are not those of the source's labels")
+    renderer = sample_renderer(source, plan.config.engine)
     with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
-        findings = tuple(line for line in parallel(joblib.delayed(replay)(row) for row in rows) if line)
-    return Verification(record, n_checked=0, n_replayed=len(rows), findings=findings)
+        found = parallel(joblib.delayed(_replay)(record, source, renderer, row) for row in rows)
+        findings += [line for line in found if line]
+    return Verification(record, n_checked=0, n_replayed=len(rows), findings=tuple(findings))
 
 
-def _check_record(record: DatasetRecord) -> Iterator[str]:
-    values = record.values
+def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row: ManifestRow) -> str | None:
+    """Return what is wrong with a sample when it is rendered again, if anything is."""
     try:
-        BuildConfig.from_json(values["config"])
-        expected = build_fingerprint(values["config"], record.name, values["inputs"])
-    except (AugpipeError, KeyError) as error:
-        yield f"{record.folder / 'dataset.json'}: not a record of this version ({error})"
-        return
-    if values.get("renderer") == RENDERER_VERSION and record.fingerprint != expected:
-        yield f"{record.folder / 'dataset.json'}: its fingerprint is not that of its config and inputs"
+        stack = source.stacks[row.stack]
+        if row.source_sha256 != stack.slice_sha256[row.z]:
+            return f"{row.id}: its source_sha256 is not that of slice {row.z} of the source"
+        if row.recipe.window != record.window:
+            return f"{row.id}: its recipe's window {row.recipe.window} is not the dataset's {record.window}"
+        out = Sample(np.empty(record.window, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
+        renderer(row.stack, row.z, row.recipe, out)
+    except IndexError:
+        return f"{row.id}: the source has no such slice"
+    except ConfigError as error:
+        return f"{row.id}: its recipe cannot be rendered ({error})"
+    same = (array_digest(out.image), array_digest(out.label)) == (row.image_sha256, row.label_sha256)
+    return None if same else f"{row.id}: rendering its recipe again gives other pixels than those recorded"
 
 
-def _check_manifest(record: DatasetRecord, rows_of_shard: dict[str, list[ManifestRow]]) -> Iterator[str]:
+def _plan_again(record: DatasetRecord) -> Plan:
+    """Return the plan that a dataset's own options and inputs give.
+
+    Raises:
+        DatasetError: it was made by another renderer version, or its record is not one of this version.
+    """
+    path, values = record.folder / DATASET_FILE, record.values
+    if (version := values.get("renderer")) != RENDERER_VERSION:
+        raise DatasetError(
+            f"{path}: rendered by version {version!r:.40}, this augpipe is version {RENDERER_VERSION}; "
+            "check it with the augpipe that made it"
+        )
+    try:
+        return plan_from_inputs(BuildConfig.from_json(values["config"]), record.name, values["inputs"])
+    except (AugpipeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
+
+
+def _check_record(record: DatasetRecord, plan: Plan) -> Iterator[str]:
+    """Yield every part of dataset.json that contradicts another."""
+    path, values = record.folder / DATASET_FILE, record.values
+    for key, expected in describe_plan(plan, values["inputs"]).items():
+        if canonical_json(values.get(key)) != canonical_json(expected):
+            yield f"{path}: {key} is not what follows from its config and inputs"
+    planned = [(shard.file, shard.split, shard.n) for shard in plan.shards()]
+    if [(shard.file, shard.split, shard.n) for shard in record.shards] != planned:
+        yield f"{path}: its shards are not those that follow from its config"
+    classes = values.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(entry, dict) for entry in classes):
+        yield f"{path}: classes is not a list of classes"
+    elif describe_classes(tuple(entry.get("value") for entry in classes)) != {
+        key: values.get(key) for key in ("label_kind", "classes")
+    }:
+        yield f"{path}: label_kind and classes contradict each other"
+    name, facts = recognise(values["inputs"][0]["images"]["sha256"], record.name)
+    stated = values.get("source")
+    if name != record.name or not isinstance(stated, dict) or any(stated.get(key) != facts[key] for key in facts):
+        yield f"{path}: what it says of its source is not what is known of these pixels"
+
+
+def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, list[ManifestRow]]) -> Iterator[str]:
     """Sort the manifest's rows by shard on the way."""
     path = record.folder / MANIFEST_FILE
     require_plain_file(path)
@@ -128,6 +182,10 @@ def _check_manifest(record: DatasetRecord, rows_of_shard: dict[str, list[Manifes
             yield f"{path}: sample {row.id} is said to be in {row.shard}, which dataset.json does not name"
             continue
         rows_of_shard[row.shard].append(row)
+    for shard in plan.shards():
+        for sample, row in zip(plan.samples(shard), rows_of_shard.get(shard.file, []), strict=False):
+            if row != manifest_row(sample, plan.recipe(sample), row.source_sha256, row.image_sha256, row.label_sha256):
+                yield f"{path}: {row.id} is not the sample that the seed and the split put there ({sample.id})"
 
 
 def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestRow]) -> list[str]:
@@ -159,7 +217,7 @@ def _check_rows(shard: Shard, rows: list[ManifestRow]) -> Iterator[str]:
         return
     digests = []
     for k, row in enumerate(rows):
-        image, label = array_digest(shard.images(k)), array_digest(shard.labels(k))
+        image, label = array_digest(shard.image(k)), array_digest(shard.label(k))
         digests.append((image, label))
         if image != row.image_sha256:
             yield f"{path}: the image of {row.id} (row {k}) is not the one that the manifest records"

@@ -17,7 +17,7 @@ from pathlib import Path
 from augment.errors import AugpipeError, ConfigError, DatasetError, StorageError
 from pipeline.digest import canonical_json, file_digest
 from pipeline.files import storage_errors, sync_folder, write_atomically
-from pipeline.manifest import ManifestRow
+from pipeline.manifest import ManifestRow, parse_line
 from pipeline.shards.record import (
     BUILD_INFO_FILE,
     DATASET_FILE,
@@ -134,15 +134,17 @@ class Workspace:
             (self.partial / DATASET_FILE).unlink(missing_ok=True)
         write_atomically(self.partial / _PROGRESS / _MARK, [canonical_json({"fingerprint": fingerprint})])
 
-    def finished_shard(self, file: str) -> ShardRecord | None:
-        """Return the record of a shard that an earlier run finished, if every byte of it is still as it was."""
+    def finished_shard(self, file: str) -> tuple[ShardRecord, list[ManifestRow]] | None:
+        """Return the note about a shard that an earlier run finished, if every byte of the shard is still as it was."""
+        path = self._progress_file(file)
         try:
-            with self._progress_file(file).open("rb") as progress:
-                record = ShardRecord(**json.loads(progress.readline()))
+            with path.open("rb") as note:
+                record = ShardRecord(**json.loads(note.readline()))
+                rows = [parse_line(line, where=str(path)) for line in note]
             whole = record.file == file and file_digest(self.partial / file) == record.sha256
         except (OSError, ValueError, TypeError, AugpipeError):
             return None
-        return record if whole else None
+        return (record, rows) if whole else None
 
     def finish_shard(self, record: ShardRecord, data: memoryview, rows: list[ManifestRow]) -> None:
         """Write a shard, then the note that it is finished, with its manifest rows."""

@@ -1,6 +1,6 @@
 """A dataset as Python sequences: `open_dataset(path)["train"][0].image`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,15 @@ class StoredSample:
 class StoredArrays:
     """The images or the labels of a split: an index gives (h, w), a slice (n, h, w), read when asked for."""
 
-    def __init__(self, shards: Sequence[Shard], name: str, row_shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        read: Callable[[Shard, int], NDArray[Any]],
+        row_shape: tuple[int, int],
+        dtype: np.dtype[Any],
+    ) -> None:
         self._shards = shards
-        self._name = name
+        self._read = read
         self._starts = np.cumsum([0, *(len(shard) for shard in shards)])
         self.dtype = dtype
         self.shape = (int(self._starts[-1]), *row_shape)
@@ -41,26 +47,17 @@ class StoredArrays:
     def __getitem__(self, rows: int | slice) -> NDArray[Any]:
         """Return the array at one position, or those in a range."""
         if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            if step == 1:
-                return self._read_range(start, max(start, stop))
-            picked = [self[row] for row in range(start, stop, step)]
-            return np.stack(picked) if picked else np.empty((0, *self.shape[1:]), self.dtype)
+            picked = range(*rows.indices(len(self)))
+            out = np.empty((len(picked), *self.shape[1:]), self.dtype)
+            for place, row in zip(out, picked, strict=True):
+                place[...] = self[row]
+            return out
         shard, row = self._locate(rows)
-        array: NDArray[Any] = getattr(shard, self._name)(row)
-        return array
+        return self._read(shard, row)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the arrays one by one."""
         return (self[row] for row in range(len(self)))
-
-    def _read_range(self, start: int, stop: int) -> NDArray[Any]:
-        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        for shard, first in zip(self._shards, self._starts, strict=False):
-            low, high = max(start, first), min(stop, first + len(shard))
-            if low < high:
-                out[low - start : high - start] = getattr(shard, self._name)(slice(low - first, high - first))
-        return out
 
     def _locate(self, row: int) -> tuple[Shard, int]:
         index = row + len(self) if row < 0 else row
@@ -81,8 +78,8 @@ class Split(Sequence[StoredSample]):
         self.name = name
         self._record = record
         self.shards = tuple(Shard(record, shard) for shard in record.split_shards(name))
-        self.images = StoredArrays(self.shards, "images", record.window, record.image_dtype)
-        self.labels = StoredArrays(self.shards, "labels", record.window, record.label_dtype)
+        self.images = StoredArrays(self.shards, Shard.image, record.window, record.image_dtype)
+        self.labels = StoredArrays(self.shards, Shard.label, record.window, record.label_dtype)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ import numpy as np
 
 from augment.errors import DatasetError
 from pipeline.digest import bytes_digest
+from pipeline.manifest import SHARD_FILE
 
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE = "dataset.json", "manifest.jsonl", "build-info.json"
 
-_SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST_RECORD_BYTES = 1 << 28
 
@@ -33,7 +33,9 @@ class ShardRecord:
     content_sha256: str
 
     def __post_init__(self) -> None:
-        match = _SHARD_FILE.fullmatch(self.file)
+        if any(type(value) is not int for value in (self.n, self.bytes)):
+            raise TypeError("n and bytes of a shard must be whole numbers")
+        match = SHARD_FILE.fullmatch(self.file)
         if not match or match[1] != self.split:
             raise DatasetError(f"shard {self.file!r}: not the name of a shard of split {self.split!r}")
         if self.n < 1 or self.bytes < 1 or not all(map(_SHA256.fullmatch, (self.sha256, self.content_sha256))):
@@ -101,7 +103,7 @@ def read_record(folder: Path) -> DatasetRecord:
         raise DatasetError(f"{path}: not JSON ({error})") from error
     try:
         return _parse(folder, values, bytes_digest(data))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path}: not a dataset record of this version ({type(error).__name__}: {error})") from error
 
 
@@ -122,7 +124,7 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
     if values["manifest"]["file"] != MANIFEST_FILE:
         raise DatasetError(f"{folder}: expected the manifest to be {MANIFEST_FILE}")
     arrays = values["arrays"]
-    height, width = (int(side) for side in arrays["window"])
+    height, width = (_whole(side) for side in arrays["window"])
     image_dtype, label_dtype = arrays["images"], arrays["labels"]
     if image_dtype not in ("uint8", "uint16", "float32") or label_dtype not in ("uint8", "uint16"):
         raise DatasetError(f"{folder}: images of {image_dtype!r} and labels of {label_dtype!r} are not known")
@@ -135,12 +137,24 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
         folder=folder,
         values=values,
         sha256=sha256,
-        name=str(values["name"]),
-        fingerprint=str(values["fingerprint"]),
+        name=_text(values["name"]),
+        fingerprint=_text(values["fingerprint"]),
         window=(height, width),
         image_dtype=np.dtype(image_dtype),
         label_dtype=np.dtype(label_dtype),
-        manifest_bytes=int(values["manifest"]["bytes"]),
-        manifest_sha256=str(values["manifest"]["sha256"]),
+        manifest_bytes=_whole(values["manifest"]["bytes"]),
+        manifest_sha256=_text(values["manifest"]["sha256"]),
         shards=shards,
     )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r:.40} is not a whole number")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r:.40} is not text")
+    return value

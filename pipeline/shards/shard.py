@@ -5,6 +5,8 @@ may do none of that: hard links only, no external or virtual storage, deflate as
 """
 
 import os
+import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,10 @@ from pipeline.shards.record import SHARD_SCHEMA, DatasetRecord, ShardRecord, req
 _REQUIRED, _OPTIONAL = {"images", "labels", "ids"}, {"weights"}
 _LARGEST_ARRAY_BYTES = 1 << 36
 _LONGEST_ID = 64
+_MOST_OPEN = 16  # files at a time; a process may have a thousand, a dataset more shards
+
+_one_at_a_time = threading.RLock()  # as HDF5 itself does, and so that no file is closed while it is read
+_open_shards: list["Shard"] = []  # the one opened first is closed first
 
 
 class Shard:
@@ -44,35 +50,45 @@ class Shard:
     def __len__(self) -> int:
         return self.record.n
 
-    def images(self, rows: int | slice = slice(None)) -> NDArray[Any]:
-        """Return one image (h, w) or a range of images (n, h, w)."""
-        return self._read("images", rows)
+    def image(self, row: int) -> NDArray[Any]:
+        """Return one image (h, w)."""
+        return self._read("images", row)
 
-    def labels(self, rows: int | slice = slice(None)) -> NDArray[Any]:
-        """Return one label (h, w) or a range of labels (n, h, w)."""
-        return self._read("labels", rows)
+    def label(self, row: int) -> NDArray[Any]:
+        """Return one label (h, w)."""
+        return self._read("labels", row)
 
     def ids(self) -> list[str]:
         """Return the ids in row order."""
-        return [bytes(name).decode("ascii", "replace") for name in self._read("ids", slice(None))]
+        with _one_at_a_time, _readable(self.path):
+            return [bytes(name).decode("ascii", "replace") for name in self._open()["ids"][:]]
 
     def close(self) -> None:
         """Close the file; it opens again when it is next read."""
-        if self._file is not None and self._owner == os.getpid():
-            self._file.close()
-        self._file = None
+        with _one_at_a_time:
+            if self._file is not None and self._owner == os.getpid():
+                self._file.close()
+            self._file = None
+            if self in _open_shards:
+                _open_shards.remove(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open file behind: an HDF5 handle must not cross into another process."""
         return {**self.__dict__, "_file": None, "_owner": -1}
 
-    def _read(self, name: str, rows: int | slice) -> NDArray[Any]:
-        with _readable(self.path):
-            array: NDArray[Any] = self._open()[name][rows]
-            return array
+    def _read(self, name: str, row: int) -> NDArray[Any]:
+        with _one_at_a_time, _readable(self.path):
+            stored = self._open()[name]
+            if not stored.id.get_create_plist().get_nfilters():
+                array: NDArray[Any] = stored[row]
+                return array
+            skipped, chunk = stored.id.read_direct_chunk((row, 0, 0))
+        return _inflate(self.path, chunk, stored.shape[1:], stored.dtype, skipped=skipped)
 
     def _open(self) -> h5py.File:
         if self._file is None or self._owner != os.getpid():
+            while len(_open_shards) >= _MOST_OPEN:
+                _open_shards[0].close()
             require_plain_file(self.path)
             with _readable(self.path):
                 file = h5py.File(self.path, "r", locking=False)
@@ -82,7 +98,20 @@ class Shard:
                     file.close()
                     raise
             self._file, self._owner = file, os.getpid()
+            _open_shards.append(self)
         return self._file
+
+
+def _inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any], *, skipped: int) -> NDArray[Any]:
+    """Return the array in a deflated chunk, inflated no further than it may be large: HDF5 itself knows no limit."""
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    try:
+        data = chunk if skipped else zlib.decompressobj().decompress(chunk, n_bytes + 1)
+    except zlib.error as error:
+        raise DatasetError(f"{path}: a chunk cannot be inflated ({error}); build or download it again") from error
+    if len(data) != n_bytes:
+        raise DatasetError(f"{path}: a chunk holds more or less than the {n_bytes} bytes of one sample")
+    return np.frombuffer(data, dtype).reshape(shape).copy()
 
 
 def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
