@@ -228,14 +228,12 @@ def verify(
     Exit status: 0 all is well, 1 something is not as recorded, 3 it could not be checked.
     """
     from pipeline.report import verification_json, verification_lines
-    from pipeline.verify import replay_dataset, verify_dataset
+    from pipeline.verify import check_dataset
 
     if (sample or source) and not replay:
         raise ConfigError("verify: --sample and --source go with --replay")
     say = _Voice(quiet=quiet, json_file=json_file)
-    verification = verify_dataset(dataset, jobs=jobs)
-    if replay:
-        verification = verification.with_replay(replay_dataset(dataset, source, sample_id=sample, jobs=jobs))
+    verification = check_dataset(dataset, replay=replay, source_folder=source, sample_id=sample, jobs=jobs)
     say.lines(verification_lines(verification))
     say.json(verification_json(verification))
     if verification.findings:

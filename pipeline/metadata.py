@@ -23,24 +23,18 @@ def describe_dataset(
     """Return dataset.json: the same for every build of the same fingerprint."""
     return {
         **describe_plan(plan, source.inputs),
-        **describe_classes(source.class_values),
         "source": dict(source.facts),
         "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
         "shards": [asdict(shard) for shard in shards],
     }
 
 
-def describe_classes(class_values: tuple[int, ...]) -> dict[str, Any]:
-    """Return the part of dataset.json that says what the labels mean."""
+def describe_plan(plan: Plan, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the part of dataset.json that follows from the options and from what is recorded of the inputs."""
+    class_values = inputs[0]["labels"]["values"]
     return {
         "label_kind": "binary" if len(class_values) == 2 else "classes",
         "classes": [{"index": index, "value": value} for index, value in enumerate(class_values)],
-    }
-
-
-def describe_plan(plan: Plan, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the part of dataset.json that follows from the options and the inputs' shapes and digests."""
-    return {
         "schema": DATASET_SCHEMA,
         "name": plan.name,
         "fingerprint": plan.fingerprint,

@@ -30,6 +30,7 @@ class Stack:
         images_sha256: array digest of the images.
         labels_sha256: array digest of the labels as they were in the file, before they became indices.
         label_dtype: the labels' dtype in the file.
+        label_values: the label value that each class index stands for.
         slice_sha256: array digest of every image slice.
     """
 
@@ -38,6 +39,7 @@ class Stack:
     images_sha256: str
     labels_sha256: str
     label_dtype: str
+    label_values: tuple[int, ...]
     slice_sha256: tuple[str, ...]
 
     @property
@@ -50,7 +52,12 @@ class Stack:
         shape = list(self.images.shape)
         return {
             "images": {"sha256": self.images_sha256, "shape": shape, "dtype": self.images.dtype.name},
-            "labels": {"sha256": self.labels_sha256, "shape": shape, "dtype": self.label_dtype},
+            "labels": {
+                "sha256": self.labels_sha256,
+                "shape": shape,
+                "dtype": self.label_dtype,
+                "values": list(self.label_values),
+            },
         }
 
 
@@ -61,14 +68,12 @@ class Source:
     Attributes:
         name: the dataset's name.
         stacks: the annotated stacks; stack i is the one that ids call `s00i`.
-        class_values: the label value that each class index stands for.
         facts: what is known about the specimen and its terms.
         files: where the pixels were read from, (images, labels) for each stack; empty for the phantom.
     """
 
     name: str
     stacks: tuple[Stack, ...]
-    class_values: tuple[int, ...]
     facts: Mapping[str, Any]
     files: tuple[tuple[Path, Path], ...] = ()
 
@@ -76,6 +81,11 @@ class Source:
     def inputs(self) -> list[dict[str, Any]]:
         """What identifies the pixels, for the fingerprint."""
         return [stack.to_json() for stack in self.stacks]
+
+    @property
+    def class_values(self) -> tuple[int, ...]:
+        """The label value that each class index stands for."""
+        return self.stacks[0].label_values
 
     @property
     def is_phantom(self) -> bool:
@@ -194,9 +204,10 @@ def make_source(
         images_sha256=digest,
         labels_sha256=array_digest(labels),
         label_dtype=labels.dtype.name,
+        label_values=class_values,
         slice_sha256=tuple(array_digest(image) for image in images),
     )
-    return Source(name=known_name, stacks=(stack,), class_values=class_values, facts=facts, files=files)
+    return Source(name=known_name, stacks=(stack,), facts=facts, files=files)
 
 
 def _as_name(text: str) -> str:

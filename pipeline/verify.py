@@ -1,7 +1,7 @@
 """Checking a dataset: every byte against its digests, and on request every pixel against its recipe."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -13,7 +13,7 @@ from pipeline.config import RENDERER_VERSION, BuildConfig, require_jobs
 from pipeline.digest import array_digest, canonical_json, content_digest, file_digest
 from pipeline.known import recognise
 from pipeline.manifest import ManifestRow, read_manifest
-from pipeline.metadata import describe_classes, describe_plan
+from pipeline.metadata import describe_plan
 from pipeline.origin import find_origin
 from pipeline.plan import Plan, plan_from_inputs
 from pipeline.render import SampleRenderer, manifest_row, sample_renderer
@@ -44,10 +44,6 @@ class Verification:
     n_checked: int
     n_replayed: int
     findings: tuple[str, ...]
-
-    def with_replay(self, replayed: "Verification") -> "Verification":
-        """Return both checks as one."""
-        return Verification(self.record, self.n_checked, replayed.n_replayed, (*self.findings, *replayed.findings))
 
 
 def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
@@ -99,14 +95,41 @@ def replay_dataset(
     rows = [row for row in read_manifest(path) if sample_id in (None, row.id)]
     if not rows:
         raise ConfigError(f"{path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000")
-    findings = []
-    if any(record.values.get(key) != value for key, value in describe_classes(source.class_values).items()):
-        findings.append(f"{record.folder / DATASET_FILE}: its classes are not those of the source's labels")
     renderer = sample_renderer(source, plan.config.engine)
     with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
         found = parallel(joblib.delayed(_replay)(record, source, renderer, row) for row in rows)
-        findings += [line for line in found if line]
-    return Verification(record, n_checked=0, n_replayed=len(rows), findings=tuple(findings))
+        findings = tuple(line for line in found if line)
+    return Verification(record, n_checked=0, n_replayed=len(rows), findings=findings)
+
+
+def check_dataset(
+    folder: Path | str,
+    *,
+    replay: bool = False,
+    source_folder: Path | None = None,
+    sample_id: str | None = None,
+    jobs: int = -1,
+) -> Verification:
+    """Verify a dataset, and on request replay it; a record that is already found wrong may make the replay fail.
+
+    Raises:
+        ConfigError: there is no sample of that id.
+        DatasetError: there is no dataset that could be checked, or its source is not found.
+    """
+    verification = verify_dataset(folder, jobs=jobs)
+    if not replay:
+        return verification
+    try:
+        replayed = replay_dataset(folder, source_folder, sample_id=sample_id, jobs=jobs)
+    except DatasetError as error:
+        if not verification.findings:
+            raise
+        replayed = replace(verification, findings=(f"not replayed: {error}",))
+    return replace(
+        verification,
+        n_replayed=replayed.n_replayed,
+        findings=(*verification.findings, *replayed.findings),
+    )
 
 
 def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row: ManifestRow) -> str | None:
@@ -154,13 +177,6 @@ def _check_record(record: DatasetRecord, plan: Plan) -> Iterator[str]:
     planned = [(shard.file, shard.split, shard.n) for shard in plan.shards()]
     if [(shard.file, shard.split, shard.n) for shard in record.shards] != planned:
         yield f"{path}: its shards are not those that follow from its config"
-    classes = values.get("classes")
-    if not isinstance(classes, list) or not all(isinstance(entry, dict) for entry in classes):
-        yield f"{path}: classes is not a list of classes"
-    elif describe_classes(tuple(entry.get("value") for entry in classes)) != {
-        key: values.get(key) for key in ("label_kind", "classes")
-    }:
-        yield f"{path}: label_kind and classes contradict each other"
     name, facts = recognise(values["inputs"][0]["images"]["sha256"], record.name)
     stated = values.get("source")
     if name != record.name or not isinstance(stated, dict) or any(stated.get(key) != facts[key] for key in facts):

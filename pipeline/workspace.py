@@ -191,7 +191,7 @@ class Workspace:
 
     def _sweep(self) -> None:
         """Remove the partial folder of a failed build, unless a shard in it is worth keeping."""
-        if self.partial.exists() and not any(self.partial.glob("*.h5")):
+        if self.partial_fingerprint() and not any(self.partial.glob("*.h5")):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def _repair(self) -> None:

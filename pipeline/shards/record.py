@@ -130,6 +130,8 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
         raise DatasetError(f"{folder}: images of {image_dtype!r} and labels of {label_dtype!r} are not known")
     if not (1 < height <= 1 << 16 and 1 < width <= 1 << 16):
         raise DatasetError(f"{folder}: window {height} x {width} is out of range")
+    if type(values["shards"]) is not list or not values["shards"]:
+        raise DatasetError(f"{folder}: expected the dataset's shards as a list")
     shards = tuple(ShardRecord(**shard) for shard in values["shards"])
     if len({shard.file for shard in shards}) != len(shards):
         raise DatasetError(f"{folder}: a shard is named twice")

@@ -91,7 +91,7 @@ class Shard:
                 _open_shards[0].close()
             require_plain_file(self.path)
             with _readable(self.path):
-                file = h5py.File(self.path, "r", locking=False)
+                file = h5py.File(self.path, "r", locking="best-effort")
                 try:
                     _require_shard(file, self.path, self._dataset, self.record)
                 except BaseException:
