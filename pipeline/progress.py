@@ -10,10 +10,11 @@ from pipeline.plan import Plan
 _LINE_EVERY_S = 10.0
 
 
-def choose_progress(*, quiet: bool, stream: TextIO = sys.stderr) -> BuildProgress:
+def choose_progress(*, quiet: bool, stream: TextIO | None = None) -> BuildProgress:
     """Return what suits the stream: a bar on a terminal, lines in a file, nothing where quiet."""
     if quiet:
         return BuildProgress()
+    stream = stream or sys.stderr
     return BarProgress() if stream.isatty() else LineProgress(stream)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -57,8 +58,8 @@ def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
     """
     require_jobs(jobs)
     record = read_record(Path(folder))
-    plan = _plan_again(record)
-    findings = list(_check_record(record, plan))
+    plan, expected = _plan_again(record)
+    findings = list(_check_record(record, plan, expected))
     rows_of_shard: dict[str, list[ManifestRow]] = {shard.file: [] for shard in record.shards}
     try:
         findings += _check_manifest(record, plan, rows_of_shard)
@@ -89,7 +90,7 @@ def replay_dataset(
     """
     require_jobs(jobs)
     record = read_record(Path(folder))
-    plan = _plan_again(record)
+    plan, _ = _plan_again(record)
     source = find_origin(record, source_folder)
     path = record.folder / MANIFEST_FILE
     rows = [row for row in read_manifest(path) if sample_id in (None, row.id)]
@@ -150,8 +151,8 @@ def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row
     return None if same else f"{row.id}: rendering its recipe again gives other pixels than those recorded"
 
 
-def _plan_again(record: DatasetRecord) -> Plan:
-    """Return the plan that a dataset's own options and inputs give.
+def _plan_again(record: DatasetRecord) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan that a dataset's own options and inputs give, and what dataset.json must then say.
 
     Raises:
         DatasetError: it was made by another renderer version, or its record is not one of this version.
@@ -163,16 +164,17 @@ def _plan_again(record: DatasetRecord) -> Plan:
             "check it with the augpipe that made it"
         )
     try:
-        return plan_from_inputs(BuildConfig.from_json(values["config"]), record.name, values["inputs"])
+        plan = plan_from_inputs(BuildConfig.from_json(values["config"]), record.name, values["inputs"])
+        return plan, describe_plan(plan, values["inputs"])
     except (AugpipeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
 
 
-def _check_record(record: DatasetRecord, plan: Plan) -> Iterator[str]:
+def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -> Iterator[str]:
     """Yield every part of dataset.json that contradicts another."""
     path, values = record.folder / DATASET_FILE, record.values
-    for key, expected in describe_plan(plan, values["inputs"]).items():
-        if canonical_json(values.get(key)) != canonical_json(expected):
+    for key, value in expected.items():
+        if canonical_json(values.get(key)) != canonical_json(value):
             yield f"{path}: {key} is not what follows from its config and inputs"
     planned = [(shard.file, shard.split, shard.n) for shard in plan.shards()]
     if [(shard.file, shard.split, shard.n) for shard in record.shards] != planned:

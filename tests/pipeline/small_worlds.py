@@ -1,6 +1,7 @@
 """The small worlds that the pipeline's tests share: twelve tiny slices, and datasets made of them in milliseconds."""
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -111,9 +112,14 @@ def seal(folder: Path) -> None:
     edit_record(folder, edit)
 
 
+def read_only(path: Path) -> h5py.File:
+    """Open a copy in memory, so that HDF5 does not find the same file open twice in different ways."""
+    return h5py.File(io.BytesIO(path.read_bytes()), "r")
+
+
 def rewrite_shard(path: Path, write: Callable[[h5py.File, dict[str, NDArray[Any]]], Any], **attributes: Any) -> None:
     """Replace a shard: `write` makes the arrays anew; attributes given as None are left out."""
-    with h5py.File(path, "r", locking=False) as file:
+    with read_only(path) as file:
         arrays = {name: array[()] for name, array in file.items()}
         old = dict(file.attrs)
     path.unlink()
@@ -135,7 +141,7 @@ def digest_rows(folder: Path) -> list[dict[str, Any]]:
     """Return the manifest's rows with the digests of the arrays that the shards hold."""
     rows = read_rows(folder)
     for row in rows:
-        with h5py.File(folder / row["shard"], "r", locking=False) as file:
+        with read_only(folder / row["shard"]) as file:
             row["image_sha256"] = array_digest(file["images"][row["row"]])
             row["label_sha256"] = array_digest(file["labels"][row["row"]])
     return rows

@@ -79,9 +79,7 @@ def test_gray_values_do_not_give_the_membranes_away(stack: Stack) -> None:
     """Mitochondria and vesicles are dark too: the best global threshold must stay a poor segmentation."""
     images, labels = stack
     truth = labels == 0
-    scores = [
-        2 * np.sum(dark & truth) / (np.sum(dark) + np.sum(truth)) for dark in (images < t for t in range(256))
-    ]
+    scores = [2 * np.sum(dark & truth) / (np.sum(dark) + np.sum(truth)) for dark in (images < t for t in range(256))]
     assert 0.4 < max(scores) < 0.8
 
 

@@ -20,6 +20,7 @@ from small_worlds import (
     SIZE,
     build_small,
     edit_record,
+    read_only,
     read_rows,
     rewrite_shard,
     run_python,
@@ -430,7 +431,7 @@ def test_a_damaged_file_is_refused_and_named(dataset: Path, fault: str) -> None:
 
 
 def test_a_corrupt_chunk_is_refused_when_it_is_read(dataset: Path) -> None:
-    with h5py.File(dataset / SHARD, "r", locking=False) as file:
+    with read_only(dataset / SHARD) as file:
         place = file["labels"].id.get_chunk_info(2)
     with (dataset / SHARD).open("r+b") as file:
         file.seek(place.byte_offset)
@@ -450,7 +451,7 @@ def test_damaged_structure_raises_nothing_else(
     shutil.copytree(built, folder)
     path = folder / SHARD
     content = bytearray(path.read_bytes())
-    with h5py.File(built / SHARD, "r", locking=False) as file:
+    with h5py.File(built / SHARD, "r") as file:
         places = [file[name].id.get_chunk_info(k) for name in ("images", "labels") for k in range(4)]
     pixels = {k for place in places for k in range(place.byte_offset, place.byte_offset + place.size)}
     structure = [k for k in range(len(content)) if k not in pixels]

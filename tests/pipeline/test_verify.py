@@ -16,6 +16,7 @@ from small_worlds import (
     digest_rows,
     edit_record,
     flip_bit,
+    read_only,
     read_rows,
     rewrite_shard,
     seal,
@@ -35,7 +36,7 @@ FIFTH = "s000-z00005-r0000000"
 
 def offset_in(path: Path, name: str, row: int) -> int:
     """Return where in the file an array's row is stored."""
-    with h5py.File(path, "r", locking=False) as file:
+    with read_only(path) as file:
         array = file[name].id
         return int(array.get_offset() if name == "ids" else array.get_chunk_info(row).byte_offset)
 
