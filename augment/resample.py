@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 MARGIN_PX = 4  # how far a slice must be mirror-padded: a spline's reach of 2 beyond the folded half pixel
 MOST_PERIODS = 1024  # how many times a window may reach over the mirrored slice
 
-_STRIP_PX = 256
+_STRIP_PX = 704  # the default window in one strip; anything from 192 up is within 7%
 _i4 = np.int32
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
