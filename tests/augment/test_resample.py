@@ -81,7 +81,7 @@ def bent(plain_recipe: Callable[..., Recipe]) -> Callable[[int], Recipe]:
     drawn = draw_recipe(AugmentRanges(zoom=(0.7, 0.7)), Stream(0, ()), window=(6, 700), slice_size=(40, 40))
 
     def make(width: int) -> Recipe:
-        return plain_recipe((6, width), extent_px=(6, 700), grid_px=drawn.grid_px, matrix=drawn.matrix)
+        return plain_recipe((6, width), extent_px=(6, 1600), grid_px=drawn.grid_px, matrix=drawn.matrix)
 
     return make
 
