@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class ManifestRow:
 
     def to_line(self) -> bytes:
         """Return the row as one line of canonical JSON."""
-        return canonical_json(asdict(self))
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return canonical_json({**values, "recipe": self.recipe.to_json()})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ManifestRow":
