@@ -96,8 +96,7 @@ def build_dataset(
     config, progress = config or BuildConfig(), progress or BuildProgress()
     require_jobs(jobs)
     plan = make_plan(source, config)
-    folder = Path(out) if out is not None else default_out(plan)
-    workspace = Workspace(folder.resolve() if folder.is_symlink() else folder)
+    workspace = Workspace(_folder(Path(out)) if out is not None else default_out(plan))
     if dry_run:
         return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
     with workspace.locked():
@@ -105,14 +104,14 @@ def build_dataset(
         if existing and existing.fingerprint == plan.fingerprint and _is_whole(existing, jobs, overwrite=overwrite):
             reason = "the same dataset is there, and every digest holds"
             return _result("reused", reason, plan, workspace, existing, 0, start)
-        _require_free(existing, plan, overwrite=overwrite)
+        _require_free(workspace, existing, plan, overwrite=overwrite)
         if workspace.discard_other_partial(plan.fingerprint):
             progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
         n_bytes, sha256 = workspace.write_manifest(shards)
         dataset = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
         build_info = describe_build(source, jobs=jobs, seconds=time.perf_counter() - start)
-        workspace.commit(canonical_json(build_info), canonical_json(dataset))
+        workspace.commit(canonical_json(build_info), canonical_json(dataset), replaces=existing)
         return _result("built", "", plan, workspace, read_record(workspace.out), n_rendered, start)
 
 
@@ -218,7 +217,7 @@ def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: boo
         return _result(
             "would reuse", "the same dataset is there, if every digest holds", plan, workspace, existing, 0, start
         )
-    _require_free(existing, plan, overwrite=overwrite)
+    _require_free(workspace, existing, plan, overwrite=overwrite)
     reason = "it would replace another dataset" if existing else "there is no such dataset yet"
     if (found := workspace.partial_fingerprint()) == plan.fingerprint:
         reason += "; an unfinished run of the same build would be continued"
@@ -229,7 +228,21 @@ def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: boo
     return replace(result, n_bytes=n_bytes)
 
 
-def _require_free(existing: DatasetRecord | None, plan: Plan, *, overwrite: bool) -> None:
+def _folder(out: Path) -> Path:
+    """Return the folder to make: its own path, not that of a link to it, nor one without a name such as `.`."""
+    with storage_errors(out):
+        folder = out.resolve() if out.is_symlink() or not out.name else out
+    if not folder.name:
+        raise ConfigError(f"out: expected a folder that can be made, got {out}")
+    return folder
+
+
+def _require_free(workspace: Workspace, existing: DatasetRecord | None, plan: Plan, *, overwrite: bool) -> None:
+    if foreign := workspace.foreign_files(existing):
+        raise ConfigError(
+            f"{workspace.out / foreign[0]}: is no part of the dataset there, and would be lost with it; move it, or "
+            "choose another --out"
+        )
     if existing and not overwrite:
         raise ConfigError(
             f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}; this "

@@ -85,14 +85,22 @@ def cli() -> None:
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("source", type=click.Path(path_type=Path), required=False)
-@option("Source", "--images", type=click.Path(path_type=Path), help="TIFF stack of the slices, instead of SOURCE.")
-@option("Source", "--labels", type=click.Path(path_type=Path), help="TIFF stack of their labels.")
+@click.argument("source", type=click.Path(path_type=Path, readable=False), required=False)
+@option(
+    "Source",
+    "--images",
+    type=click.Path(path_type=Path, readable=False),
+    help="TIFF stack of the slices, instead of SOURCE.",
+)
+@option("Source", "--labels", type=click.Path(path_type=Path, readable=False), help="TIFF stack of their labels.")
 @option("Source", "--name", help="What to call the dataset.  [default: as the source]")
 @option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together.")
 @option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
 @option(
-    "Dataset", "--out", type=click.Path(path_type=Path), help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"
+    "Dataset",
+    "--out",
+    type=click.Path(path_type=Path, readable=False),
+    help="Folder to make.  [default: datasets/NAME-nN-seedSEED]",
 )
 @option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW.")
 @option("Dataset", "--shard-size", type=int, default=64, show_default=True, help="Samples in one HDF5 file.")
@@ -175,7 +183,7 @@ def build(
     Without SOURCE: data/isbi2012 if it is there, else the built-in phantom, a synthetic stack.
     """
     from augment.ranges import AugmentRanges
-    from pipeline.config import BuildConfig
+    from pipeline.config import BuildConfig, require_jobs
     from pipeline.warmup import load_kernels_in_background
 
     ranges = AugmentRanges(
@@ -188,6 +196,7 @@ def build(
         extent=options.pop("extent"),
     )
     config = BuildConfig(ranges=ranges, **options)
+    require_jobs(jobs)
     say = _Voice(quiet=quiet, json_file=json_file)
     kernels = None if dry_run else load_kernels_in_background()
     stack = _find_stack(source, images, labels, name, say)
@@ -214,10 +223,15 @@ def build(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("dataset", type=click.Path(path_type=Path, readable=False))
 @option("Replay", "--replay", is_flag=True, help="Render the samples again and compare every pixel.")
 @option("Replay", "--sample", metavar="ID", help="With --replay: this sample alone.")
-@option("Replay", "--source", type=click.Path(path_type=Path), help="Folder of the source.  [default: as remembered]")
+@option(
+    "Replay",
+    "--source",
+    type=click.Path(path_type=Path, readable=False),
+    help="Folder of the source.  [default: as remembered]",
+)
 @option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
 @report_options
 def verify(
@@ -234,6 +248,8 @@ def verify(
         raise ConfigError("verify: --sample and --source go with --replay")
     say = _Voice(quiet=quiet, json_file=json_file)
     verification = check_dataset(dataset, replay=replay, source_folder=source, sample_id=sample, jobs=jobs)
+    for finding in verification.findings:
+        say.always(finding)
     say.lines(verification_lines(verification))
     say.json(verification_json(verification))
     if verification.findings:
@@ -241,7 +257,7 @@ def verify(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path, readable=False))
 @report_options
 def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
@@ -263,7 +279,11 @@ class _Voice:
     def line(self, text: str) -> None:
         """Print a line; on standard error where standard output is for JSON."""
         if not self._quiet:
-            click.echo(_printable(text), err=self._json_file == "-")
+            self.always(text)
+
+    def always(self, text: str) -> None:
+        """Print a line even where it is to be quiet."""
+        click.echo(_printable(text), err=self._json_file == "-")
 
     def lines(self, texts: Sequence[str]) -> None:
         """Print lines."""
@@ -273,12 +293,12 @@ class _Voice:
     def json(self, report: dict[str, Any]) -> None:
         """Write the report where it was asked for."""
         from pipeline.digest import canonical_json
-        from pipeline.files import write_atomically
+        from pipeline.files import write_report
 
         if self._json_file == "-":
             click.echo(canonical_json(report), nl=False)
         elif self._json_file:
-            write_atomically(Path(self._json_file), [canonical_json(report)])
+            write_report(Path(self._json_file), canonical_json(report))
 
 
 def _find_stack(
@@ -317,6 +337,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.format_message()} ({command} --help tells more)", ConfigError.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
+    except OSError as error:
+        return _fail(f"{error.filename or 'augpipe'}: {error.strerror or error}", AugpipeError.exit_code)
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """What a build is asked to make: every option that can change a byte of the dataset."""
 
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -47,6 +48,13 @@ class BuildConfig:
     shard_size: int = 64
 
     def __post_init__(self) -> None:
+        if len(self.size) != 2:
+            raise ConfigError(f"size: expected height and width, got {self.size!r}")
+        object.__setattr__(self, "size", tuple(map(_whole, self.size)))
+        for name in ("n", "seed", "gap", "shard_size"):
+            object.__setattr__(self, name, _whole(getattr(self, name)))
+        for name in ("test", "val"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         _require("n", self.n, 1, 10**9)
         _require("seed", self.seed, 0, 2**128 - 1)
         for side in self.size:
@@ -115,6 +123,11 @@ def require_jobs(jobs: int) -> None:
     """
     if jobs == 0:
         raise ConfigError("jobs: expected 1 or more, or -1 for one a core, got 0")
+
+
+def _whole(value: Any) -> Any:
+    """Return NumPy's whole numbers as Python's, and anything else as it is, to be refused by name."""
+    return value if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
 
 
 def _plain(value: Any) -> Any:

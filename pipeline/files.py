@@ -38,6 +38,20 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, n_bytes
         sync_folder(path.parent)
 
 
+def write_report(path: Path, report: bytes) -> None:
+    """Write a report where the user wants it: through links, and into pipes and devices, which are not replaced.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with storage_errors(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(report)
+            return
+        target = path.resolve()
+    write_atomically(target, [report])
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -58,4 +72,4 @@ def storage_errors(path: Path, n_bytes: int = 0) -> Iterator[None]:
             raise StorageError(
                 f"{path}: the disk is full; {needed}. Free some and run the same command again: it continues"
             ) from error
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another --out") from error
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); name another place") from error

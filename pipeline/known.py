@@ -6,8 +6,15 @@ from typing import Any
 
 PHANTOM = "phantom"
 
-_PHANTOM_SHA256 = "89df219968d456227ce75ceb3c07dbc14132477628ca908126d7d564ad45bf81"
-_ISBI2012_SHA256 = "7b9d5702a3bc9af215405dee39533b91622393d52bb2bdefa47f0e0a5c018294"
+# Array digests of the images and of the labels, as they are in the files.
+_PHANTOM_SHA256 = (
+    "89df219968d456227ce75ceb3c07dbc14132477628ca908126d7d564ad45bf81",
+    "4a33ddf22a48b6bdd2318428a092abccbef89fec9986caf16d6b7111e63260a9",
+)
+_ISBI2012_SHA256 = (
+    "7b9d5702a3bc9af215405dee39533b91622393d52bb2bdefa47f0e0a5c018294",
+    "183932f5803bec1ee82617a889497133ec10768bb4daf8c62bec9225cf507d91",
+)
 
 _PHANTOM_FACTS: Mapping[str, Any] = {
     "title": "augpipe phantom: a computer-generated stack that resembles electron microscopy; it shows no real tissue",
@@ -26,17 +33,27 @@ _ISBI2012_FACTS: Mapping[str, Any] = {
     "Cardona et al. 2010, doi:10.1371/journal.pbio.1000502",
     "synthetic": False,
 }
-_KNOWN: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
-    {_PHANTOM_SHA256: (PHANTOM, _PHANTOM_FACTS), _ISBI2012_SHA256: ("isbi2012", _ISBI2012_FACTS)}
+_KNOWN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        _PHANTOM_SHA256[0]: (_PHANTOM_SHA256[1], PHANTOM, _PHANTOM_FACTS),
+        _ISBI2012_SHA256[0]: (_ISBI2012_SHA256[1], "isbi2012", _ISBI2012_FACTS),
+    }
 )
 
 
-def recognise(images_sha256: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the facts of a stack: its own where its pixels are known, else `name` and little more.
+def recognise(images_sha256: str, labels_sha256: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the facts of a stack: its own where its pixels are known, else `name` as its title.
+
+    Known images with labels of another's making keep their facts, and get a name that begins with their own.
 
     Args:
         images_sha256: array digest of the (Z, Y, X) images.
+        labels_sha256: array digest of the labels, as they are in the file.
         name: what the user or the file calls it.
     """
-    known_name, facts = _KNOWN.get(images_sha256, (name, {"title": name, "synthetic": False}))
-    return known_name, dict(facts)
+    if images_sha256 not in _KNOWN:
+        return name, {"title": name}
+    known_labels, known_name, facts = _KNOWN[images_sha256]
+    if labels_sha256 == known_labels:
+        return known_name, dict(facts)
+    return (name if name.startswith(f"{known_name}-") else f"{known_name}-{name}"[:80]), dict(facts)

@@ -5,14 +5,12 @@ import platform
 import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from pipeline.config import RENDERER_VERSION
-from pipeline.digest import file_digest
 from pipeline.plan import Plan
 from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, ShardRecord
-from pipeline.source import Source
+from pipeline.source import Source, SourceFile
 
 _LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
 
@@ -69,8 +67,8 @@ def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, An
     }
 
 
-def _file(path: Path) -> dict[str, str]:
-    return {"path": str(path.resolve()), "sha256": file_digest(path)}
+def _file(file: SourceFile) -> dict[str, str]:
+    return {"path": str(file.path), "sha256": file.sha256}
 
 
 def _version(library: str) -> str | None:

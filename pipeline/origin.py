@@ -21,29 +21,48 @@ def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
         ConfigError: the folder named does not hold a source.
         SourceError: a stack cannot be read.
     """
-    source = read_folder(folder) if folder else _remembered(record)
+    source = _in_folder(record, folder) if folder else _remembered(record)
     if source.inputs != record.values["inputs"]:
-        where = folder or ", ".join(str(path) for pair in source.files for path in pair) or "the built-in phantom"
+        read = [str(file.path) for pair in source.files for file in pair]
         raise DatasetError(
-            f"{where}: expected the pixels that {record.folder} was made from ({_digests(record.values['inputs'])}), "
-            f"found others ({_digests(source.inputs)}); name the right folder with --source"
+            f"{folder or ', '.join(read) or 'the built-in phantom'}: expected the pixels that {record.folder} was made "
+            f"from ({_digests(record.values['inputs'])}), found others ({_digests(source.inputs)}); name the right "
+            "folder with --source"
         )
     return source
 
 
+def _in_folder(record: DatasetRecord, folder: Path) -> Source:
+    """Return the source in a folder: the files that build-info.json remembers, by name, else the usual ones."""
+    if (files := _remembered_files(record)) and all((folder / file.name).is_file() for file in files):
+        return read_files(folder / files[0].name, folder / files[1].name)
+    return read_folder(folder)
+
+
 def _remembered(record: DatasetRecord) -> Source:
-    path = record.folder / BUILD_INFO_FILE
-    try:
-        first = json.loads(path.read_bytes())["inputs"][0]
-        files = Path(first["images"]["path"]), Path(first["labels"]["path"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        if record.name == PHANTOM:
-            return phantom_source()
-        raise DatasetError(f"{path}: does not say where the source is; name its folder with --source") from error
+    files = _remembered_files(record)
+    made_of_phantom = record.name == PHANTOM
+    if made_of_phantom and not (files and all(file.is_file() for file in files)):
+        return phantom_source()
+    if not files:
+        raise DatasetError(
+            f"{record.folder / BUILD_INFO_FILE}: does not say where the source is; name its folder with --source"
+        )
     try:
         return read_files(*files)
     except (ConfigError, SourceError) as error:
-        raise DatasetError(f"{error} (as {path} remembers it); name the source's folder with --source") from error
+        raise DatasetError(
+            f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
+        ) from error
+
+
+def _remembered_files(record: DatasetRecord) -> tuple[Path, Path] | None:
+    """Return where the images and labels were when the dataset was made, if that is known."""
+    try:
+        first = json.loads((record.folder / BUILD_INFO_FILE).read_bytes())["inputs"][0]
+        return Path(first["images"]["path"]), Path(first["labels"]["path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _digests(inputs: list[dict[str, dict[str, str]]]) -> str:

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from augment.errors import ConfigError
 
-PHANTOM_VERSION = 1  # raise it whenever the bytes of any seed change
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Function = TypeVar("Function", bound=Callable[..., Any])

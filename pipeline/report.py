@@ -44,6 +44,10 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
             f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, "
             f"{result.n_rendered / result.seconds:.0f} samples/s"
         )
+    if 2 * unused > len(list(plan.assignment)):
+        lines.append(
+            "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
+        )
     lines.append(f"fingerprint  {plan.fingerprint}")
     if record:
         lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")
@@ -71,12 +75,13 @@ def build_json(result: BuildResult) -> dict[str, Any]:
 
 
 def verification_lines(verification: Verification) -> list[str]:
-    """Return the closing lines of a verification."""
+    """Return the closing lines of a verification; its findings are told before."""
     record = verification.record
     replayed = f", {verification.n_replayed} rendered again" if verification.n_replayed else ""
     checked = f"{record.folder}: {verification.n_checked} samples in {len(record.shards)} shards{replayed}"
-    verdict = "every digest holds" if not verification.findings else f"{len(verification.findings)} findings"
-    return [*verification.findings, f"{checked}: {verdict}", f"digest {record.sha256}"]
+    n_found = len(verification.findings)
+    verdict = f"{n_found} finding{'s' * (n_found > 1)}" if n_found else "every digest holds"
+    return [f"{checked}: {verdict}", f"digest {record.sha256}"]
 
 
 def verification_json(verification: Verification) -> dict[str, Any]:

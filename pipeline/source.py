@@ -11,13 +11,21 @@ from numpy.typing import NDArray
 
 from augment.errors import ConfigError, SourceError
 from augment.gray import IMAGE_DTYPES
-from pipeline.digest import array_digest
+from pipeline.digest import array_digest, file_digest
 from pipeline.known import PHANTOM, recognise
 
 MOST_CLASSES = 32
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that pixels were read from: where it was, and the digest of its bytes at that time."""
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +83,7 @@ class Source:
     name: str
     stacks: tuple[Stack, ...]
     facts: Mapping[str, Any]
-    files: tuple[tuple[Path, Path], ...] = ()
+    files: tuple[tuple[SourceFile, SourceFile], ...] = ()
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -90,7 +98,7 @@ class Source:
     @property
     def is_phantom(self) -> bool:
         """Whether the pixels were made by augpipe itself."""
-        return self.name == PHANTOM
+        return bool(self.facts.get("synthetic"))
 
 
 def find_source(folder: Path | None = None) -> Path | None:
@@ -114,7 +122,7 @@ def read_folder(folder: Path, *, name: str | None = None) -> Source:
         )
     for file in (IMAGES_FILE, LABELS_FILE):
         if not (folder / file).is_file():
-            raise ConfigError(f"{folder}: {file} is missing; name other files with --images and --labels")
+            raise ConfigError(f"{folder}: {file} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}")
     return read_files(folder / IMAGES_FILE, folder / LABELS_FILE, name=name or _as_name(folder.resolve().name))
 
 
@@ -128,11 +136,12 @@ def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source
     from pipeline.tiff import read_stack
 
     image_stack, label_stack = read_stack(images), read_stack(labels, labels=True)
+    files = tuple(SourceFile(path.resolve(), file_digest(path)) for path in (images, labels))
     return make_source(
         image_stack,
         label_stack,
         name=name or _as_name(images.stem),
-        files=((images, labels),),
+        files=((files[0], files[1]),),
         where=(str(images), str(labels)),
     )
 
@@ -172,7 +181,7 @@ def make_source(
     labels: NDArray[Any],
     *,
     name: str,
-    files: tuple[tuple[Path, Path], ...] = (),
+    files: tuple[tuple[SourceFile, SourceFile], ...] = (),
     where: tuple[str, str] = ("images", "labels"),
 ) -> Source:
     """Return the source that two (Z, Y, X) arrays make.
@@ -196,13 +205,13 @@ def make_source(
     _require_images(images, where[0])
     images, labels = (np.ascontiguousarray(a, a.dtype.newbyteorder("=")) for a in (images, labels))
     indices, class_values = _class_indices(labels, where[1])
-    digest = array_digest(images)
-    known_name, facts = recognise(digest, name)
+    digest, labels_digest = array_digest(images), array_digest(labels)
+    known_name, facts = recognise(digest, labels_digest, name)
     stack = Stack(
         images=images,
         labels=indices,
         images_sha256=digest,
-        labels_sha256=array_digest(labels),
+        labels_sha256=labels_digest,
         label_dtype=labels.dtype.name,
         label_values=class_values,
         slice_sha256=tuple(array_digest(image) for image in images),
@@ -239,8 +248,8 @@ def _class_indices(labels: NDArray[Any], where: str) -> tuple[NDArray[np.uint8],
     """Return the labels as class indices, and the label value of each class, in rising order."""
     if labels.dtype.kind not in "bui" or int(labels.min()) < 0 or int(labels.max()) > 65535:
         raise SourceError(
-            f"{where}: expected labels as whole numbers from 0 to 65535, got {labels.dtype.name}; "
-            "save the class of each pixel, such as 0 and 255"
+            f"{where}: expected labels as whole numbers from 0 to 65535, got {labels.dtype.name} "
+            f"from {labels.min()} to {labels.max()}; save the class of each pixel, such as 0 and 255"
         )
     present = np.zeros(65536, bool)
     present[labels.astype(np.uint16, copy=False)] = True

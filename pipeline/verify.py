@@ -179,7 +179,11 @@ def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -
     planned = [(shard.file, shard.split, shard.n) for shard in plan.shards()]
     if [(shard.file, shard.split, shard.n) for shard in record.shards] != planned:
         yield f"{path}: its shards are not those that follow from its config"
-    name, facts = recognise(values["inputs"][0]["images"]["sha256"], record.name)
+    recorded = {shard.file for shard in record.shards}
+    for stray in sorted(found.name for found in record.folder.glob("*.h5") if found.name not in recorded):
+        yield f"{record.folder / stray}: lies among the shards and is not recorded; readers of *.h5 would read it"
+    stack = values["inputs"][0]
+    name, facts = recognise(stack["images"]["sha256"], stack["labels"]["sha256"], record.name)
     stated = values.get("source")
     if name != record.name or not isinstance(stated, dict) or any(stated.get(key) != facts[key] for key in facts):
         yield f"{path}: what it says of its source is not what is known of these pixels"
@@ -221,6 +225,8 @@ def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestR
             findings += _check_rows(opened, rows)
         finally:
             opened.close()
+    except PermissionError as error:
+        raise DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})") from error
     except (DatasetError, OSError) as error:
         findings.append(str(error))
     return findings

@@ -62,8 +62,11 @@ class Workspace:
         Raises:
             ConfigError: something else is there.
         """
-        if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
-            return None
+        with storage_errors(self.out):
+            if self.out.is_mount():
+                raise ConfigError(f"{self.out}: a disk is mounted there, so it cannot be renamed; name a folder in it")
+            if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
+                return None
         try:
             return read_record(self.out)
         except DatasetError as error:
@@ -113,12 +116,8 @@ class Workspace:
         found = self.partial_fingerprint()
         if found == fingerprint or not self.partial.exists():
             return False
-        ours = (
-            found
-            or (self.partial / DATASET_FILE).exists()
-            or {path.name for path in self.partial.iterdir()} <= {_PROGRESS}
-        )
-        if not ours:
+        empty = self.partial.is_dir() and {path.name for path in self.partial.iterdir()} <= {_PROGRESS}
+        if not (found or empty or _is_dataset(self.partial)):
             raise ConfigError(
                 f"{self.partial}: is there already and no build of augpipe made it, so it will not be touched; "
                 "move it, or choose another --out"
@@ -169,12 +168,32 @@ class Workspace:
         write_atomically(self.partial / MANIFEST_FILE, lines())
         return n_bytes, digest.hexdigest()
 
-    def commit(self, build_info: bytes, dataset: bytes) -> None:
-        """Write the last two files, dataset.json after all others, and give the dataset its name."""
+    def commit(self, build_info: bytes, dataset: bytes, *, replaces: DatasetRecord | None) -> None:
+        """Write the last two files, dataset.json after all others, and give the dataset its name.
+
+        Raises:
+            StorageError: the folder is no longer as it was when the build began.
+        """
         write_atomically(self.partial / BUILD_INFO_FILE, [build_info])
         write_atomically(self.partial / DATASET_FILE, [dataset])
+        try:
+            found = self.existing()
+            unchanged = (found and found.sha256) == (replaces and replaces.sha256) and not self.foreign_files(found)
+        except ConfigError:
+            unchanged = False
+        if not unchanged:
+            raise StorageError(
+                f"{self.out}: something was written there during the build; move it, and run the same command again"
+            )
         with storage_errors(self.out):
             self._give_name()
+
+    def foreign_files(self, dataset: DatasetRecord | None) -> list[str]:
+        """Return the names in the dataset's folder that are no part of it, and would be lost with it."""
+        if dataset is None:
+            return []
+        own = {DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE, *(shard.file for shard in dataset.shards)}
+        return sorted(path.name for path in self.out.iterdir() if path.name not in own)
 
     def _give_name(self) -> None:
         shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
@@ -196,15 +215,27 @@ class Workspace:
 
     def _repair(self) -> None:
         """Finish a commit, or take back a replacement, that was killed in the middle."""
+        if self.out.is_dir() and not self.out.is_mount() and not any(self.out.iterdir()):
+            self.out.rmdir()
         if self.out.exists():
-            shutil.rmtree(self.replaced, ignore_errors=True)
-        elif (self.partial / DATASET_FILE).exists():
+            if self.replaced.exists() and _is_dataset(self.out):
+                shutil.rmtree(self.replaced)
+        elif _is_dataset(self.partial):
             self._give_name()
         elif self.replaced.exists():
             self.replaced.rename(self.out)
 
     def _progress_file(self, file: str) -> Path:
         return self.partial / _PROGRESS / f"{file}.jsonl"
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder holds a complete dataset of augpipe, and not merely something of the same name."""
+    try:
+        read_record(folder)
+    except DatasetError:
+        return False
+    return True
 
 
 def _lock(path: Path) -> int:
@@ -216,7 +247,7 @@ def _lock(path: Path) -> int:
         except BlockingIOError as error:
             os.close(descriptor)
             raise StorageError(
-                f"{path.parent}: another augpipe build is writing this dataset; wait for it, or choose another --out"
+                f"{path}: another augpipe build is writing this dataset; wait for it, or choose another --out"
             ) from error
         try:
             if os.path.samestat(os.fstat(descriptor), path.stat()):

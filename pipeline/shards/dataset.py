@@ -1,6 +1,6 @@
 """A dataset as Python sequences: `open_dataset(path)["train"][0].image`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -116,12 +116,22 @@ class Split(Sequence[StoredSample]):
         return StoredSample(self.ids[index], image, self.labels[index])
 
 
-class Dataset:
-    """A dataset on disk; its splits open when they are first asked for."""
+class Dataset(Mapping[str, Split]):
+    """A dataset on disk: its splits by name, opened when they are first asked for."""
 
     def __init__(self, record: DatasetRecord) -> None:
         self.record = record
         self._splits: dict[str, Split] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names of the splits."""
+        return iter(self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def __contains__(self, split: object) -> bool:
+        return split in self.splits
 
     @property
     def name(self) -> str:

@@ -87,7 +87,11 @@ def read_record(folder: Path) -> DatasetRecord:
         DatasetError: there is no complete dataset, or dataset.json is not one that augpipe wrote.
     """
     path = folder / DATASET_FILE
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    if not is_folder:
         raise DatasetError(
             f"{folder}: expected the folder of a dataset, found {'a file' if folder.exists() else 'nothing'}"
         )

@@ -25,6 +25,10 @@ _LONGEST_ID = 64
 _MOST_OPEN = 16  # files at a time; a process may have a thousand, a dataset more shards
 
 _one_at_a_time = threading.RLock()  # as HDF5 itself does, and so that no file is closed while it is read
+# A process that forks while one of its threads reads must not leave its child with a lock that nobody will release.
+os.register_at_fork(
+    before=_one_at_a_time.acquire, after_in_parent=_one_at_a_time.release, after_in_child=_one_at_a_time.release
+)
 _open_shards: list["Shard"] = []  # the one opened first is closed first
 
 
@@ -45,7 +49,8 @@ class Shard:
         self._dataset = dataset
         self._file: h5py.File | None = None
         self._owner = -1
-        self._open()
+        with _one_at_a_time:
+            self._open()
 
     def __len__(self) -> int:
         return self.record.n
@@ -83,7 +88,8 @@ class Shard:
                 array: NDArray[Any] = stored[row]
                 return array
             skipped, chunk = stored.id.read_direct_chunk((row, 0, 0))
-        return _inflate(self.path, chunk, stored.shape[1:], stored.dtype, skipped=skipped)
+            shape, dtype = stored.shape[1:], stored.dtype  # another thread may close the file after this
+        return _inflate(self.path, chunk, shape, dtype, skipped=skipped)
 
     def _open(self) -> h5py.File:
         if self._file is None or self._owner != os.getpid():
