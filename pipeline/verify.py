@@ -182,8 +182,8 @@ def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -
     recorded = {shard.file for shard in record.shards}
     for stray in sorted(found.name for found in record.folder.glob("*.h5") if found.name not in recorded):
         yield f"{record.folder / stray}: lies among the shards and is not recorded; readers of *.h5 would read it"
-    stack = values["inputs"][0]
-    name, facts = recognise(stack["images"]["sha256"], stack["labels"]["sha256"], record.name)
+    images_sha256, labels_sha256 = (values["inputs"][0][kind].get("sha256", "") for kind in ("images", "labels"))
+    name, facts = recognise(images_sha256, labels_sha256, record.name)
     stated = values.get("source")
     if name != record.name or not isinstance(stated, dict) or any(stated.get(key) != facts[key] for key in facts):
         yield f"{path}: what it says of its source is not what is known of these pixels"

@@ -317,3 +317,30 @@ def test_paths_that_are_no_text_work(tmp_path: Path, augpipe: Run) -> None:
     assert (code, err) == (0, "")
     assert augpipe("verify", place / "d", "--replay").code == 0
     assert augpipe("verify", place / "d", "--json", "-").code == 0
+
+
+def test_a_report_goes_into_a_pipe_and_through_a_link(tmp_path: Path, built: Path, augpipe: Run) -> None:
+    """A pipe or a device must not be replaced by a file, nor a link by its target."""
+    (tmp_path / "link").symlink_to("target")
+    assert augpipe("verify", built, "--json", tmp_path / "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "target").read_bytes())["findings"] == []
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert augpipe("verify", built, "--json", tmp_path / "pipe").code == 0
+        assert json.loads(os.read(reader, 1 << 16))["checked"] == 12
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("out", [".", "/"])
+def test_a_folder_that_cannot_be_made_is_refused(
+    tmp_path: Path, folder: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = augpipe("build", folder, "--out", out, *OPTIONS)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert names(tmp_path) == ["mine.txt"]

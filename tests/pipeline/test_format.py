@@ -69,8 +69,8 @@ def test_other_options_and_pixels_follow_the_schemas(tmp_path: Path, dtype: str)
 def test_what_is_known_of_the_known_stacks_follows_the_schema(built: Path) -> None:
     from pipeline.known import _KNOWN
 
-    for digest in _KNOWN:
-        name, facts = recognise(digest, "x")
+    for digest, (labels_digest, _, _) in _KNOWN.items():
+        name, facts = recognise(digest, labels_digest, "x")
         DATASET.validate({**record_of(built), "name": name, "source": facts})
 
 

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -569,3 +571,33 @@ def test_a_manifest_of_other_samples_is_noticed(dataset: Path) -> None:
     train = open_dataset(dataset)["train"]
     with pytest.raises(DatasetError, match="are not those of the shards"):
         _ = train.recipes
+
+
+def test_a_dataset_is_a_mapping_of_its_splits(built: Path) -> None:
+    data = open_dataset(built)
+    assert list(data) == ["train", "test"]
+    assert ("train" in data, "val" in data, 0 in data) == (True, False, False)
+    assert {name: len(split) for name, split in data.items()} == {"train": 9, "test": 3}
+
+
+def test_a_child_forked_while_a_thread_reads_can_read(built: Path) -> None:
+    """As data loaders do: without care the child would wait for a lock that its parent's thread held."""
+    train = open_dataset(built)["train"]
+    stop = threading.Event()
+
+    def read_on() -> None:
+        while not stop.is_set():
+            train.labels[0]
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                os._exit(0 if train.labels[1].shape == train.labels.shape[1:] else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()

@@ -9,7 +9,7 @@ from small_worlds import build_small, small_config, small_stack, write_folder
 
 from augment.errors import ConfigError, SourceError
 from pipeline.build import build_dataset
-from pipeline.digest import array_digest
+from pipeline.digest import array_digest, file_digest
 from pipeline.shards import open_dataset
 from pipeline.source import (
     IMAGES_FILE,
@@ -129,7 +129,9 @@ def test_a_folder_is_named_after_itself(tmp_path: Path) -> None:
     assert read_folder(folder).name == "larva"
     assert read_folder(folder, name="x").name == "x"
     assert read_files(folder / IMAGES_FILE, folder / LABELS_FILE).name == "train-volume"
-    assert read_folder(folder).files == ((folder / IMAGES_FILE, folder / LABELS_FILE),)
+    ((images, labels),) = read_folder(folder).files
+    assert (images.path, labels.path) == (folder / IMAGES_FILE, folder / LABELS_FILE)
+    assert (images.sha256, labels.sha256) == (file_digest(images.path), file_digest(labels.path))
 
 
 def test_a_folder_without_the_files_is_an_error_that_names_what_is_missing(tmp_path: Path) -> None:
@@ -164,6 +166,16 @@ def test_the_phantom_is_known_by_its_pixels(tmp_path: Path) -> None:
     assert source.facts["synthetic"] is True
 
 
+def test_the_phantom_with_other_labels_stays_a_phantom_and_is_not_the_phantom() -> None:
+    """Images decide what is real and what is not; labels of another's making are not the known ones."""
+    from pipeline.phantom import make_phantom
+
+    images, labels = make_phantom()
+    source = make_source(images, labels[::-1], name="mine")
+    assert source.name == "phantom-mine"
+    assert source.is_phantom
+
+
 def test_the_phantom_does_not_replace_files(tmp_path: Path) -> None:
     (tmp_path / LABELS_FILE).write_text("mine")
     with pytest.raises(ConfigError, match="is there already and will not be replaced"):
@@ -176,4 +188,4 @@ def test_another_stack_keeps_its_name(tmp_path: Path) -> None:
     result = build_small(tmp_path / "d")
     assert result.record is not None
     assert result.record.name == "small"
-    assert result.record.values["source"] == {"title": "small", "synthetic": False}
+    assert result.record.values["source"] == {"title": "small"}

@@ -166,7 +166,7 @@ RECORD_LEAVES = [
     ("shards", 0, "content_sha256"),
     ("shards", 0, "n"),
     ("shards", 0, "sha256"),
-    ("source", "synthetic"),
+    ("source", "title"),
     ("split", "gap"),
     ("split", "samples", "train"),
     ("split", "slices", "test", 0, "z", 0),
@@ -450,3 +450,35 @@ def test_the_reports_are_canonical(built: Path, augpipe: Run) -> None:
     report = json.loads(out)
     assert canonical_json(report).decode() == out
     assert (report["checked"], report["replayed"], report["findings"]) == (12, 12, [])
+
+
+def test_a_shard_that_is_not_recorded_is_a_finding(dataset: Path, augpipe: Run) -> None:
+    """Whoever trains on train-*.h5 would train on it too."""
+    shutil.copy(dataset / "test-00000.h5", dataset / "train-00099.h5")
+    code, out, _ = augpipe("verify", dataset)
+    assert code == 1
+    assert "train-00099.h5" in out
+
+
+def test_findings_are_told_even_when_quiet(dataset: Path, augpipe: Run) -> None:
+    (dataset / "test-00000.h5").unlink()
+    code, out, _ = augpipe("verify", dataset, "--quiet")
+    assert code == 1
+    assert "test-00000.h5" in out
+
+
+def test_files_of_other_names_are_found_in_the_folder_that_is_named(tmp_path: Path, augpipe: Run) -> None:
+    """--source names a folder; in it lie the files that were named with --images and --labels."""
+    folder = write_folder(tmp_path / "here", *small_stack())
+    (folder / "train-volume.tif").rename(folder / "raw.tif")
+    (folder / "train-labels.tif").rename(folder / "seg.tif")
+    named = ("--images", folder / "raw.tif", "--labels", folder / "seg.tif")
+    assert augpipe("build", *named, "--out", tmp_path / "d", *OPTIONS).code == 0
+    folder.rename(tmp_path / "there")
+    assert augpipe("verify", tmp_path / "d", "--replay", "--source", tmp_path / "there").code == 0
+
+
+def test_many_threads_verify_many_shards(tmp_path: Path) -> None:
+    """More threads than shards may be open at once: one closes what another has just read."""
+    build_small(tmp_path / "d", n=60, shard_size=1)
+    assert verify_dataset(tmp_path / "d", jobs=32).findings == ()

@@ -346,3 +346,52 @@ def test_a_dataset_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
 def test_shards_are_listed_in_the_order_in_which_they_were_planned(built: Path) -> None:
     values = json.loads((built / "dataset.json").read_bytes())
     assert tuple(shard["file"] for shard in values["shards"]) == SHARDS
+
+
+# Files of others
+
+
+def test_a_file_that_appears_during_the_build_is_not_lost(tmp_path: Path, built: Path) -> None:
+    out = tmp_path / "d"
+
+    class Meddler(BuildProgress):
+        def sample(self) -> None:
+            out.mkdir(exist_ok=True)
+            (out / "mine.txt").write_text("mine")
+
+    with pytest.raises(StorageError, match="was written there during the build"):
+        build_dataset(small_source(), small_config(), out=out, progress=Meddler())
+    assert (out / "mine.txt").read_text() == "mine"
+    out.rename(tmp_path / "moved")
+    build_small(out)
+    assert digests(out) == digests(built)
+
+
+@pytest.mark.parametrize("place", ["d.partial", "d"])
+def test_a_folder_with_another_tool_s_dataset_json_is_not_removed(tmp_path: Path, place: str) -> None:
+    """nnU-Net writes a file of that name."""
+    folder = tmp_path / place
+    folder.mkdir()
+    (folder / "dataset.json").write_text('{"name": "Task01", "numTraining": 3}')
+    with pytest.raises(ConfigError, match="will not be touched"):
+        build_small(tmp_path / "d")
+    assert (folder / "dataset.json").exists()
+
+
+def test_what_lies_beside_a_dataset_is_not_overwritten_with_it(tmp_path: Path) -> None:
+    build_small(tmp_path / "d", seed=1)
+    (tmp_path / "d" / "notes.md").write_text("mine")
+    before = digests(tmp_path / "d")
+    with pytest.raises(ConfigError, match=r"notes\.md: is no part of the dataset"):
+        build_dataset(small_source(), small_config(), out=tmp_path / "d", overwrite=True)
+    assert digests(tmp_path / "d") == before
+
+
+def test_an_empty_folder_does_not_cost_the_dataset_that_waits_to_be_taken_back(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "d")
+    build_small(tmp_path / "d")
+    expected = digests(tmp_path / "d")
+    (tmp_path / "d").rename(workspace.replaced)
+    (tmp_path / "d").mkdir()
+    assert build_small(tmp_path / "d").outcome == "reused"
+    assert digests(tmp_path / "d") == expected
