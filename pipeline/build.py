@@ -14,9 +14,10 @@ from pipeline.config import BuildConfig, require_jobs
 from pipeline.digest import bytes_digest, canonical_json, content_digest
 from pipeline.encode import ShardMemory, encode_shard
 from pipeline.files import storage_errors
+from pipeline.manifest import ManifestRow
 from pipeline.metadata import describe_build, describe_dataset
 from pipeline.plan import Plan, PlannedShard, make_plan
-from pipeline.render import RenderedShard, ShardRenderer, manifest_row
+from pipeline.render import ShardRenderer, manifest_row
 from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
 from pipeline.source import Source
 from pipeline.verify import verify_dataset
@@ -169,9 +170,8 @@ def _render_and_write(
     progress: BuildProgress,
 ) -> dict[str, ShardRecord]:
     """Render shard after shard; while one is rendered, the one before is hashed and written."""
-    records: dict[str, ShardRecord] = {}
+    written: list[Future[ShardRecord]] = []
     memory = ShardMemory(estimate_bytes(plan, max(shard.n for shard in shards), source.stacks[0].images.itemsize))
-    written: Future[ShardRecord] | None = None
     with (
         ThreadPoolExecutor(1) as writer,
         joblib.Parallel(jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
@@ -179,9 +179,8 @@ def _render_and_write(
         renderer = ShardRenderer(plan, source, parallel, progress.sample)
         for shard in shards:
             rendered = renderer.render(shard)
-            if written:
-                record = written.result()
-                records[record.file] = record
+            for one_before in written[-1:]:
+                one_before.result()  # the memory is its own until then
             data = encode_shard(
                 memory,
                 rendered.images,
@@ -190,23 +189,20 @@ def _render_and_write(
                 [row.id for row in rendered.rows],
                 {"split": shard.split, "fingerprint": plan.fingerprint},
             )
-            written = writer.submit(_write, workspace, shard, data, rendered)
-        if written:
-            record = written.result()
-            records[record.file] = record
-    return records
+            written.append(writer.submit(_write, workspace, shard, data, rendered.rows))
+        return {record.file: record for record in (future.result() for future in written)}
 
 
-def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rendered: RenderedShard) -> ShardRecord:
+def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rows: list[ManifestRow]) -> ShardRecord:
     record = ShardRecord(
         file=shard.file,
         split=shard.split,
         n=shard.n,
         bytes=len(data),
         sha256=bytes_digest(data),
-        content_sha256=content_digest([(row.image_sha256, row.label_sha256) for row in rendered.rows]),
+        content_sha256=content_digest([(row.image_sha256, row.label_sha256) for row in rows]),
     )
-    workspace.finish_shard(record, data, rendered.rows)
+    workspace.finish_shard(record, data, rows)
     return record
 
 
