@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 INTERRUPTED = 130
+_PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told by whoever tries to read it
 
 
 class GroupedOption(click.Option):
@@ -85,21 +86,21 @@ def cli() -> None:
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("source", type=click.Path(path_type=Path, readable=False), required=False)
+@click.argument("source", type=_PATH, required=False)
 @option(
     "Source",
     "--images",
-    type=click.Path(path_type=Path, readable=False),
+    type=_PATH,
     help="TIFF stack of the slices, instead of SOURCE.",
 )
-@option("Source", "--labels", type=click.Path(path_type=Path, readable=False), help="TIFF stack of their labels.")
+@option("Source", "--labels", type=_PATH, help="TIFF stack of their labels.")
 @option("Source", "--name", help="What to call the dataset.  [default: as the source]")
 @option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together.")
 @option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
 @option(
     "Dataset",
     "--out",
-    type=click.Path(path_type=Path, readable=False),
+    type=_PATH,
     help="Folder to make.  [default: datasets/NAME-nN-seedSEED]",
 )
 @option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW.")
@@ -223,13 +224,13 @@ def build(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("dataset", type=click.Path(path_type=Path, readable=False))
+@click.argument("dataset", type=_PATH)
 @option("Replay", "--replay", is_flag=True, help="Render the samples again and compare every pixel.")
 @option("Replay", "--sample", metavar="ID", help="With --replay: this sample alone.")
 @option(
     "Replay",
     "--source",
-    type=click.Path(path_type=Path, readable=False),
+    type=_PATH,
     help="Folder of the source.  [default: as remembered]",
 )
 @option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
@@ -257,7 +258,7 @@ def verify(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("out", type=click.Path(path_type=Path, readable=False))
+@click.argument("out", type=_PATH)
 @report_options
 def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
