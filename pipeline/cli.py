@@ -2,76 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from augment.errors import AugpipeError, ConfigError
+from pipeline.options import PATH, GroupedCommand, WindowSize, option, report_options
 
 if TYPE_CHECKING:
     from pipeline.source import Source
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 INTERRUPTED = 130
-_PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told by whoever tries to read it
-
-
-class GroupedOption(click.Option):
-    """An option that help lists under a heading."""
-
-    def __init__(self, *arguments: Any, heading: str = "Options", **keywords: Any) -> None:
-        self.heading = heading
-        super().__init__(*arguments, **keywords)
-
-
-class GroupedCommand(click.Command):
-    """A command whose help lists its options under their headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, heading by heading, in the order of definition."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if (entry := parameter.get_help_record(ctx)) is not None:
-                groups.setdefault(getattr(parameter, "heading", "Output"), []).append(entry)
-        for heading, entries in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(entries)
-
-
-class WindowSize(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 alone
-    """A side, or HEIGHTxWIDTH, in pixels."""
-
-    name = "px"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return (height, width)."""
-        if isinstance(value, tuple):
-            return value
-        sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-            self.fail(f"expected one side like 700, or HEIGHTxWIDTH like 512x700, got {value!r}", param, ctx)
-        return int(sides[0]), int(sides[-1])
-
-
-def option(heading: str, *names: str, **keywords: Any) -> Callable[[Command], Command]:
-    """Return the decorator that adds one option under a heading."""
-    return click.option(*names, cls=GroupedOption, heading=heading, **keywords)
-
-
-def report_options(command: Command) -> Command:
-    """Add what every command has: --quiet and --json."""
-    command = option(
-        "Output",
-        "--json",
-        "json_file",
-        type=click.Path(),
-        metavar="FILE",
-        help="Write a report; - for standard output.",
-    )(command)
-    return option("Output", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -86,21 +29,21 @@ def cli() -> None:
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("source", type=_PATH, required=False)
+@click.argument("source", type=PATH, required=False)
 @option(
     "Source",
     "--images",
-    type=_PATH,
+    type=PATH,
     help="TIFF stack of the slices, instead of SOURCE.",
 )
-@option("Source", "--labels", type=_PATH, help="TIFF stack of their labels.")
+@option("Source", "--labels", type=PATH, help="TIFF stack of their labels.")
 @option("Source", "--name", help="What to call the dataset.  [default: as the source]")
 @option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together.")
 @option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number.")
 @option(
     "Dataset",
     "--out",
-    type=_PATH,
+    type=PATH,
     help="Folder to make.  [default: datasets/NAME-nN-seedSEED]",
 )
 @option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW.")
@@ -224,13 +167,13 @@ def build(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("dataset", type=_PATH)
+@click.argument("dataset", type=PATH)
 @option("Replay", "--replay", is_flag=True, help="Render the samples again and compare every pixel.")
 @option("Replay", "--sample", metavar="ID", help="With --replay: this sample alone.")
 @option(
     "Replay",
     "--source",
-    type=_PATH,
+    type=PATH,
     help="Folder of the source.  [default: as remembered]",
 )
 @option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
@@ -258,7 +201,7 @@ def verify(
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("out", type=_PATH)
+@click.argument("out", type=PATH)
 @report_options
 def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
