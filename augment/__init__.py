@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from augment.draw import draw_recipe
     from augment.errors import AugpipeError, ConfigError, RecipeError
+    from augment.presets import preset_ranges
     from augment.ranges import AugmentRanges
     from augment.recipe import Recipe
     from augment.renderer import PreparedSlice, Sample, prepare_slice, render, render_prepared
@@ -22,6 +23,7 @@ __all__ = [
     "Stream",
     "draw_recipe",
     "prepare_slice",
+    "preset_ranges",
     "render",
     "render_prepared",
 ]
@@ -37,6 +39,7 @@ _HOME = {
     "Stream": "augment.seeding",
     "draw_recipe": "augment.draw",
     "prepare_slice": "augment.renderer",
+    "preset_ranges": "augment.presets",
     "render": "augment.renderer",
     "render_prepared": "augment.renderer",
 }

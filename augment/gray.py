@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from augment.errors import ConfigError
 from augment.recipe import Recipe
 
-IMAGE_DTYPES = ("uint8", "uint16", "float32")
+IMAGE_DTYPES = ("uint8", "uint16", "int16", "float32")
+
+_INT16_LIFT = 32768
 
 
 def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -29,15 +31,36 @@ def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
 
 
 def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[Any], ...]:
-    """Return gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel."""
-    half = 0.5 if dtype.kind == "u" else 0.0
+    """Return gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
+
+    The kernel truncates, which rounds towards zero: signed gray levels are lifted above zero for it, by `_lift`, and
+    lowered again by `lower_gray`.
+    """
+    half = 0.0 if dtype.kind == "f" else 0.5
     real = working_dtype(dtype)
-    return tuple(real(value) for value in (recipe.gain, recipe.bias, *gray_limits(dtype), half))
+    low, high = (limit + _lift(dtype) for limit in gray_limits(dtype))
+    return tuple(real(value) for value in (recipe.gain, recipe.bias + _lift(dtype), low, high, half))
+
+
+def lifted_gray(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the same memory in the dtype that the kernel writes: unsigned where `image` is signed."""
+    return image.view(np.uint16) if image.dtype.name == "int16" else image
+
+
+def lower_gray(image: NDArray[Any]) -> None:
+    """Take the lift back, in place, from an image that the kernel wrote."""
+    if _lift(image.dtype):
+        lifted = lifted_gray(image)
+        np.bitwise_xor(lifted, np.uint16(_INT16_LIFT), out=lifted)
 
 
 def set_gray(values: NDArray[np.floating[Any]], recipe: Recipe, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return interpolated values with the recipe's gain and bias, rounded (half up) and clipped to `dtype`."""
     low, high = gray_limits(dtype)
     changed = values * recipe.gain + recipe.bias
-    gray: NDArray[Any] = np.clip(np.floor(changed + 0.5) if dtype.kind == "u" else changed, low, high).astype(dtype)
+    gray: NDArray[Any] = np.clip(changed if dtype.kind == "f" else np.floor(changed + 0.5), low, high).astype(dtype)
     return gray
+
+
+def _lift(dtype: np.dtype[Any]) -> float:
+    return float(_INT16_LIFT) if dtype.name == "int16" else 0.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
-from augment.gray import gray_constants, gray_limits, working_dtype
+from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
 from augment.pad import mirror_pad
 from augment.recipe import Recipe
 from augment.resample import MARGIN_PX, MOST_PERIODS, resample
@@ -57,7 +57,7 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
     """Return what the kernel needs of one slice.
 
     Args:
-        image: (Y, X) uint8, uint16 or float32.
+        image: (Y, X) uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
 
     Raises:
@@ -111,9 +111,10 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         np.asarray(recipe.matrix, np.float64),
         np.asarray(slice_centre(recipe, source.size), np.float64),
         gray_constants(recipe, source.dtype),
-        out.image,
+        lifted_gray(out.image),
         out.label,
     )
+    lower_gray(out.image)
     return out
 
 
@@ -121,7 +122,7 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
     """Return the sample that `recipe` makes of one slice: a cubic spline for the image, nearest for the label.
 
     Args:
-        image: (Y, X) uint8, uint16 or float32.
+        image: (Y, X) uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
         recipe: what to make of it.
 

@@ -39,7 +39,7 @@ def render_staged(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> S
     """Return the sample that `recipe` makes of one slice: pad, rotate, deform, crop, one after the other.
 
     Args:
-        image: (Y, X) uint8, uint16 or float32.
+        image: (Y, X) uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
         recipe: what to make of it.
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.build import BuildProgress, BuildResult, build_dataset
     from pipeline.config import BuildConfig
+    from pipeline.reading import phantom_source, read_files, read_folder, read_pairs
     from pipeline.shards import Dataset, open_dataset
-    from pipeline.source import Source, make_source, phantom_source, read_files, read_folder
+    from pipeline.source import Source, make_source
     from pipeline.verify import Verification, replay_dataset, verify_dataset
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "phantom_source",
     "read_files",
     "read_folder",
+    "read_pairs",
     "replay_dataset",
     "verify_dataset",
 ]
@@ -31,7 +33,8 @@ _HOME = {
     "build": ("BuildProgress", "BuildResult", "build_dataset"),
     "config": ("BuildConfig",),
     "shards": ("Dataset", "open_dataset"),
-    "source": ("Source", "make_source", "phantom_source", "read_files", "read_folder"),
+    "reading": ("phantom_source", "read_files", "read_folder", "read_pairs"),
+    "source": ("Source", "make_source"),
     "verify": ("Verification", "replay_dataset", "verify_dataset"),
 }
 

@@ -134,7 +134,7 @@ def _make_shards(
     kept = {shard.file: record for shard in plan.shards() if (record := _finished(plan, source, workspace, shard))}
     missing = [shard for shard in plan.shards() if shard.file not in kept]
     n_missing = sum(shard.n for shard in missing)
-    _require_space(workspace, estimate_bytes(plan, n_missing, source.stacks[0].images.itemsize))
+    _require_space(workspace, estimate_bytes(plan, n_missing, source.image_dtype.itemsize))
     workspace.begin(plan.fingerprint)
     progress.start(plan, plan.config.n - n_missing)
     try:
@@ -171,7 +171,7 @@ def _render_and_write(
 ) -> dict[str, ShardRecord]:
     """Render shard after shard; while one is rendered, the one before is hashed and written."""
     written: list[Future[ShardRecord]] = []
-    memory = ShardMemory(estimate_bytes(plan, max(shard.n for shard in shards), source.stacks[0].images.itemsize))
+    memory = ShardMemory(estimate_bytes(plan, max(shard.n for shard in shards), source.image_dtype.itemsize))
     with (
         ThreadPoolExecutor(1) as writer,
         joblib.Parallel(jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
@@ -185,7 +185,7 @@ def _render_and_write(
                 memory,
                 rendered.images,
                 rendered.deflated_labels,
-                source.stacks[0].labels.dtype,
+                source.coding.dtype,
                 [row.id for row in rendered.rows],
                 {"split": shard.split, "fingerprint": plan.fingerprint},
             )
@@ -219,7 +219,7 @@ def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: boo
         reason += "; an unfinished run of the same build would be continued"
     elif found:
         reason += "; an unfinished run of another build would be discarded"
-    n_bytes = estimate_bytes(plan, plan.config.n, source.stacks[0].images.itemsize)
+    n_bytes = estimate_bytes(plan, plan.config.n, source.image_dtype.itemsize)
     result = _result("would build", reason, plan, workspace, None, 0, start)
     return replace(result, n_bytes=n_bytes)
 

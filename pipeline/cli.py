@@ -205,7 +205,7 @@ def verify(
 @report_options
 def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
-    from pipeline.source import write_phantom
+    from pipeline.reading import write_phantom
 
     say = _Voice(quiet=quiet, json_file=json_file)
     paths = [str(path) for path in write_phantom(out)]
@@ -249,7 +249,7 @@ def _find_stack(
     folder: Path | None, images: Path | None, labels: Path | None, name: str | None, say: _Voice
 ) -> "Source":
     """Return the stack that the arguments name, saying first which one it is."""
-    from pipeline.source import DEFAULT_FOLDER, find_source, phantom_source, read_files, read_folder
+    from pipeline.reading import DEFAULT_FOLDER, find_source, phantom_source, read_files, read_folder
 
     if (images is None) != (labels is None) or (images and folder):
         raise ConfigError("build: name either a SOURCE folder, or both --images and --labels")

@@ -19,6 +19,22 @@ def array_digest(array: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+class StackDigest:
+    """The digest of an array (Z, Y, X) that is met slice by slice: the same as `array_digest` of the whole."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype.newbyteorder("<")
+        self._digest = hashlib.sha256(f"{self._dtype.str}{tuple(shape)}".encode("ascii"))
+
+    def update(self, pixels: NDArray[Any]) -> None:
+        """Take in the next slice (Y, X)."""
+        self._digest.update(np.ascontiguousarray(pixels, dtype=self._dtype).data)
+
+    def hexdigest(self) -> str:
+        """Return the hex digest of what was taken in."""
+        return self._digest.hexdigest()
+
+
 def bytes_digest(data: bytes | bytearray | memoryview) -> str:
     """Return the hex digest of plain bytes."""
     return hashlib.sha256(data).hexdigest()

@@ -1,6 +1,6 @@
 """Stacks that are recognised by their pixels, whatever their files are called, and what is known about them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -41,18 +41,23 @@ _KNOWN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = MappingProxyType(
 )
 
 
-def recognise(images_sha256: str, labels_sha256: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the facts of a stack: its own where its pixels are known, else `name` as its title.
+def recognise(inputs: Sequence[Mapping[str, Any]], name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and what is known of a source: its own name where its pixels are known, else `name` and nothing.
 
-    Known images with labels of another's making keep their facts, and get a name that begins with their own.
+    Known images with labels of another's making keep their facts, and get a name that begins with their own. Of
+    several stacks, those that are known are named as parts.
 
     Args:
-        images_sha256: array digest of the (Z, Y, X) images.
-        labels_sha256: array digest of the labels, as they are in the file.
+        inputs: what identifies the pixels of each stack, as in dataset.json.
         name: what the user or the file calls it.
     """
+    if len(inputs) > 1:
+        known = [(stack, _KNOWN.get(each["images"]["sha256"])) for stack, each in enumerate(inputs)]
+        parts = [{"stack": stack, **found[2]} for stack, found in known if found]
+        return name, {"parts": parts, "synthetic": any(part["synthetic"] for part in parts)} if parts else {}
+    images_sha256, labels_sha256 = (inputs[0][kind]["sha256"] for kind in ("images", "labels"))
     if images_sha256 not in _KNOWN:
-        return name, {"title": name}
+        return name, {}
     known_labels, known_name, facts = _KNOWN[images_sha256]
     if labels_sha256 == known_labels:
         return known_name, dict(facts)

@@ -3,11 +3,13 @@
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.config import RENDERER_VERSION
+from pipeline.labels import LabelCoding
 from pipeline.plan import Plan
 from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, ShardRecord
 from pipeline.source import Source, SourceFile
@@ -20,35 +22,36 @@ def describe_dataset(
 ) -> dict[str, Any]:
     """Return dataset.json: the same for every build of the same fingerprint."""
     return {
-        **describe_plan(plan, source.inputs),
-        "source": dict(source.facts),
+        **describe_plan(plan, source.inputs, source.facts),
         "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
         "shards": [asdict(shard) for shard in shards],
     }
 
 
-def describe_plan(plan: Plan, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+def describe_plan(plan: Plan, inputs: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of dataset.json that follows from the options and from what is recorded of the inputs."""
-    class_values = inputs[0]["labels"]["values"]
+    kind = LabelCoding(inputs[0]["labels"]["kind"], tuple(inputs[0]["labels"]["values"]))
     return {
-        "label_kind": "binary" if len(class_values) == 2 else "classes",
-        "classes": [{"index": index, "value": value} for index, value in enumerate(class_values)],
+        "label_kind": kind.kind,
+        "classes": [{"index": index, "value": value} for index, value in enumerate(kind.values)],
         "schema": DATASET_SCHEMA,
         "name": plan.name,
         "fingerprint": plan.fingerprint,
         "renderer": RENDERER_VERSION,
         "config": plan.config.to_json(),
         "inputs": inputs,
+        "source": dict(facts),
         "split": {
             "strategy": plan.config.split,
-            "gap": plan.config.gap,
+            "independent": plan.config.independent,
+            "gap": None if plan.config.independent else plan.assignment.gap,
             "slices": plan.assignment.to_json(),
             "samples": plan.counts,
         },
         "arrays": {
             "window": list(plan.config.size),
             "images": inputs[0]["images"]["dtype"],
-            "labels": "uint8",
+            "labels": kind.dtype.name,
         },
     }
 

@@ -1,12 +1,15 @@
-"""Finding again the stack that a dataset was made from."""
+"""Finding again the stacks that a dataset was made from."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 from augment.errors import ConfigError, DatasetError, SourceError
 from pipeline.known import PHANTOM
+from pipeline.reading import phantom_source, read_folder, read_pairs
 from pipeline.shards.record import BUILD_INFO_FILE, DatasetRecord
-from pipeline.source import Source, phantom_source, read_files, read_folder
+from pipeline.source import Source
 
 
 def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
@@ -33,36 +36,51 @@ def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
 
 
 def _in_folder(record: DatasetRecord, folder: Path) -> Source:
-    """Return the source in a folder: the files that build-info.json remembers, by name, else the usual ones."""
-    if (files := _remembered_files(record)) and all((folder / file.name).is_file() for file in files):
-        return read_files(folder / files[0].name, folder / files[1].name)
-    return read_folder(folder)
+    """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
+    pairs = _remembered_pairs(record)
+    if pairs:
+        root = Path(os.path.commonpath([path.parent for pair in pairs for path in pair]))
+        moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
+        if all(path.exists() for pair in moved for path in pair):
+            return read_pairs(moved, **_as_before(record))
+    return read_folder(folder, **_as_before(record))
 
 
 def _remembered(record: DatasetRecord) -> Source:
-    files = _remembered_files(record)
+    pairs = _remembered_pairs(record)
     made_of_phantom = record.name == PHANTOM
-    if made_of_phantom and not (files and all(file.is_file() for file in files)):
+    if made_of_phantom and not (pairs and all(path.exists() for pair in pairs for path in pair)):
         return phantom_source()
-    if not files:
+    if not pairs:
         raise DatasetError(
             f"{record.folder / BUILD_INFO_FILE}: does not say where the source is; name its folder with --source"
         )
     try:
-        return read_files(*files)
+        return read_pairs(pairs, **_as_before(record))
     except (ConfigError, SourceError) as error:
         raise DatasetError(
             f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
         ) from error
 
 
-def _remembered_files(record: DatasetRecord) -> tuple[Path, Path] | None:
-    """Return where the images and labels were when the dataset was made, if that is known."""
+def _as_before(record: DatasetRecord) -> dict[str, Any]:
+    """Return the options that the source was read with when the dataset was made."""
+    values = record.values
+    return {
+        "name": record.name,
+        "label_kind": values["inputs"][0]["labels"]["kind"],
+        "independent": values["config"]["independent"],
+    }
+
+
+def _remembered_pairs(record: DatasetRecord) -> list[tuple[Path, Path]]:
+    """Return where images and labels of each stack were when the dataset was made; empty if that is not known."""
     try:
-        first = json.loads((record.folder / BUILD_INFO_FILE).read_bytes())["inputs"][0]
-        return Path(first["images"]["path"]), Path(first["labels"]["path"])
+        inputs = json.loads((record.folder / BUILD_INFO_FILE).read_bytes())["inputs"]
+        pairs = [(Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in inputs]
+        return pairs if all(path.is_absolute() for pair in pairs for path in pair) else []
     except (OSError, ValueError, LookupError, TypeError):
-        return None
+        return []
 
 
 def _digests(inputs: list[dict[str, dict[str, str]]]) -> str:

@@ -1,6 +1,6 @@
 """Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,12 +93,15 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     """Return the plan of a build.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many samples.
+        ConfigError: a split would be empty, the ids have no room for so many samples, or the same picture would be in
+            two splits.
     """
-    return plan_from_inputs(config, source.name, source.inputs)
+    plan = plan_from_inputs(config, source.name, source.inputs, source.facts)
+    _require_distinct(source, plan.assignment)
+    return plan
 
 
-def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]]) -> Plan:
+def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]], facts: Mapping[str, Any]) -> Plan:
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
@@ -107,7 +110,7 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
     shapes = [stack["images"]["shape"] for stack in inputs]
     depths = tuple(depth for depth, _, _ in shapes)
     assignment = assign_slices(config, depths)
-    counts = share_samples(config.n, split_fractions(config))
+    counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if len(depths) > _MOST_STACKS or max(depths) > _MOST_SLICES or replicates > _MOST_REPLICATES:
         raise ConfigError(
@@ -117,8 +120,23 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
     return Plan(
         config=config,
         name=name,
-        fingerprint=build_fingerprint(config.to_json(), name, inputs),
+        fingerprint=build_fingerprint(config.to_json(), name, inputs, facts),
         slice_sizes=tuple((height, width) for _, height, width in shapes),
         assignment=assignment,
         counts=counts,
     )
+
+
+def _require_distinct(source: Source, assignment: Assignment) -> None:
+    """Refuse the same picture in two splits under two numbers; slices of one gray level show no tissue."""
+    first: dict[str, tuple[SliceAddress, str]] = {}
+    for address, split in assignment:
+        stack = source.stacks[address.stack]
+        if split is None or address.z in stack.blank:
+            continue
+        earlier, earlier_split = first.setdefault(stack.slice_sha256[address.z], (address, split))
+        if earlier_split != split:
+            raise ConfigError(
+                f"split {split}: slice {address.z} of stack {address.stack} is the same picture as slice {earlier.z} "
+                f"of stack {earlier.stack}, which is in {earlier_split}; remove one of the two from the stack"
+            )

@@ -123,7 +123,7 @@ class ShardRenderer:
         self._on_sample = on_sample
         self._split = ""
         n = min(plan.config.shard_size, max(plan.counts.values()))
-        self._images = np.empty((n, *plan.config.size), source.stacks[0].images.dtype)
+        self._images = np.empty((n, *plan.config.size), source.image_dtype)
 
     def render(self, shard: PlannedShard) -> RenderedShard:
         """Return the shard's samples; its images are valid until the next call."""

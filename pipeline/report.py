@@ -3,39 +3,64 @@
 from typing import Any
 
 from pipeline.build import BuildResult
+from pipeline.config import DEFAULT_GAP, SPLIT_LETTERS
+from pipeline.plan import Plan
 from pipeline.source import Source
-from pipeline.split import Assignment
 from pipeline.verify import Verification
 
-_SIGNS = {"train": "T", "val": "V", "test": "E", None: "."}
-
-
-def split_picture(assignment: Assignment) -> list[str]:
-    """Return one line for each stack, one character a slice: T train, V val, E test, a dot for none."""
-    return ["".join(_SIGNS[owner] for owner in owners) for owners in assignment.stacks]
+_MOST_PICTURES = 12
 
 
 def source_line(source: Source) -> str:
     """Return what the source is, in one line."""
-    stack = source.stacks[0]
-    depth, (height, width) = len(stack.images), stack.slice_size
-    classes = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.class_values))
-    kind = " (synthetic, no real tissue)" if source.is_phantom else ""
-    return f"{source.name}{kind}: {depth} slices of {height} x {width} {stack.images.dtype.name}, labels {classes}"
+    sizes = {f"{height} x {width}" for height, width in (stack.slice_size for stack in source.stacks)}
+    n_slices = sum(len(stack.images) for stack in source.stacks)
+    size = sizes.pop() if len(sizes) == 1 else "several sizes"
+    stacks = f"{len(source.stacks)} stacks, " * (len(source.stacks) > 1)
+    synthetic = " (synthetic, no real tissue)" if source.is_phantom else ""
+    coding = source.coding
+    values = " ".join(
+        f"{value} -> {index}" + "," * (value != coding.values[-1]) for index, value in enumerate(coding.values)
+    )
+    labels = f"{coding.kind} labels{': ' * bool(values)}{values}"
+    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
+
+
+def split_warnings(plan: Plan) -> list[str]:
+    """Return what to know of held-out slices that lie next to training slices, or were left without a split."""
+    assignment, lines = plan.assignment, []
+    for split in () if plan.config.independent else ("val", "test"):
+        near, next_to = assignment.touching(split), assignment.touching(split, 1)
+        if near:
+            lines.append(
+                f"warning      {near} of {len(assignment.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
+                f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
+            )
+    slices = list(assignment)
+    if 2 * sum(owner is None for _, owner in slices) > len(slices) and plan.config.split != "explicit":
+        lines.append(
+            "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
+        )
+    return lines
 
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:
     """Return the closing lines of a build."""
     plan, record = result.plan, result.record
-    counts = {split: len(plan.assignment.slices(split)) for split in plan.counts}
+    counts = {split: len(plan.assignment.slices(split)) for split in plan.assignment.splits}
     unused = sum(owner is None for _, owner in plan.assignment)
-    legend = [f"{_SIGNS[split]} {split} {n}" for split, n in counts.items()] + [f". unused {unused}"] * bool(unused)
+    letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
+    legend = [f"{letters[split]} {split} {n}" for split, n in counts.items()] + [f". unused {unused}"] * bool(unused)
     n_shards = len(record.shards) if record else sum(1 for _ in plan.shards())
     size = f"{'' if record else 'about '}{result.n_bytes / 1e6:.1f} MB"
+    shown = [*plan.assignment.pictures]
+    if len(shown) > _MOST_PICTURES:
+        shown[_MOST_PICTURES - 1 :] = [f"... and {len(shown) - _MOST_PICTURES + 1} more stacks"]
+    shown[-1] += f"  ({', '.join(legend)})"
     samples = ", ".join(f"{n} {split}" for split, n in plan.counts.items())
     lines = [
         f"source       {source_line(source)}",
-        *(f"split        {picture}  ({', '.join(legend)})" for picture in split_picture(plan.assignment)),
+        *(f"split        {picture}" for picture in shown[:_MOST_PICTURES]),
         f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px",
         f"dataset      {result.out}: {n_shards} shards, {size}",
     ]
@@ -44,10 +69,7 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
             f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, "
             f"{result.n_rendered / result.seconds:.0f} samples/s"
         )
-    if 2 * unused > len(list(plan.assignment)):
-        lines.append(
-            "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
-        )
+    lines += split_warnings(plan)
     lines.append(f"fingerprint  {plan.fingerprint}")
     if record:
         lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")

@@ -7,13 +7,15 @@ label scores a membrane F1 of 0.36 where chance is 0.22), so slices near another
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from augment.errors import ConfigError
 from augment.seeding import Stream
-from pipeline.config import BuildConfig
+from pipeline.config import DEFAULT_GAP, SPLIT_LETTERS, BuildConfig
 
 SPLITS = ("train", "val", "test")
+_LETTER_OF = {split: letter for letter, split in SPLIT_LETTERS.items()}
 _SPLIT_STREAM = 1  # first part of the stream's key; recipes have another
 
 
@@ -51,6 +53,25 @@ class Assignment:
         owned = {owner for _, owner in self}
         return tuple(split for split in SPLITS if split in owned)
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """One text a stack, one character a slice: T train, V val, E test, a dot for none."""
+        return tuple("".join(_LETTER_OF[owner] for owner in owners) for owners in self.stacks)
+
+    @property
+    def gap(self) -> int | None:
+        """The fewest slices between two splits of a stack; None where no stack is in two splits."""
+        return min((gap for owners in self.stacks for gap in _gaps(owners)), default=None)
+
+    def touching(self, split: str, reach: int = DEFAULT_GAP) -> int:
+        """Return how many slices of a split have a training slice of their stack at most `reach` slices away."""
+        return sum(
+            "train" in owners[max(0, z - reach) : z + reach + 1]
+            for owners in self.stacks
+            for z, owner in enumerate(owners)
+            if owner == split
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the slices of each split, and of none, as lists of z for each stack."""
         names: dict[str | None, str] = {split: split for split in self.splits}
@@ -69,22 +90,34 @@ def assign_slices(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
     """Return the split of every slice, for stacks of the given numbers of slices.
 
     Raises:
-        ConfigError: a split that was asked for would be empty.
+        ConfigError: a split that was asked for would be empty, or the picture is of other stacks.
     """
-    assignment = Assignment(tuple(_assign_stack(config, stack, depth) for stack, depth in enumerate(depths)))
-    for split, fraction in split_fractions(config).items():
-        if fraction > 0 and split not in assignment.splits:
-            raise ConfigError(
-                f"split {config.split}: no slice of {sum(depths)} is left for {split} with test {config.test:g}, "
-                f"val {config.val:g} and gap {config.gap}; use a smaller gap or other fractions"
-                + (", or --split block" if config.split == "random" else "")
-            )
+    if config.split == "explicit":
+        assignment = _assign_picture(config.picture, depths)
+    elif config.split == "stack":
+        assignment = _assign_stacks(config, depths)
+    else:
+        assignment = Assignment(tuple(_assign_stack(config, stack, depth) for stack, depth in enumerate(depths)))
+    wanted = {"train": True, "val": config.val > 0, "test": config.test > 0}
+    for split in (split for split in SPLITS if wanted[split] and split not in assignment.splits):
+        raise ConfigError(
+            f"split {config.split}: no slice of {sum(depths)} is left for {split} with test {config.test:g}, "
+            f"val {config.val:g} and gap {config.gap}; use a smaller gap or other fractions"
+            + (", or --split block" if config.split == "random" else "")
+        )
     return assignment
 
 
-def split_fractions(config: BuildConfig) -> dict[str, Fraction]:
-    """Return each split's exact share of slices and samples; the decimals mean what they say, 0.2 is 1/5."""
-    test, val = Fraction(repr(config.test)), Fraction(repr(config.val))
+def split_fractions(config: BuildConfig, assignment: Assignment) -> dict[str, Fraction]:
+    """Return each split's exact share of the samples; the decimals mean what they say, 0.2 is 1/5.
+
+    Where whole stacks or a picture decide, shares go by the number of slices.
+    """
+    if config.split in ("stack", "explicit"):
+        counts = {split: len(assignment.slices(split)) for split in SPLITS}
+        return {split: Fraction(count, sum(counts.values())) for split, count in counts.items()}
+    test = Fraction(1, config.folds) if config.split == "kfold" else Fraction(repr(config.test))
+    val = Fraction(repr(config.val))
     return {"train": 1 - test - val, "val": val, "test": test}
 
 
@@ -112,23 +145,29 @@ def share_samples(n: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
 
 def _assign_stack(config: BuildConfig, stack: int, depth: int) -> tuple[str | None, ...]:
     n_test, n_val = (_n_slices(fraction, depth) for fraction in (config.test, config.val))
-    if config.split == "block":
-        return _assign_blocks(depth, n_val, n_test, config.gap)
-    order = Stream(config.seed, (_SPLIT_STREAM, stack)).shuffled(depth)
-    return _assign_random(order, n_val, n_test, config.gap)
+    if config.split == "random":
+        order = Stream(config.seed, (_SPLIT_STREAM, stack)).shuffled(depth)
+        return _assign_random(order, n_val, n_test, config.gap)
+    test = range(max(0, depth - n_test), depth)
+    if config.split == "kfold":
+        test = range(config.fold * depth // config.folds, (config.fold + 1) * depth // config.folds)
+    return _assign_blocks(depth, test, n_val, config.gap)
 
 
 def _n_slices(fraction: float, depth: int) -> int:
     return max(1, int(Fraction(repr(fraction)) * depth + Fraction(1, 2))) if fraction > 0 else 0
 
 
-def _assign_blocks(depth: int, n_val: int, n_test: int, gap: int) -> tuple[str | None, ...]:
-    """Return train, then val, then test at the end, each pair of them a gap apart."""
-    end: list[str | None] = []
-    for split, n_slices in (("val", n_val), ("test", n_test)):
-        if n_slices:
-            end += [None] * gap + [split] * n_slices
-    return tuple((["train"] * (depth - len(end)) + end)[:depth])
+def _assign_blocks(depth: int, test: range, n_val: int, gap: int) -> tuple[str | None, ...]:
+    """Return the test slices as given, val as near to the end as the gap allows, and train in the rest."""
+    owners: list[str | None] = [None] * depth
+    for z in test:
+        owners[z] = "test"
+    for split, wanted in (("val", n_val), ("train", depth)):
+        free = [z for z in range(depth) if owners[z] is None and _apart(owners, z, split, gap)]
+        for z in free[max(0, len(free) - wanted) :]:
+            owners[z] = split
+    return tuple(owners)
 
 
 def _assign_random(order: list[int], n_val: int, n_test: int, gap: int) -> tuple[str | None, ...]:
@@ -136,7 +175,42 @@ def _assign_random(order: list[int], n_val: int, n_test: int, gap: int) -> tuple
     owners: list[str | None] = [None] * len(order)
     for split, wanted in (("test", n_test), ("val", n_val), ("train", len(order))):
         for z in order:
-            near = owners[max(0, z - gap) : z + gap + 1]
-            if owners.count(split) < wanted and owners[z] is None and all(owner in {None, split} for owner in near):
+            if owners.count(split) < wanted and owners[z] is None and _apart(owners, z, split, gap):
                 owners[z] = split
     return tuple(owners)
+
+
+def _apart(owners: list[str | None], z: int, split: str, gap: int) -> bool:
+    """Return whether a slice is further than the gap from every slice of another split."""
+    return all(owner in {None, split} for owner in owners[max(0, z - gap) : z + gap + 1])
+
+
+def _assign_stacks(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
+    """Return whole stacks, the last ones for test, those before them for val."""
+    n_test, n_val = (_n_slices(fraction, len(depths)) for fraction in (config.test, config.val))
+    n_train = len(depths) - n_test - n_val
+    if n_train < 1:
+        raise ConfigError(
+            f"split stack: {len(depths)} stacks are too few for {n_test} test and {n_val} val; name more stacks with "
+            "--images and --labels, or use --split block"
+        )
+    owners = ["train"] * n_train + ["val"] * n_val + ["test"] * n_test
+    return Assignment(tuple((owner,) * depth for owner, depth in zip(owners, depths, strict=True)))
+
+
+def _assign_picture(picture: tuple[str, ...], depths: tuple[int, ...]) -> Assignment:
+    drawn = tuple(len(stack) for stack in picture)
+    if drawn != depths:
+        raise ConfigError(f"split explicit: expected the split of {depths} slices (one number a stack), got {drawn}")
+    assignment = Assignment(tuple(tuple(SPLIT_LETTERS[letter] for letter in stack) for stack in picture))
+    if assignment.splits in ((), ("train",)):
+        raise ConfigError("split explicit: nothing is held out; name slices for val or test in the split file")
+    return assignment
+
+
+def _gaps(owners: tuple[str | None, ...]) -> Iterator[int]:
+    """Yield the number of slices between each two neighbouring slices of different splits."""
+    used = [(z, owner) for z, owner in enumerate(owners) if owner is not None]
+    for (z, owner), (next_z, next_owner) in pairwise(used):
+        if owner != next_owner:
+            yield next_z - z - 1

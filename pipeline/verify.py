@@ -164,8 +164,9 @@ def _plan_again(record: DatasetRecord) -> tuple[Plan, dict[str, Any]]:
             "check it with the augpipe that made it"
         )
     try:
-        plan = plan_from_inputs(BuildConfig.from_json(values["config"]), record.name, values["inputs"])
-        return plan, describe_plan(plan, values["inputs"])
+        config, inputs, facts = BuildConfig.from_json(values["config"]), values["inputs"], dict(values["source"])
+        plan = plan_from_inputs(config, record.name, inputs, facts)
+        return plan, describe_plan(plan, inputs, facts)
     except (AugpipeError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
 
@@ -182,10 +183,8 @@ def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -
     recorded = {shard.file for shard in record.shards}
     for stray in sorted(found.name for found in record.folder.glob("*.h5") if found.name not in recorded):
         yield f"{record.folder / stray}: lies among the shards and is not recorded; readers of *.h5 would read it"
-    images_sha256, labels_sha256 = (values["inputs"][0][kind].get("sha256", "") for kind in ("images", "labels"))
-    name, facts = recognise(images_sha256, labels_sha256, record.name)
-    stated = values.get("source")
-    if name != record.name or not isinstance(stated, dict) or any(stated.get(key) != facts[key] for key in facts):
+    name, facts = recognise(values["inputs"], record.name)
+    if name != record.name or any(values["source"].get(key) != facts[key] for key in facts):
         yield f"{path}: what it says of its source is not what is known of these pixels"
 
 

@@ -130,7 +130,7 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
     arrays = values["arrays"]
     height, width = (_whole(side) for side in arrays["window"])
     image_dtype, label_dtype = arrays["images"], arrays["labels"]
-    if image_dtype not in ("uint8", "uint16", "float32") or label_dtype not in ("uint8", "uint16"):
+    if image_dtype not in ("uint8", "uint16", "int16", "float32") or label_dtype not in ("uint8", "uint16"):
         raise DatasetError(f"{folder}: images of {image_dtype!r} and labels of {label_dtype!r} are not known")
     if not (1 < height <= 1 << 16 and 1 < width <= 1 << 16):
         raise DatasetError(f"{folder}: window {height} x {width} is out of range")

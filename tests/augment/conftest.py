@@ -47,7 +47,9 @@ def make_slice() -> Callable[..., tuple[NDArray[Any], NDArray[Any]]]:
     def make(shape: tuple[int, int], dtype: str = "uint8", *, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
         rng = np.random.default_rng(seed)
         noise = rng.random(shape)
-        image = noise.astype(np.float32) if dtype == "float32" else np.rint(noise * np.iinfo(dtype).max).astype(dtype)
+        low, high = (0, 1) if dtype == "float32" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        gray = low + noise * (high - low)
+        image = (gray if dtype == "float32" else np.rint(gray)).astype(dtype)
         return image, rng.choice(np.array([0, 2, 5], np.uint8), shape)
 
     return make
@@ -70,8 +72,8 @@ def expect() -> Callable[..., Expected]:
         at = slice_coordinates(offsets, recipe, image.shape)
         gray = scipy.ndimage.map_coordinates(_coefficients(image), at, order=3, mode="reflect", prefilter=False)
         gray = gray * recipe.gain + recipe.bias
-        if image.dtype.kind == "u":
-            gray = np.clip(np.floor(gray + 0.5), 0, np.iinfo(image.dtype).max)
+        if image.dtype.kind in "ui":
+            gray = np.clip(np.floor(gray + 0.5), np.iinfo(image.dtype).min, np.iinfo(image.dtype).max)
         nearest = scipy.ndimage.map_coordinates(label, at, order=0, mode="reflect")
         from_tie = np.abs(at - np.floor(at) - 0.5).min(axis=0)
         return Expected(gray.astype(image.dtype), nearest, from_tie < 1e-3)

@@ -18,9 +18,9 @@ def test_limits_are_those_of_the_dtype(dtype: str, limits: tuple[float, float]) 
     assert gray_limits(np.dtype(dtype)) == limits
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "float16", "float64", "bool", "complex64"])
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "float16", "float64", "bool", "complex64"])
 def test_other_dtypes_are_refused_by_name(dtype: str) -> None:
-    with pytest.raises(ConfigError, match=f"image: expected a dtype among uint8, uint16, float32, got {dtype}"):
+    with pytest.raises(ConfigError, match=f"image: expected a dtype among uint8, uint16, int16, float32, got {dtype}"):
         gray_limits(np.dtype(dtype))
 
 

@@ -20,7 +20,7 @@ from augment.seeding import Stream
 from augment.staged import render_staged
 
 ISBI = Path(__file__).parents[3] / "shared" / "data" / "isbi2012"
-DTYPES = ["uint8", "uint16", "float32"]
+DTYPES = ["uint8", "uint16", "int16", "float32"]
 EVERYTHING = {"flip": True, "zoom": (0.4, 2.5), "shift_px": 30.0}
 
 
@@ -57,7 +57,7 @@ def test_a_sample_is_what_scipy_makes_of_the_recipe(
         assert set(np.unique(sample.label)) <= set(np.unique(label))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
 @pytest.mark.parametrize(("gain", "bias"), [(1.75, 0.0), (0.75, 0.3125), (1.0, 100.25), (1.0, -100.25), (3.0, -250.0)])
 def test_gain_and_bias_change_and_clip_the_gray_levels(
     make_slice: Callable[..., Any],
@@ -264,7 +264,7 @@ def test_the_slice_s_shorter_side_decides_what_is_too_far(
 @pytest.mark.parametrize(
     ("image", "label", "message"),
     [
-        (np.zeros((4, 5), np.int16), np.zeros((4, 5), np.uint8), "uint8, uint16, float32, got int16"),
+        (np.zeros((4, 5), np.int8), np.zeros((4, 5), np.uint8), "uint8, uint16, int16, float32, got int8"),
         (np.zeros((4, 5), np.float64), np.zeros((4, 5), np.uint8), "got float64"),
         (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.int32), "label must be uint8 or uint16, got int32"),
         (np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), "label must be uint8 or uint16, got bool"),

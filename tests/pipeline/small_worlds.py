@@ -18,7 +18,8 @@ from pipeline.build import BuildResult, build_dataset
 from pipeline.config import BuildConfig
 from pipeline.digest import array_digest, canonical_json, content_digest
 from pipeline.phantom import make_phantom
-from pipeline.source import IMAGES_FILE, LABELS_FILE, Source, make_source
+from pipeline.reading import IMAGES_FILE, LABELS_FILE
+from pipeline.source import Source, make_source
 from pipeline.tiff import write_stack
 
 DEPTH = 12

@@ -70,8 +70,11 @@ def test_what_is_known_of_the_known_stacks_follows_the_schema(built: Path) -> No
     from pipeline.known import _KNOWN
 
     for digest, (labels_digest, _, _) in _KNOWN.items():
-        name, facts = recognise(digest, labels_digest, "x")
+        stack = {"images": {"sha256": digest}, "labels": {"sha256": labels_digest}}
+        name, facts = recognise([stack], "x")
         DATASET.validate({**record_of(built), "name": name, "source": facts})
+        _, facts = recognise([stack, {"images": {"sha256": ""}, "labels": {"sha256": ""}}], "x")
+        DATASET.validate({**record_of(built), "source": {"title": "x", **facts}})
 
 
 # Broken output

@@ -10,17 +10,17 @@ from small_worlds import build_small, small_config, small_stack, write_folder
 from augment.errors import ConfigError, SourceError
 from pipeline.build import build_dataset
 from pipeline.digest import array_digest, file_digest
-from pipeline.shards import open_dataset
-from pipeline.source import (
+from pipeline.reading import (
     IMAGES_FILE,
     LABELS_FILE,
     find_source,
-    make_source,
     phantom_source,
     read_files,
     read_folder,
     write_phantom,
 )
+from pipeline.shards import open_dataset
+from pipeline.source import RawStack, combine, make_source
 from pipeline.tiff import write_stack
 
 IMAGES = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
@@ -34,20 +34,72 @@ LABELS = np.array([[[0, 255, 0, 255, 0]] * 4] * 2, np.uint8)
 def test_label_values_become_class_indices_in_rising_order(values: tuple[int, ...], expected: tuple[int, ...]) -> None:
     labels = np.resize(np.array(values, np.uint16), IMAGES.shape)
     source = make_source(IMAGES, labels, name="x")
-    assert source.class_values == tuple(sorted(values))
+    assert source.coding.values == tuple(sorted(values))
     assert source.stacks[0].labels.dtype == np.uint8
     assert np.array_equal(source.stacks[0].labels, np.resize(np.array(expected), IMAGES.shape))
 
 
-def test_thirty_two_classes_are_the_most() -> None:
-    labels = np.resize(np.arange(32, dtype=np.uint8), IMAGES.shape)
-    assert len(make_source(IMAGES, labels, name="x").class_values) == 32
-    with pytest.raises(SourceError, match="found 33; object ids are not classes"):
-        make_source(IMAGES, np.resize(np.arange(33, dtype=np.uint8), IMAGES.shape), name="x")
+def labels_of(n: int) -> NDArray[np.uint16]:
+    """Return labels with n different values, 3 apart."""
+    return np.resize(np.arange(n, dtype=np.uint16) * 3, IMAGES.shape)
+
+
+@pytest.mark.parametrize(
+    ("n", "kind", "stored"), [(2, "binary", "uint8"), (3, "classes", "uint8"), (32, "classes", "uint8")]
+)
+def test_the_kind_of_labels_is_told_by_the_number_of_values(n: int, kind: str, stored: str) -> None:
+    source = make_source(IMAGES, labels_of(n), name="x")
+    assert (source.coding.kind, len(source.coding.values)) == (kind, n)
+    assert source.stacks[0].labels.dtype == source.coding.dtype == stored
+
+
+def test_more_values_than_classes_are_ids_and_are_kept() -> None:
+    source = make_source(IMAGES, labels_of(33), name="x")
+    assert (source.coding.kind, source.coding.values) == ("instances", ())
+    assert np.array_equal(source.stacks[0].labels, labels_of(33))
+    assert source.stacks[0].labels.dtype == np.uint16
+
+
+@pytest.mark.parametrize(("n", "kind"), [(2, "binary"), (2, "classes"), (2, "instances"), (33, "classes")])
+def test_a_kind_can_be_forced(n: int, kind: str) -> None:
+    source = make_source(IMAGES, labels_of(n), name="x", label_kind=kind)
+    assert source.coding.kind == kind
+    index = np.arange(n) if kind != "instances" else np.arange(n) * 3
+    assert np.array_equal(source.stacks[0].labels, np.resize(index, IMAGES.shape))
+
+
+@pytest.mark.parametrize(
+    ("n", "kind", "words"),
+    [
+        (3, "binary", "binary labels have 2 values"),
+        (2, "foo", "label-kind: expected auto, binary"),
+        (300, "classes", "at most 256"),
+    ],
+)
+def test_a_kind_that_the_values_are_not_is_refused(n: int, kind: str, words: str) -> None:
+    images = np.zeros((2, 20, 20), np.uint8)
+    labels = np.resize(np.arange(n, dtype=np.uint16), images.shape)
+    with pytest.raises(ConfigError, match=words):
+        make_source(images, labels, name="x", label_kind=kind)
+
+
+def test_all_stacks_share_their_classes() -> None:
+    """A class that one stack lacks must have the same index in the others."""
+    one, two = (np.resize(np.array(values, np.uint8), IMAGES.shape) for values in ([1, 5], [1, 3, 5]))
+    source = combine([RawStack(IMAGES, one), RawStack(IMAGES + 1, two)], name="x")
+    assert source.coding.values == (1, 3, 5)
+    assert set(np.unique(source.stacks[0].labels[:])) == {0, 2}
+
+
+def test_stacks_of_several_dtypes_or_the_same_pixels_are_refused() -> None:
+    with pytest.raises(ConfigError, match="uint16 pixels, but images has uint8"):
+        combine([RawStack(IMAGES, LABELS), RawStack(IMAGES.astype(np.uint16), LABELS)], name="x")
+    with pytest.raises(ConfigError, match="holds the same images as one"):
+        combine([RawStack(IMAGES, LABELS, where=("one", "l")), RawStack(IMAGES, LABELS, where=("two", "l"))], name="x")
 
 
 def test_labels_of_one_value_are_refused() -> None:
-    with pytest.raises(SourceError, match="found 1; nothing is annotated"):
+    with pytest.raises(SourceError, match=r"labels: expected 2 or more .*found 0; nothing is annotated"):
         make_source(IMAGES, np.zeros_like(LABELS), name="x")
 
 
@@ -60,13 +112,13 @@ def test_labels_that_are_no_classes_are_refused(labels: NDArray[np.generic]) -> 
 
 
 def test_bool_labels_are_classes() -> None:
-    assert make_source(IMAGES, LABELS > 0, name="x").class_values == (0, 1)
+    assert make_source(IMAGES, LABELS > 0, name="x").coding.values == (0, 1)
 
 
 @pytest.mark.parametrize("labels", [LABELS[:1], LABELS[:, :3], LABELS[:, :, :4], LABELS[0]])
 def test_image_and_label_must_be_alike(labels: NDArray[np.uint8]) -> None:
     with pytest.raises(ConfigError, match=r"a\.tif.*\(2, 4, 5\).*does it belong to i\.tif"):
-        make_source(IMAGES, labels, name="x", where=("i.tif", "a.tif"))
+        combine([RawStack(IMAGES, labels, where=("i.tif", "a.tif"))], name="x")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -77,10 +129,19 @@ def test_pixels_that_are_no_numbers_are_refused_with_their_slice(bad: float) -> 
         make_source(images, LABELS, name="x")
 
 
-@pytest.mark.parametrize("dtype", ["int16", "float64", "uint32", "bool", "complex64"])
+@pytest.mark.parametrize("dtype", ["int8", "float64", "uint32", "complex64"])
 def test_other_dtypes_are_refused(dtype: str) -> None:
-    with pytest.raises(SourceError, match=f"expected uint8, uint16, float32 pixels, got {dtype}"):
+    with pytest.raises(SourceError, match=f"float16 or one-bit pixels, got {dtype}"):
         make_source(IMAGES.astype(dtype), LABELS, name="x")
+
+
+@pytest.mark.parametrize(("dtype", "as_used"), [("float16", "float32"), ("bool", "uint8")])
+def test_dtypes_that_cannot_be_rendered_become_ones_that_hold_all_their_values(dtype: str, as_used: str) -> None:
+    images = (IMAGES % 2).astype(dtype)
+    source = make_source(images, LABELS, name="x")
+    assert source.image_dtype == as_used
+    assert np.array_equal(source.stacks[0].images[0] > 0, images[0] > 0)
+    assert source.stacks[0].gray_range == ((0, 255) if dtype == "bool" else (0, 1))
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 4, 5)])
@@ -114,7 +175,7 @@ def test_arrays_in_any_layout_give_the_same_dataset(tmp_path: Path, layout: str)
     assert records[0].sha256 == records[1].sha256
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_every_dtype_goes_through_to_the_shards(tmp_path: Path, dtype: str) -> None:
     images, labels = small_stack()
     source = make_source(images.astype(dtype), labels, name="x")

@@ -1,15 +1,17 @@
 """Slices of two splits must never be near each other, and no split may lose a sample as n grows."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small_worlds import small_config, small_source
+from small_worlds import small_config, small_source, small_stack
 
 from augment.errors import ConfigError
 from pipeline.config import BuildConfig
 from pipeline.plan import PlannedSample, make_plan
+from pipeline.source import make_source
 from pipeline.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 
 hundredths = st.integers(0, 60).map(lambda k: k / 100)
@@ -18,14 +20,26 @@ hundredths = st.integers(0, 60).map(lambda k: k / 100)
 @st.composite
 def configs(draw: st.DrawFn, split: str | None = None) -> BuildConfig:
     test, val = draw(hundredths), draw(hundredths)
-    assume(test + val < 0.99)
+    split = split or draw(st.sampled_from(["block", "random", "kfold", "stack"]))
+    folds = draw(st.integers(2, 8)) if split == "kfold" else 0
+    assume((1 / folds if folds else test) + val < 0.99)
     return small_config(
-        split=split or draw(st.sampled_from(["block", "random"])),
+        split=split,
         gap=draw(st.integers(0, 5)),
         seed=draw(st.integers(0, 1000)),
         test=test,
         val=val,
+        folds=folds,
+        fold=draw(st.integers(0, folds - 1)) if folds else 0,
+        independent=draw(st.booleans()),
     )
+
+
+def share(config: BuildConfig, depths: tuple[int, ...] = (1000,)) -> dict[str, Fraction]:
+    return split_fractions(config, assign_slices(config, depths))
+
+
+several = st.lists(st.integers(1, 40), min_size=1, max_size=5).map(tuple)
 
 
 def assign(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
@@ -53,7 +67,7 @@ def test_random_slices_differ_from_seed_to_seed_and_not_from_call_to_call() -> N
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@given(configs(), st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple))
+@given(configs(), several)
 def test_slices_of_two_splits_are_never_near(config: BuildConfig, depths: tuple[int, ...]) -> None:
     for owners in assign(config, depths).stacks:
         for z, owner in enumerate(owners):
@@ -61,7 +75,7 @@ def test_slices_of_two_splits_are_never_near(config: BuildConfig, depths: tuple[
             assert owner is None or near <= {None, owner}
 
 
-@given(configs(), st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple))
+@given(configs(), several)
 def test_every_slice_is_listed_once(config: BuildConfig, depths: tuple[int, ...]) -> None:
     lists = assign(config, depths).to_json().values()
     listed = sorted((part["stack"], z) for parts in lists for part in parts for z in part["z"])
@@ -76,16 +90,120 @@ def test_a_block_is_the_end_of_the_stack_and_as_large_as_asked_for(config: Build
         assert abs(len(tested) - config.test * depth) <= 0.5 or len(tested) == 1
 
 
-@given(configs(), st.integers(1, 40))
-def test_every_split_asked_for_has_a_slice_or_advice_is_given(config: BuildConfig, depth: int) -> None:
-    wanted = {split for split, fraction in split_fractions(config).items() if fraction}
+@given(configs(), several)
+def test_every_split_asked_for_has_a_slice_or_advice_is_given(config: BuildConfig, depths: tuple[int, ...]) -> None:
+    wanted = {"train", *["val"] * (config.val > 0), *["test"] * (config.test > 0)}
     try:
-        splits = assign_slices(config, (depth,)).splits
+        assignment = assign_slices(config, depths)
     except ConfigError as error:
-        assert "use a smaller gap or other fractions" in str(error)  # noqa: PT017
-        assert "no slice of" in str(error)  # noqa: PT017
+        assert "use" in str(error)  # noqa: PT017
     else:
-        assert set(splits) == wanted
+        assert set(assignment.splits) == wanted
+        assert {split for split, part in split_fractions(config, assignment).items() if part} == wanted
+
+
+@given(configs(), several, st.integers(3, 500), st.integers(0, 500))
+def test_a_larger_n_moves_no_slice_and_takes_no_sample_away(
+    config: BuildConfig, depths: tuple[int, ...], n: int, more: int
+) -> None:
+    assignment = assign(config, depths)
+    assert assign(replace(config, n=n + more), depths) == assignment
+    fractions = split_fractions(config, assignment)
+    small, large = share_samples(n, fractions), share_samples(n + more, fractions)
+    assert all(large[split] >= count for split, count in small.items())
+
+
+@given(st.integers(2, 8), st.integers(8, 60), st.integers(0, 3))
+def test_the_folds_test_on_every_slice_exactly_once(folds: int, depth: int, gap: int) -> None:
+    tested: list[int] = []
+    for fold in range(folds):
+        slices = assign(small_config(split="kfold", folds=folds, fold=fold, gap=gap), (depth,)).slices("test")
+        z = [address.z for address in slices]
+        assert z == list(range(z[0], z[-1] + 1))
+        tested += z
+    assert tested == list(range(depth))
+
+
+@given(configs(split="stack"), several)
+def test_stacks_are_never_cut(config: BuildConfig, depths: tuple[int, ...]) -> None:
+    for owners in assign(config, depths).stacks:
+        assert len(set(owners)) == 1
+        assert None not in owners
+
+
+@given(configs(), several)
+def test_what_was_assigned_can_be_said_again_as_a_picture(config: BuildConfig, depths: tuple[int, ...]) -> None:
+    assignment = assign(config, depths)
+    assume(len(assignment.splits) > 1)
+    explicit = small_config(split="explicit", picture=assignment.pictures)
+    assert assign_slices(explicit, depths) == assignment
+
+
+@given(configs(), several)
+def test_the_gap_is_counted_and_not_promised(config: BuildConfig, depths: tuple[int, ...]) -> None:
+    assignment = assign(config, depths)
+    near = [
+        b - a - 1
+        for owners in assignment.stacks
+        for a in range(len(owners))
+        for b in range(a + 1, len(owners))
+        if None not in (owners[a], owners[b]) and owners[a] != owners[b]
+    ]
+    assert assignment.gap == min(near, default=None)
+
+
+def test_slices_that_touch_a_training_slice_are_counted() -> None:
+    config = small_config(split="explicit", picture=("TTTE.E...E", "EE", "TVT"))
+    assignment = assign_slices(config, (10, 2, 3))
+    assert assignment.touching("test", 1) == 1
+    assert assignment.touching("test") == 2
+    assert assignment.touching("val", 1) == 1
+    assert assignment.gap == 0
+
+
+def test_independent_slices_need_no_gap() -> None:
+    owners = assign_slices(BuildConfig(independent=True), (10,)).stacks[0]
+    assert owners == ("train",) * 8 + ("test",) * 2
+
+
+def test_the_middle_fold_has_gaps_on_both_sides_and_validation_at_the_end() -> None:
+    owners = assign_slices(BuildConfig(split="kfold", folds=3, fold=1, gap=1, val=0.2), (12,)).pictures
+    assert owners == ("TTT.EEEE..VV",)
+
+
+def test_whole_stacks_are_shared_out_by_their_slices() -> None:
+    config = small_config(split="stack", test=0.3, val=0.2)
+    assert assign_slices(config, (5, 1, 4)).pictures == ("TTTTT", "V", "EEEE")
+    assert share(config, (5, 1, 4)) == {"train": Fraction(5, 10), "val": Fraction(1, 10), "test": Fraction(4, 10)}
+    with pytest.raises(ConfigError, match="2 stacks are too few for 1 test and 1 val"):
+        assign_slices(config, (5, 4))
+
+
+@pytest.mark.parametrize(
+    ("picture", "depths", "words"),
+    [
+        (("TTE",), (4,), "expected the split of"),
+        (("TTE",), (3, 3), "expected the split of"),
+        (("TTT",), (3,), "nothing is held out"),
+        (("..E",), (3,), "no slice of 3 is left for train"),
+    ],
+)
+def test_a_picture_of_something_else_is_refused(picture: tuple[str, ...], depths: tuple[int, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        assign_slices(small_config(split="explicit", picture=picture), depths)
+
+
+def test_the_same_picture_in_two_splits_is_refused() -> None:
+    """A section that was copied into the place of a lost one would be trained and tested on."""
+    images, labels = (pixels.copy() for pixels in small_stack())
+    images[11] = images[0]
+    source = make_source(images, labels, name="x")
+    with pytest.raises(ConfigError, match="slice 11 of stack 0 is the same picture as slice 0 of stack 0"):
+        make_plan(source, small_config())
+    images[11] = images[10]
+    assert make_plan(make_source(images, labels, name="x"), small_config())
+    images[[0, 11]] = 0
+    assert make_plan(make_source(images, labels, name="x"), small_config())
 
 
 @pytest.mark.parametrize("split", ["block", "random"])
@@ -100,13 +218,13 @@ def test_random_slices_are_told_to_try_a_block() -> None:
 
 
 def test_300_samples_are_240_and_60() -> None:
-    assert share_samples(300, split_fractions(BuildConfig())) == {"train": 240, "test": 60}
+    assert share_samples(300, share(BuildConfig())) == {"train": 240, "test": 60}
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_fewer_samples_than_splits_is_an_error(n: int) -> None:
     with pytest.raises(ConfigError, match=f"at least one sample for each of train, val, test, got {n}"):
-        share_samples(n, split_fractions(small_config(val=0.1)))
+        share_samples(n, share(small_config(val=0.1)))
 
 
 thousandths = st.tuples(st.integers(0, 998), st.integers(0, 998)).filter(lambda pair: sum(pair) < 1000)
@@ -155,7 +273,8 @@ def test_shares_are_within_two_samples_of_the_fractions(pair: tuple[int, int], n
 def test_no_two_decimals_leave_train_without_a_share(test: int, val: int) -> None:
     """0.7 + 0.3 in floating point must not pass for less than 1."""
     if test + val < 1000:
-        assert split_fractions(small_config(test=test / 1000, val=val / 1000))["train"] > 0
+        config = small_config(test=test / 1000, val=val / 1000)
+        assert split_fractions(config, Assignment(()))["train"] > 0
     else:
         with pytest.raises(ConfigError, match="nothing to train on"):
             small_config(test=test / 1000, val=val / 1000)

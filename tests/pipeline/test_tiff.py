@@ -85,7 +85,7 @@ def test_nothing_there_is_a_question_of_use(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"II*\x00", b"not a TIFF at all", b"\x89HDF\r\n\x1a\n" * 99, bytes(4096)])
 def test_what_is_no_tiff_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"stack\.tif: not a readable TIFF stack"):
+    with pytest.raises(SourceError, match=r"stack\.tif(: not a TIFF file|, page 0: the file is cut short)"):
         read_stack(path)
 
 
@@ -134,7 +134,7 @@ def test_several_series_are_refused(path: Path) -> None:
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(STACK, photometric="minisblack")
         tiff.write(STACK[:, :10], photometric="minisblack")
-    with pytest.raises(SourceError, match="expected one image series, found 2"):
+    with pytest.raises(SourceError, match="page 3: 10 x 24 px, uint8, but page 0 is 20 x 24 px"):
         read_stack(path)
 
 
@@ -182,7 +182,7 @@ def test_ome_metadata_names_no_other_file(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", ["jpeg", "webp"])
 def test_lossy_labels_are_refused(tmp_path: Path, compression: str) -> None:
     """DESIGN: JPEG turns 0 and 255 into 3 and 251; even where it seems to work, the label is not what was drawn."""
-    from pipeline.source import read_files
+    from pipeline.reading import read_files
 
     labels = np.zeros((3, 64, 64), np.uint8)
     labels[:, 32:] = 255

@@ -1,0 +1,216 @@
+"""A stack in one TIFF file, read slice by slice, and written plainly."""
+
+import io
+import logging
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from augment.errors import AugpipeError, ConfigError, SourceError
+from pipeline.files import write_atomically
+from pipeline.tiff.directories import find_pages
+from pipeline.tiff.layout import find_layout, read_page
+from pipeline.tiff.page import decode_page
+
+_one_at_a_time = threading.RLock()  # tifffile's log, which is listened to, belongs to the whole process
+
+
+class TiffStack:
+    """The slices of a TIFF file: `stack[z]` reads slice z as (Y, X), native byte order.
+
+    Images that are stored as white is zero are inverted. Labels are taken as they are, and must be losslessly stored.
+
+    Args:
+        path: the file.
+        labels: whether it holds labels.
+
+    Raises:
+        ConfigError: there is no such file.
+        SourceError: the file is damaged, or not one stack of gray slices.
+    """
+
+    def __init__(self, path: Path, *, labels: bool = False) -> None:
+        self.path = path
+        self._labels = labels
+        self._tiff: tifffile.TiffFile | None = None
+        try:
+            with _plain_errors(path):
+                _require_file(path)
+                pages = find_pages(path)
+                self._layout = find_layout(path, self._open(), pages, labels=labels)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, Y, X)."""
+        return (self._layout.n_slices, *self._layout.kind.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of every slice; `bool` where a pixel is one bit."""
+        return self._layout.kind.dtype
+
+    def __len__(self) -> int:
+        return self._layout.n_slices
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice z.
+
+        Raises:
+            SourceError: its pixels are damaged.
+        """
+        if not 0 <= z < len(self):
+            raise IndexError(f"slice {z} of {len(self)}")
+        with _plain_errors(self.path, f"slice {z}"):
+            pixels = self._decode(z)
+        if self._labels or not self._layout.kind.white_is_zero:
+            return pixels
+        white = True if self.dtype.kind == "b" else (1 << self._layout.kind.bits) - 1
+        inverted: NDArray[Any] = np.bitwise_xor(pixels, pixels.dtype.type(white))
+        return inverted
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices."""
+        return (self[z] for z in range(len(self)))
+
+    def close(self) -> None:
+        """Close the file; it opens again by itself when a slice is asked for."""
+        if self._tiff:
+            self._tiff.close()
+
+    def _decode(self, z: int) -> NDArray[Any]:
+        layout, tiff = self._layout, self._open()
+        if layout.planes == 1:
+            return decode_page(read_page(tiff, layout.pages[z]), layout.kind)
+        shape, dtype = layout.kind.shape, layout.kind.dtype
+        offset = layout.first_byte + z * layout.kind.n_bytes
+        pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), offset)
+        return pixels.reshape(shape).astype(dtype, copy=False)
+
+    def _open(self) -> tifffile.TiffFile:
+        if self._tiff is None or self._tiff.filehandle.closed:
+            # the microscopes' own ways with pages are not followed: some of them lead into other files
+            self._tiff = tifffile.TiffFile(
+                self.path, _multifile=False, is_lsm=False, is_ndpi=False, is_ndtiff=False, is_scanimage=False
+            )
+        return self._tiff
+
+
+def open_stack(path: Path, *, labels: bool = False) -> TiffStack:
+    """Return the stack in a TIFF file, to be read slice by slice.
+
+    Raises:
+        ConfigError: there is no such file.
+        SourceError: the file is damaged, or not one stack of gray slices.
+    """
+    return TiffStack(path, labels=labels)
+
+
+def read_stack(path: Path, *, labels: bool = False) -> NDArray[Any]:
+    """Return the stack in a TIFF file as one (Z, Y, X) array, native byte order, C order.
+
+    Raises:
+        ConfigError: there is no such file.
+        SourceError: the file is damaged, or not one stack of gray slices.
+    """
+    stack = TiffStack(path, labels=labels)
+    try:
+        with _plain_errors(path):
+            pixels = np.empty(stack.shape, stack.dtype)
+        for z, image in enumerate(stack):
+            pixels[z] = image
+    finally:
+        stack.close()
+    return pixels
+
+
+def write_stack(path: Path, stack: NDArray[Any]) -> None:
+    """Write a (Z, Y, X) stack as an uncompressed multi-page TIFF, the same bytes every time.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    memory = io.BytesIO()
+    tifffile.imwrite(memory, stack, photometric="minisblack", metadata=None, software="", byteorder="<")
+    write_atomically(path, [memory.getbuffer()], n_bytes=len(memory.getbuffer()))
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "something else" if path.exists() else "nothing"
+        raise ConfigError(f"{path}: expected a TIFF file, found {found}")
+
+
+@contextmanager
+def _plain_errors(path: Path, part: str = "") -> Iterator[None]:
+    """Turn whatever tifffile raises, logs or warns about a broken file into one typed error."""
+    where = f"{path}, {part}" if part else str(path)
+    with _one_at_a_time, _complaints() as complaints:
+        try:
+            yield
+        except AugpipeError:
+            raise
+        except MemoryError as error:
+            raise SourceError(f"{where}: needs more memory than there is ({_one_line(error)}); use a part") from error
+        except PermissionError as error:
+            raise SourceError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
+        except Exception as error:  # tifffile raises half a dozen unrelated types on broken files
+            raise SourceError(f"{where}: not a readable TIFF stack ({_one_line(error)}); export it again") from error
+    if complaints:
+        raise SourceError(f"{where}: damaged TIFF ({complaints[0]}); export it again")
+
+
+class _Listener(logging.Handler):
+    """Keeps what this thread logs as errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        if record.thread == self._thread:
+            self.heard.append(_one_line(record.getMessage()))
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what tifffile logs as errors, where it should have raised them; and silence its warnings.
+
+    It is heard even where somebody turned logging off: a truncated stack must be an error there, too.
+    """
+    logger, listener = logging.getLogger("tifffile"), _Listener()
+    level, propagate, disabled, threshold = (
+        logger.level,
+        logger.propagate,
+        logger.disabled,
+        logging.root.manager.disable,
+    )
+    logging.disable(logging.NOTSET)
+    logger.setLevel(logging.ERROR)
+    logger.propagate = logger.disabled = False
+    logger.addHandler(listener)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield listener.heard
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate, logger.disabled = propagate, disabled
+        logger.setLevel(level)
+        logging.disable(threshold)
+
+
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
