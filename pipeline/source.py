@@ -219,7 +219,7 @@ class _Scan:
                 as_used.append(array_digest(pixels))
             digest.update(pixels)
             if held is None:
-                as_read.append(array_digest(raw))
+                as_read.append(as_used[-1] if raw is pixels and as_used else array_digest(raw))
             else:
                 held[z] = pixels
         self.sha256 = digest.hexdigest()

@@ -96,7 +96,7 @@ def require_whole(page: tifffile.TiffPage, kind: PageKind, where: str) -> None:
     offsets, counts, expected = page.dataoffsets, page.databytecounts, _n_segments(page, kind, where)
     if not len(offsets) == len(counts) == expected:
         raise SourceError(
-            f"{where}: expected {expected} {name}s, found places of {len(offsets)} and sizes of {len(counts)}; damaged: "
+            f"{where}: expected {expected} {name}s, found {len(offsets)} places and {len(counts)} sizes of them; damaged: "
             "export it again"
         )
     for index, (offset, count) in enumerate(zip(offsets, counts, strict=True)):

@@ -66,6 +66,20 @@ def test_other_options_and_pixels_follow_the_schemas(tmp_path: Path, dtype: str)
         ROW.validate(row)
 
 
+def test_instances_and_split_strategies_follow_the_schema(tmp_path: Path) -> None:
+    images, labels = small_stack()
+    ids = labels.astype(np.uint16) + np.arange(72, dtype=np.uint16)
+    for name, options in {
+        "kfold": {"split": "kfold", "folds": 3, "fold": 1},
+        "explicit": {"split": "explicit", "picture": ("TTTTTT...EEE",)},
+        "independent": {"independent": True},
+    }.items():
+        build_dataset(make_source(images, ids, name="x"), small_config(**options), out=tmp_path / name, jobs=1)
+        values = record_of(tmp_path / name)
+        DATASET.validate(values)
+        assert (values["label_kind"], values["arrays"]["labels"], values["classes"]) == ("instances", "uint16", [])
+
+
 def test_what_is_known_of_the_known_stacks_follows_the_schema(built: Path) -> None:
     from pipeline.known import _KNOWN
 
@@ -137,6 +151,7 @@ def change(*path: str | int, to: Any) -> Callable[[Any], None]:
         change("inputs", 0, "labels", "dtype", to="float32"),
         change("classes", to=[{"index": 0, "value": 0}]),
         change("label_kind", to="instances"),
+        change("label_kind", to="objects"),
         change("config", "size", to=[40]),
         change("config", "test", to=1.0),
         change("split", "slices", "train", 0, "z", to=[1, 1]),
