@@ -18,6 +18,7 @@ RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
 LARGEST_WINDOW_PX = 16384
 DEFAULT_GAP = 3  # copying the label of the third next section scores little better than chance (README: Building)
 DEFAULT_FOLDS = 5
+_MOST_FOLDS = 10**5
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
 
@@ -95,9 +96,11 @@ class BuildConfig:
     def _settle_split(self) -> None:
         """Give options that the strategy decides the one value that they can have, so that equal builds are equal."""
         settled: dict[str, Any] = {}
+        _require("folds", self.folds, 0, _MOST_FOLDS)
+        _require("fold", self.fold, 0, _MOST_FOLDS)
         if self.split == "kfold":
             settled["folds"] = self.folds or DEFAULT_FOLDS
-            _require("folds", settled["folds"], 2, 10**5)
+            _require("folds", settled["folds"], 2, _MOST_FOLDS)
             _require("fold", self.fold, 0, settled["folds"] - 1)
             settled["test"] = 1 / settled["folds"]
         elif self.folds or self.fold:

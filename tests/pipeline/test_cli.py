@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import click
 import numpy as np
 import pytest
 import tifffile
-from small_worlds import OPTIONS, build_small, names, run_python, small_stack, write_folder
+from small_worlds import OPTIONS, build_small, edit_record, names, run_python, small_stack, write_folder
 
+from augment.presets import PRESETS, preset_ranges, preset_summaries
+from augment.ranges import AugmentRanges
 from pipeline.cli import cli
+from pipeline.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, BuildConfig
 from pipeline.digest import canonical_json
+from pipeline.labels import AUTO, LABEL_KINDS
 from pipeline.tiff import write_stack
 
 Run = Callable[..., Any]
@@ -64,9 +69,122 @@ def test_every_command_can_be_quiet_and_write_a_report(path: tuple[str, ...]) ->
 
 
 def test_help_lists_options_under_headings(augpipe: Run) -> None:
-    out = augpipe("build", "--help").out
-    for heading in ("Source:", "Dataset:", "Split:", "Augmentation:", "Running:", "Output:"):
-        assert f"\n{heading}\n" in out
+    lines = augpipe("build", "--help").out.splitlines()
+    headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [
+        "Source:",
+        "Dataset:",
+        "Split:",
+        "Augmentation:",
+        "Running:",
+        "Config file:",
+        "Output:",
+    ]
+    assert all(line.split()[0].startswith("-") for line in lines[lines.index("Output:") + 1 :])
+
+
+@pytest.mark.parametrize("path", [(), *COMMANDS], ids=" ".join)
+def test_help_fits_a_wide_terminal_and_keeps_its_tables(
+    augpipe: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = augpipe(*path, "--help").out.splitlines()
+    assert max(map(len, lines)) <= 110
+    assert not any("\\b" in line or "\b" in line for line in lines)
+    assert len([line for line in lines if "augpipe" in line]) == len([line for line in lines if is_example(line)])
+
+
+def is_example(line: str) -> bool:
+    """Tell a line that begins as a user would type it; click joins lines that are not marked as a table."""
+    return line.removeprefix("Usage: ").strip().startswith("augpipe") and line.count("augpipe") == 1
+
+
+def test_examples_in_the_help_fit_80_columns() -> None:
+    helps = [(command.help or "").splitlines() for command in (cli, *COMMANDS.values())]
+    examples = [line.strip() for lines in helps for line in lines if line.strip().startswith("augpipe")]
+    assert len(examples) > 5
+    assert max(map(len, examples)) <= 78
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_is_in_the_list_with_its_whole_line(
+    augpipe: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    first = (COMMANDS[path].help or "").strip().split("\n\n")[0]
+    assert f" {path[-1]} " in augpipe("--help").out
+    assert " ".join(first.split()) in augpipe("--help").out
+
+
+def test_the_defaults_in_the_help_are_those_of_the_library(augpipe: Run) -> None:
+    """They are told in words, because None stands for what the preset or the strategy decides."""
+    out = " ".join(augpipe("build", "--help").out.partition("Source:")[2].split())
+    config = BuildConfig()
+    ranges = preset_ranges("unet2015")
+    assert ranges == config.ranges
+    defaults = {
+        "--n": config.n,
+        "--seed": config.seed,
+        "--size": config.size[0],
+        "--shard-size": config.shard_size,
+        "--split": config.split,
+        "--test": config.test,
+        "--val": config.val,
+        "--gap": config.gap,
+        "--folds": DEFAULT_FOLDS,
+        "--fold": config.fold,
+        "--engine": config.engine,
+        "--preset": "unet2015",
+        "--rotate": "{:g} to {:g} degrees".format(*ranges.rotate_deg),
+        "--flip": "no-flip",
+        "--zoom": "{:g} {:g}".format(*ranges.zoom),
+        "--gain": "{:g} {:g}".format(*ranges.gain),
+        "--bias": "{:g} {:g}".format(*ranges.bias),
+        "--shift": "to every corner of the slice",
+        "--grid": ranges.grid_points,
+        "--sigma": ranges.sigma_px,
+        "--extent": ranges.extent,
+    }
+    assert (config.size[0], ranges.flip, ranges.shift_px) == (config.size[1], False, None)
+    for name, value in defaults.items():
+        _, _, told = out.partition(f" {name} ")
+        assert told.partition("[default: ")[2].startswith(f"{value}]"), name
+
+
+def test_choices_and_presets_in_the_help_are_those_of_the_library(augpipe: Run) -> None:
+    choices = {
+        parameter.name: parameter.type.choices
+        for parameter in COMMANDS["build",].params
+        if isinstance(parameter.type, click.Choice)
+    }
+    assert choices == {
+        "split": STRATEGIES,
+        "engine": ENGINES,
+        "preset": PRESETS,
+        "extent": ("window", "padded"),
+        "label_kind": (AUTO, *LABEL_KINDS),
+    }
+    out = " ".join(augpipe("build", "--help").out.split())
+    for name, summary in preset_summaries().items():
+        assert name in out
+        assert summary in out
+    for strategy in STRATEGIES:
+        assert f"({strategy})" in out
+
+
+def test_help_needs_click_alone(tmp_path: Path) -> None:
+    """Help and shell completion must be there at once."""
+    code = "import sys\nfrom pipeline.cli import main\nmain(['build', '--help'])\nprint(*sys.modules, file=sys.stderr)"
+    loaded = set(run_python(code, cwd=tmp_path).stderr.split())
+    assert "click" in loaded
+    assert not loaded & {"numpy", "tomllib", "difflib", "h5py", "pipeline.config", "pipeline.facts", "augment.ranges"}
+
+
+def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
+    code = "import runpy, sys\nsys.argv[0] = 'augpipe'\nrunpy.run_module('pipeline.cli', run_name='__main__')"
+    result = run_python(code, "--help", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("Usage: augpipe")
 
 
 def test_the_version_is_told(augpipe: Run) -> None:
@@ -98,6 +216,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no folder": (("none",), 2, "none: expected a folder with train-volume.tif and train-labels.tif, found nothing"),
     "a file for a folder": (("file",), 2, "name single files with --images and --labels"),
     "no labels": (("halfempty",), 2, "train-labels.tif is missing"),
+    "unlike counts": (("--images", "a", "--images", "b", "--labels", "c"), 2, "got 2 --images and 1 --labels"),
     "no such images": (("--images", "none.tif", "--labels", "labels.tif"), 2, "none.tif: expected a TIFF file"),
     "images without labels": (("--images", "labels.tif"), 2, "both --images and --labels"),
     "folder and files": (("good", "--images", "a", "--labels", "b"), 2, "either a SOURCE folder, or both"),
@@ -105,7 +224,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "nothing annotated": (("blank",), 3, "nothing is annotated"),
     "cut short": (("cut",), 3, "cut/train-volume.tif"),
     "colour": (("--images", "colour.tif", "--labels", "labels.tif"), 3, "expected gray pixels, found RGB"),
-    "no TIFF": (("--images", "file", "--labels", "labels.tif"), 3, "not a readable TIFF"),
+    "no TIFF": (("--images", "file", "--labels", "labels.tif"), 3, "not a TIFF file"),
     "empty split": (("good", "--gap", "9"), 2, "no slice of 12 is left for train"),
     "empty val": (("good", "--val", "0.5", "--test", "0.4", "--gap", "3"), 2, "use a smaller gap or other fractions"),
     "too few samples": (("good", "--n", "1"), 2, "at least one sample for each of train, test, got 1"),
@@ -123,6 +242,32 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "sigma beyond float32": (("good", "--sigma", "1e300"), 2, ""),
     "shift that reaches too far": (("good", "--shift", "1e7"), 2, "smaller window, shift or sigma"),
     "shift beyond float32": (("good", "--shift", "1e300"), 2, ""),
+    "gain": (("good", "--gain", "0", "1"), 2, "gain: expected more than 0"),
+    "bias": (("good", "--bias", "1", "nan"), 2, "bias: expected LOW <= HIGH"),
+    "preset": (("good", "--preset", "weak"), 2, "'weak' is not one of"),
+    "label kind": (("good", "--label-kind", "objects"), 2, "'objects' is not one of"),
+    "labels of another kind": (("mismatch", "--label-kind", "binary"), 2, "expected a label for every image slice"),
+    "strategy": (("good", "--split", "blocks"), 2, "'blocks' is not one of"),
+    "test with kfold": (("good", "--split", "kfold"), 2, "--test: it goes with split block, random or stack, not"),
+    "explicit without a file": (("good", "--split", "explicit"), 2, "--split: explicit needs a --split-file"),
+    "file and another strategy": (("good", "--split", "stack", "--split-file", "file"), 2, "leave out --split"),
+    "test with a file": (("good", "--split-file", "file"), 2, "the split file says which slices to test on"),
+    "folds with block": (("good", "--folds", "4"), 2, "--folds: it goes with split kfold, not with block: add --split"),
+    "fold with random": (
+        ("good", "--split", "random", "--fold", "0"),
+        2,
+        "--fold: it goes with split kfold or explicit",
+    ),
+    "gap with stack": (("good", "--split", "stack"), 2, "--gap: it goes with split block, random or kfold"),
+    "gap without neighbours": (("good", "--independent"), 2, "--gap: slices that are independent have no neighbours"),
+    "a phantom of classes": (
+        ("--label-kind", "classes"),
+        2,
+        "label-kind: the labels of the built-in phantom are binary",
+    ),
+    "a phantom without neighbours": (("--independent", "--gap", "0"), 2, "independent: the slices of the built-in"),
+    "no config": (("good", "--config", "none.toml"), 2, "none.toml: expected a TOML file with options"),
+    "size of thousands of digits": (("good", "--size", "9" * 5000), 2, "expected one side like 700"),
     "no jobs": (("good", "--jobs", "0"), 2, "jobs"),
     "unknown option": (("good", "--more"), 2, "--more"),
     "two folders": (("good", "good"), 2, "unexpected extra argument"),
@@ -172,10 +317,39 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("--zoom", "2", "1"), "zoom: expected LOW <= HIGH"),
+        (("--preset", "strong", "--gain", "-1", "1"), "gain: expected more than 0"),
+        (("--grid", "1"), "grid: expected 2 to 64"),
+        (("--split", "kfold", "--folds", "1"), "--folds: expected 2 or more, got 1"),
+        (("--split", "kfold", "--folds", "0"), "--folds: expected 2 or more, got 0"),
+        (("--split", "kfold", "--fold", "5"), "fold: expected a whole number from 0 to 4, got 5"),
+        (("--split", "kfold", "--fold", "-1"), "--fold: expected 0 or more, got -1"),
+        (("--split-file", "none.json", "--fold", "-1"), "--fold: expected 0 or more, got -1"),
+        (("--split-file", "none.json", "--val", "0.1"), "--val: it goes with split block, random, kfold or stack"),
+        (("--split-file", "none.json", "--folds", "3"), "--folds: it goes with split kfold, not with explicit"),
+        (("--split-file", "none.json", "--gap", "1"), "--gap: it goes with split block, random or kfold, not with"),
+        (("--n", "0"), "n: expected a whole number from 1"),
+    ],
+)
+def test_options_are_refused_before_anything_is_read(
+    tmp_path: Path, augpipe: Run, arguments: tuple[str, ...], words: str
+) -> None:
+    """A large stack takes minutes to read; here it is not even there."""
+    code, out, err = augpipe("build", tmp_path / "none", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         ((), "Usage"),
         (("bake",), "No such command 'bake'"),
         (("verify",), "Missing argument 'DATASET'"),
         (("phantom",), "Missing argument 'OUT'"),
+        (("show",), "Missing argument 'DATASET'"),
+        (("preview",), "Missing argument 'DATASET'"),
     ],
 )
 def test_wrong_use_is_told(augpipe: Run, arguments: tuple[str, ...], words: str) -> None:
@@ -199,7 +373,7 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path) -> None:
 def test_a_build_tells_what_it_made_and_what_to_do_next(tmp_path: Path, folder: Path, augpipe: Run) -> None:
     code, out, err = augpipe("build", folder, "--out", tmp_path / "d", *OPTIONS)
     assert (code, err) == (0, "")
-    assert "small: 12 slices of 64 x 72 uint8, labels 0 -> 0, 255 -> 1" in out
+    assert "small: 12 slices of 64 x 72 uint8, binary labels: 0 -> 0, 255 -> 1" in out
     assert "TTTTTTTT.EEE  (T train 8, E test 3, . unused 1)" in out
     assert "9 train, 3 test, 40 x 36 px" in out
     assert f"augpipe verify {tmp_path / 'd'} --replay" in out
@@ -344,3 +518,274 @@ def test_a_folder_that_cannot_be_made_is_refused(
     assert code == 2
     assert len(err.splitlines()) == 1
     assert names(tmp_path) == ["mine.txt"]
+
+
+# What the options ask for
+
+
+def recorded(augpipe: Run, out: Path, *arguments: object) -> dict[str, Any]:
+    """Return the record of a dataset built with these arguments."""
+    command = ("build", "--n", 12, "--size", "40x36", "--jobs", 1, "--out", out, *arguments)
+    code, _, err = augpipe(*command)
+    assert (code, err) == (0, "")
+    return dict(json.loads((out / "dataset.json").read_bytes()))
+
+
+def letters(record: dict[str, Any], depths: tuple[int, ...]) -> list[str]:
+    """Return the split as it is drawn: one text a stack, one character a slice."""
+    drawn = [["?"] * depth for depth in depths]
+    for split, letter in {"train": "T", "val": "V", "test": "E", "unused": "."}.items():
+        for stack in record["split"]["slices"].get(split, []):
+            for z in stack["z"]:
+                drawn[stack["stack"]][z] = letter
+    return ["".join(stack) for stack in drawn]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[str]:
+    """The arguments for three stacks of 12, 8 and 6 slices."""
+    arguments = []
+    for k, depth in enumerate((12, 8, 6)):
+        images, labels = (np.roll(stack[:depth], k, axis=1) for stack in small_stack())
+        write_stack(tmp_path / f"{k}.tif", images)
+        write_stack(tmp_path / f"{k}-labels.tif", labels)
+        arguments += ["--images", str(tmp_path / f"{k}.tif"), "--labels", str(tmp_path / f"{k}-labels.tif")]
+    return arguments
+
+
+def test_several_stacks_are_one_source(tmp_path: Path, pairs: list[str], augpipe: Run) -> None:
+    record = recorded(augpipe, tmp_path / "d", *pairs, "--split", "stack", "--test", "0.3")
+    assert letters(record, (12, 8, 6)) == ["T" * 12, "T" * 8, "E" * 6]
+    assert [stack["images"]["shape"][0] for stack in record["inputs"]] == [12, 8, 6]
+
+
+def test_images_go_with_labels_in_the_order_given(tmp_path: Path, pairs: list[str], augpipe: Run) -> None:
+    first, second = pairs[:4], pairs[4:8]
+    there = [*first[:2], *second[:2], *first[2:], *second[2:]]
+    lines = augpipe("build", *there, "--n", 12, "--size", 40, "--gap", 1, "--dry-run").out.splitlines()
+    assert lines[:2] == [f"source: {tmp_path / f'{k}.tif'} with {tmp_path / f'{k}-labels.tif'}" for k in (0, 1)]
+    crossed = [*first[:2], *second[:2], *second[2:], *first[2:]]
+    code, _, err = augpipe("build", *crossed, "--n", 12, "--size", 40, "--gap", 1, "--dry-run")
+    assert code == 2
+    assert "expected a label for every image slice" in err
+
+
+def test_a_folder_of_pages_is_a_stack(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    for name, stack in zip(("raw", "seg"), small_stack(), strict=True):
+        (tmp_path / name).mkdir()
+        for z, page in enumerate(stack):
+            tifffile.imwrite(tmp_path / name / f"page{z:02}.tif", page)
+    pages = ("--images", tmp_path / "raw", "--labels", tmp_path / "seg")
+    as_pages = recorded(augpipe, tmp_path / "a", *pages, "--gap", 1)
+    as_stack = recorded(augpipe, tmp_path / "b", folder, "--gap", 1)
+    assert as_pages["inputs"] == as_stack["inputs"]
+
+
+def test_every_fold_holds_out_other_slices(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    kfold = ("--split", "kfold", "--folds", 3, "--gap", 1)
+    drawn = [
+        letters(recorded(augpipe, tmp_path / str(fold), folder, *kfold, "--fold", fold), (12,))[0] for fold in range(3)
+    ]
+    assert drawn == ["EEEE.TTTTTTT", "TTT.EEEE.TTT", "TTTTTTT.EEEE"]
+    default = recorded(augpipe, tmp_path / "default", folder, "--split", "kfold", "--gap", 1)
+    assert (default["config"]["folds"], default["config"]["fold"]) == (5, 0)
+
+
+def test_a_split_file_says_it_all(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    (tmp_path / "split.json").write_text('["TTTTTT.VV.EE"]')
+    for k, more in enumerate(((), ("--split", "explicit"))):
+        record = recorded(augpipe, tmp_path / str(k), folder, "--split-file", tmp_path / "split.json", *more)
+        assert letters(record, (12,)) == ["TTTTTT.VV.EE"]
+        assert record["split"]["strategy"] == "explicit"
+
+
+def test_a_fold_of_an_nnunet_split_can_be_chosen(tmp_path: Path, pairs: list[str], augpipe: Run) -> None:
+    folds = [{"train": ["0", "1"], "val": ["2"]}, {"train": ["1", "2"], "val": ["0"]}]
+    (tmp_path / "splits_final.json").write_text(json.dumps(folds))
+    file = ("--split-file", tmp_path / "splits_final.json")
+    drawn = [
+        letters(recorded(augpipe, tmp_path / f"d{fold}", *pairs, *file, "--fold", fold), (12, 8, 6)) for fold in (0, 1)
+    ]
+    assert drawn == [["T" * 12, "T" * 8, "V" * 6], ["V" * 12, "T" * 8, "T" * 6]]
+    code, _, err = augpipe("build", *pairs, *file, "--fold", 2, "--dry-run", "--quiet")
+    assert code == 2
+    assert "fold: expected 0 to 1" in err
+
+
+@pytest.mark.parametrize("text", ["", "{}", '["TTTE"]', '["TTTTTTTTTTTx"]', '["TTTTTTTTTTTT"]'])
+def test_a_split_file_that_does_not_fit_leaves_nothing(tmp_path: Path, folder: Path, augpipe: Run, text: str) -> None:
+    (tmp_path / "split.json").write_text(text)
+    code, _, err = augpipe(
+        "build", folder, "--n", 12, "--size", 40, "--out", tmp_path / "d", "--split-file", tmp_path / "split.json"
+    )
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert names(tmp_path) == ["split.json"]
+
+
+def test_independent_slices_have_no_gap(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    record = recorded(augpipe, tmp_path / "d", folder, "--independent")
+    assert letters(record, (12,)) == ["TTTTTTTTTTEE"]
+    assert record["config"]["independent"] is True
+
+
+def test_a_nothing_that_changes_nothing_is_no_mistake(
+    tmp_path: Path, folder: Path, pairs: list[str], augpipe: Run
+) -> None:
+    """A gap of 0 between stacks and no val beside a split file say only what is so anyway."""
+    stacks = (*pairs, "--split", "stack")
+    (tmp_path / "split.json").write_text('["TTTTTTTT.EEE"]')
+    file = (folder, "--split-file", tmp_path / "split.json")
+    same = recorded(augpipe, tmp_path / "a", *stacks), recorded(augpipe, tmp_path / "b", *stacks, "--gap", 0)
+    assert same[0] == same[1]
+    same = recorded(augpipe, tmp_path / "c", *file), recorded(augpipe, tmp_path / "d", *file, "--val", 0, "--gap", 0)
+    assert same[0] == same[1]
+
+
+def test_the_kind_of_labels_can_be_told(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    kinds = {
+        kind: recorded(augpipe, tmp_path / kind, folder, "--gap", 1, "--label-kind", kind)["label_kind"]
+        for kind in ("auto", "binary", "classes", "instances")
+    }
+    assert kinds == {"auto": "binary", "binary": "binary", "classes": "classes", "instances": "instances"}
+
+
+# The slices are 64 x 72 px, larger than the window: shifts reach every corner.
+STRONG = preset_ranges("strong", gray_span=float(np.ptp(small_stack()[0])), covered=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ranges"),
+    [
+        ((), preset_ranges("unet2015")),
+        (("--preset", "unet2015"), preset_ranges("unet2015")),
+        (("--preset", "original"), preset_ranges("original")),
+        (("--preset", "original", "--rotate"), replace(preset_ranges("original"), rotate_deg=(0.0, 360.0))),
+        (("--preset", "strong", "--no-rotate"), replace(STRONG, rotate_deg=(0.0, 0.0))),
+        (("--preset", "strong"), STRONG),
+        (("--preset", "strong", "--no-flip", "--zoom", "1", "2"), replace(STRONG, flip=False, zoom=(1.0, 2.0))),
+        (("--preset", "strong", "--shift", "3", "--bias", "-1", "1"), replace(STRONG, shift_px=3.0, bias=(-1.0, 1.0))),
+        (("--preset", "strong", "--gain", "1", "1"), replace(STRONG, gain=(1.0, 1.0))),
+        (("--preset", "original", "--extent", "window"), replace(preset_ranges("original"), extent="window")),
+        (("--grid", "5", "--sigma", "0", "--flip"), AugmentRanges(grid_points=5, sigma_px=0.0, flip=True)),
+    ],
+)
+def test_options_stand_in_the_place_of_the_presets_own(
+    tmp_path: Path, folder: Path, augpipe: Run, arguments: tuple[str, ...], ranges: AugmentRanges
+) -> None:
+    config = BuildConfig.from_json(recorded(augpipe, tmp_path / "d", folder, "--gap", 1, *arguments)["config"])
+    assert config.ranges == ranges
+
+
+def test_the_strong_preset_measures_a_bias_in_the_sources_own_gray_levels(tmp_path: Path, augpipe: Run) -> None:
+    images, labels = small_stack()
+    dim = write_folder(tmp_path / "dim", images.astype(np.uint16) * 10 + 7, labels)
+    ranges = recorded(augpipe, tmp_path / "d", dim, "--gap", 1, "--preset", "strong")["config"]["ranges"]
+    assert ranges["bias"] == list(preset_ranges("strong", gray_span=10 * float(np.ptp(images))).bias)
+
+
+def test_the_strong_preset_shifts_as_far_as_the_slices_need(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    """A window smaller than a slice along one axis alone does not cover it: 64 x 72 px here."""
+    shifts = {}
+    for size in ("64x72", "65x73", "64x71", "63x90", "40x36"):
+        command = ("--gap", 1, "--preset", "strong", "--size", size)
+        shifts[size] = recorded(augpipe, tmp_path / size, folder, *command)["config"]["ranges"]["shift_px"]
+    assert shifts == {"64x72": 32.0, "65x73": 32.0, "64x71": None, "63x90": None, "40x36": None}
+
+
+def test_what_a_source_has_to_tell_is_told_before_anything_is_built(
+    tmp_path: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts that are known by the pixels are not replaced by those of a file, and that must not go unnoticed."""
+    monkeypatch.chdir(tmp_path)
+    assert augpipe("phantom", "p").code == 0
+    (tmp_path / "set.toml").write_text('folder = "p"\nn = 4\nsize = 40\n[source]\nlicence = "CC0"\n')
+    lines = augpipe("build", "--config", "set.toml", "--dry-run").out.splitlines()
+    assert lines[:3] == [
+        "config: set.toml",
+        "source: p",
+        "source: licence is 'MIT', because these are its pixels; 'CC0' is not used",
+    ]
+
+
+# Looking at a dataset
+
+
+def test_a_dataset_is_shown(built: Path, augpipe: Run) -> None:
+    code, out, err = augpipe("show", built)
+    assert (code, err) == (0, "")
+    assert "small" in out
+    assert augpipe("show", built, "--quiet") == (0, "", "")
+    code, out, _ = augpipe("show", built, "--json", "-")
+    assert code == 0
+    assert out.encode() == canonical_json(json.loads(out))
+
+
+def test_a_sample_is_shown(built: Path, augpipe: Run) -> None:
+    sample = json.loads((built / "manifest.jsonl").read_text().splitlines()[0])["id"]
+    code, out, _ = augpipe("show", built, sample)
+    assert code == 0
+    assert sample in out
+    assert out != augpipe("show", built).out
+    code, out, _ = augpipe("show", built, sample, "--json", "-")
+    assert code == 0
+    assert sample in out
+    code, _, err = augpipe("show", built, "s000-z9999-r000000")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_samples_are_drawn(tmp_path: Path, built: Path, augpipe: Run) -> None:
+    before = contents(built)
+    code, out, err = augpipe("preview", built, "--out", tmp_path / "a.png", "--samples", 1)
+    assert (code, out, err) == (0, f"{tmp_path / 'a.png'}\n", "")
+    code, out, _ = augpipe("preview", built, "--out", tmp_path / "b.png", "--json", "-")
+    report = json.loads(out)
+    assert code == 0
+    assert out.encode() == canonical_json(report)
+    assert (report["schema"], report["file"]) == ("augpipe/preview-report/1", str(tmp_path / "b.png"))
+    assert len(report["samples"]) == 6
+    assert (tmp_path / "a.png").stat().st_size < (tmp_path / "b.png").stat().st_size
+    assert augpipe("preview", built, "--out", tmp_path / "b.png", "--quiet") == (0, "", "")
+    assert contents(built) == before
+
+
+def test_a_preview_without_its_source_says_so(tmp_path: Path, dataset: Path, folder: Path, augpipe: Run) -> None:
+    (dataset / "build-info.json").unlink()
+    code, out, _ = augpipe("preview", dataset, "--out", tmp_path / "a.png")
+    assert code == 0
+    assert out.startswith("source: not at hand, so its slices are not drawn (")
+    code, out, _ = augpipe("preview", dataset, "--out", tmp_path / "a.png", "--source", folder)
+    assert (code, out) == (0, f"{tmp_path / 'a.png'}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--samples", "0"), 2, "samples, got 0"),
+        (("--samples", "-1"), 2, "samples, got -1"),
+        (("--source", "none"), 2, "none: expected a folder"),
+        (("--out", "none/p.png"), 3, "none/p.png: cannot be written"),
+    ],
+)
+def test_a_preview_that_cannot_be_made_leaves_nothing(
+    tmp_path: Path, built: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch, arguments: Any, code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = contents(built)
+    result = augpipe("preview", built, *(() if "--out" in arguments else ("--out", "p.png")), *arguments)
+    assert result.code == code
+    assert len(result.err.splitlines()) == 1
+    assert words in result.err
+    assert names(tmp_path) == []
+    assert contents(built) == before
+
+
+@pytest.mark.parametrize("command", ["show", "preview", "verify"])
+def test_what_is_no_dataset_is_refused(tmp_path: Path, dataset: Path, augpipe: Run, command: str) -> None:
+    edit_record(dataset, lambda values: values.pop("shards"))
+    for place in (tmp_path / "none", tmp_path, dataset):
+        code, _, err = augpipe(command, place)
+        assert code in {2, 3}
+        assert len(err.splitlines()) == 1
+        assert str(place) in err

@@ -9,6 +9,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told by whoever tries to read it
+_MOST_DIGITS = 9  # Python refuses to read numbers of thousands of digits, and a larger side is refused anyway
 
 
 class GroupedOption(click.Option):
@@ -26,7 +27,7 @@ class GroupedCommand(click.Command):
         """Write the options, heading by heading, in the order of definition."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if (entry := parameter.get_help_record(ctx)) is not None:
+            if isinstance(parameter, click.Option) and (entry := parameter.get_help_record(ctx)) is not None:
                 groups.setdefault(getattr(parameter, "heading", "Output"), []).append(entry)
         for heading, entries in groups.items():
             with formatter.section(heading):
@@ -42,10 +43,15 @@ class WindowSize(click.ParamType):  # type: ignore[type-arg]  # generic since cl
         """Return (height, width)."""
         if isinstance(value, tuple):
             return value
+        if not self.accepts(str(value)):
+            self.fail(f"expected one side like 700, or HEIGHTxWIDTH like 512x700, got {value!r:.80}", param, ctx)
         sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-            self.fail(f"expected one side like 700, or HEIGHTxWIDTH like 512x700, got {value!r}", param, ctx)
         return int(sides[0]), int(sides[-1])
+
+    def accepts(self, text: str) -> bool:
+        """Return whether the text is a size."""
+        sides = text.lower().split("x")
+        return len(sides) <= 2 and all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in sides)
 
 
 def option(heading: str, *names: str, **keywords: Any) -> Callable[[Command], Command]:
@@ -64,3 +70,8 @@ def report_options(command: Command) -> Command:
         help="Write a report; - for standard output.",
     )(command)
     return option("Output", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+
+
+def file_key(parameter: click.Parameter) -> str:
+    """Return what a parameter is called in a config file: an option's long name, and `folder` for SOURCE."""
+    return parameter.opts[0].lstrip("-") if isinstance(parameter, click.Option) else "folder"

@@ -1,0 +1,5 @@
+"""`python -m pipeline.cli` is the installed command."""
+
+from pipeline.cli.entry import run
+
+run()

@@ -1,0 +1,65 @@
+"""The entry point: the group of all commands, and what every failure of theirs means to the shell."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from augment.errors import AugpipeError, ConfigError
+from pipeline.cli.build import build
+from pipeline.cli.phantom import phantom
+from pipeline.cli.preview import preview
+from pipeline.cli.show import show
+from pipeline.cli.verify import verify
+from pipeline.cli.voice import printable
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="augpipe")
+def cli() -> None:
+    """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
+
+    \b
+    augpipe build --n 300 --seed 0     make a dataset
+    augpipe show DATASET               say what is in it
+    augpipe preview DATASET            draw samples beside their slices
+    augpipe verify DATASET --replay    prove that it is what it says
+    """  # noqa: D301  # \b is the character by which click knows a table
+
+
+for command in (build, phantom, preview, show, verify):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    try:
+        code = cli.main(arguments, prog_name="augpipe", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except AugpipeError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "augpipe"
+        return _fail(f"{error.format_message()} ({command} --help tells more)", ConfigError.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except OSError as error:
+        return _fail(f"{error.filename or 'augpipe'}: {error.strerror or error}", AugpipeError.exit_code)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(printable(f"augpipe: {' '.join(message.split())}"), err=True)
+    return code
+
+
+def run() -> None:
+    """Run as the installed command: nothing is left to tidy up at the end, so the interpreter does not try to."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
