@@ -46,7 +46,7 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
     if name == "strong":
         bias = to_float32(_STRONG_BIAS * gray_span)
         shift_px = _STRONG_SHIFT_PX if covered else None
-        return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(-bias, bias))
+        return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))
     raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
 
 

@@ -118,7 +118,9 @@ def build_dataset(
 
 def default_out(plan: Plan) -> Path:
     """Return the folder that a dataset goes to unless told otherwise."""
-    return Path("datasets") / f"{plan.name}-n{plan.config.n}-seed{plan.config.seed}"
+    config = plan.config
+    fold = f"-fold{config.fold}of{config.folds}" if config.split == "kfold" else ""
+    return Path("datasets") / f"{plan.name}-n{config.n}-seed{config.seed}{fold}"
 
 
 def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:

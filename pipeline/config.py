@@ -116,7 +116,8 @@ class BuildConfig:
             object.__setattr__(self, name, value)
 
     def _require_picture(self) -> None:
-        if not self.picture or not all(isinstance(stack, str) and stack for stack in self.picture):
+        texts = type(self.picture) is tuple and all(isinstance(stack, str) and stack for stack in self.picture)
+        if not self.picture or not texts:
             raise ConfigError("picture: split explicit needs the split of every slice, such as TTTT...EEE")
         if strange := set("".join(self.picture)) - set(SPLIT_LETTERS):
             raise ConfigError(f"picture: expected the letters {' '.join(SPLIT_LETTERS)}, got {min(strange)!r}")

@@ -1,9 +1,10 @@
-"""Telling how far a build is: a bar on a terminal, a line every few seconds elsewhere."""
+"""Telling how far a build or an audit is: a bar on a terminal; for a build, a line every few seconds elsewhere."""
 
 import sys
 import time
 from typing import TextIO
 
+from pipeline.audit.progress import AuditProgress
 from pipeline.build import BuildProgress
 from pipeline.plan import Plan
 
@@ -16,6 +17,32 @@ def choose_progress(*, quiet: bool, stream: TextIO | None = None) -> BuildProgre
         return BuildProgress()
     stream = stream or sys.stderr
     return BarProgress() if stream.isatty() else LineProgress(stream)
+
+
+def choose_audit_progress(*, quiet: bool, stream: TextIO | None = None) -> AuditProgress:
+    """Return what suits the stream: a bar for every stage on a terminal, else nothing."""
+    return StageProgress() if not quiet and (stream or sys.stderr).isatty() else AuditProgress()
+
+
+class StageProgress(AuditProgress):
+    """A progress bar for each stage of an audit, on standard error."""
+
+    def start(self, what: str, n: int) -> None:
+        """Show the bar of a stage."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task(what, total=n)
+        self._bar.start()
+
+    def step(self) -> None:
+        """Move the bar on."""
+        self._bar.advance(self._task)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
 
 
 class LineProgress(BuildProgress):

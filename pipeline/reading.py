@@ -102,6 +102,16 @@ def read_pairs(
                     close()
 
 
+def read_images(path: Path) -> "list[TiffStack | PageFolder]":
+    """Return the stack of images in a TIFF file, a folder of pages, or a source folder, without any labels.
+
+    Raises:
+        ConfigError: there is none.
+        SourceError: it cannot be read.
+    """
+    return [_open(path / IMAGES_FILE if (path / IMAGES_FILE).is_file() else path, labels=False)]
+
+
 def phantom_source(*, name: str | None = None) -> Source:
     """Return the built-in phantom; it is recognised by its pixels, so `name` cannot hide what it is."""
     from pipeline.phantom import make_phantom

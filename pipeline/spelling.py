@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+_MOST_NAMES = 40
+
 
 def advise(name: str, known: Iterable[str]) -> str:
     """Return what to write instead of a name that does not exist: the nearest of the known ones, or one of them all.
@@ -17,7 +19,10 @@ def advise(name: str, known: Iterable[str]) -> str:
 
     by_form = {_form(other): other for other in known}
     meant = get_close_matches(_form(name), by_form, n=1)
-    return f"did you mean {by_form[meant[0]]}?" if meant else f"expected one of {', '.join(by_form.values())}"
+    if meant:
+        return f"did you mean {by_form[meant[0]]}?"
+    names = list(by_form.values())
+    return f"expected one of {', '.join(names[:_MOST_NAMES])}{', ...' * (len(names) > _MOST_NAMES)}"
 
 
 def _form(name: str) -> str:

@@ -5,7 +5,6 @@ without its ending and without the channel's number (Isensee et al. 2021; nnU-Ne
 splits").
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from augment.errors import ConfigError
 from pipeline.config import SPLIT_LETTERS
 from pipeline.source import Source
+from pipeline.spelling import advise
 from pipeline.split import SPLITS
 
 _LARGEST_BYTES = 1 << 28
@@ -33,12 +33,14 @@ def read_split_file(path: Path, source: Source, *, fold: int = 0) -> tuple[str, 
             `{"train": [{"stack": 0, "z": [0, 1]}], ...}` for several; a dataset.json; or nnU-Net's splits_final.json,
             whose cases are slices where every slice is a file, and whole stacks where every stack is one.
         source: the stacks.
-        fold: which fold of nnU-Net's to take, counted from 0.
+        fold: which fold of nnU-Net's to take, counted from 0; 0 for the other forms, which have none.
 
     Raises:
         ConfigError: the file cannot be read, names what is not there, or puts a slice into two splits.
     """
     values = _read(path)
+    if fold and not (isinstance(values, list) and values and isinstance(values[0], dict)):
+        raise ConfigError(f"fold: {path} has no folds, only nnU-Net's splits_final.json has; leave out --fold {fold}")
     if isinstance(values, list) and values and all(isinstance(value, str) for value in values):
         return tuple(values)
     owners = [["."] * len(stack.images) for stack in source.stacks]
@@ -107,10 +109,9 @@ def _named_entries(folds: Mapping[str, Any], source: Source, path: Path) -> Iter
     for split, named in folds.items():
         for case in named:
             if case not in cases:
-                near = difflib.get_close_matches(str(case), cases, 1)
-                hint = f"did you mean {near[0]}?" if near else f"the source has {', '.join(sorted(cases)[:3])}, ..."
                 raise ConfigError(
-                    f"{path}: {split} names the case {case!r:.80}, which the source does not have; {hint}"
+                    f"{path}: {split} names the case {case!r:.80}, which is not in the source; "
+                    f"{advise(str(case), sorted(cases))}"
                 )
             yield from ((split, stack, z) for stack, z in cases[case])
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import joblib
 import numpy as np
@@ -29,6 +29,24 @@ from pipeline.shards.record import (
 from pipeline.shards.shard import Shard
 from pipeline.source import Source
 
+FaultKind: TypeAlias = Literal["record", "digest", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is not as recorded.
+
+    Attributes:
+        kind: `digest` where a digest of a file, shard, manifest, image, label or source slice differs, `replay` where
+            a recipe does not give the stored pixels again, `record` for all else.
+        text: what was found, in one line.
+        sample: the id of the sample, where it is about one.
+    """
+
+    kind: FaultKind
+    text: str
+    sample: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -38,13 +56,18 @@ class Verification:
         record: the dataset.
         n_checked: samples whose digests were compared.
         n_replayed: samples that were rendered again; 0 where that was not asked for.
-        findings: one line for everything that is not as recorded; empty where all is well.
+        faults: everything that is not as recorded; empty where all is well.
     """
 
     record: DatasetRecord
     n_checked: int
     n_replayed: int
-    findings: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """One line for every fault."""
+        return tuple(fault.text for fault in self.faults)
 
 
 def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
@@ -59,18 +82,18 @@ def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
     require_jobs(jobs)
     record = read_record(Path(folder))
     plan, expected = _plan_again(record)
-    findings = list(_check_record(record, plan, expected))
+    faults = [Fault("record", text) for text in _check_record(record, plan, expected)]
     rows_of_shard: dict[str, list[ManifestRow]] = {shard.file: [] for shard in record.shards}
     try:
-        findings += _check_manifest(record, plan, rows_of_shard)
+        faults += _check_manifest(record, plan, rows_of_shard)
     except DatasetError as error:
-        findings.append(str(error))
+        faults.append(Fault("record", str(error)))
     with joblib.Parallel(jobs, backend="threading") as parallel:
         found = parallel(
             joblib.delayed(_check_shard)(record, shard, rows_of_shard[shard.file]) for shard in record.shards
         )
-    findings += [line for lines in found for line in lines]
-    return Verification(record, n_checked=record.n, n_replayed=0, findings=tuple(findings))
+    faults += [fault for own, _ in found for fault in own]
+    return Verification(record, n_checked=sum(n for _, n in found), n_replayed=0, faults=tuple(faults))
 
 
 def replay_dataset(
@@ -99,8 +122,8 @@ def replay_dataset(
     renderer = sample_renderer(source, plan.config.engine)
     with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
         found = parallel(joblib.delayed(_replay)(record, source, renderer, row) for row in rows)
-        findings = tuple(line for line in found if line)
-    return Verification(record, n_checked=0, n_replayed=len(rows), findings=findings)
+        faults = tuple(fault for fault in found if fault)
+    return Verification(record, n_checked=0, n_replayed=len(rows), faults=faults)
 
 
 def check_dataset(
@@ -125,30 +148,34 @@ def check_dataset(
     except DatasetError as error:
         if not verification.findings:
             raise
-        replayed = replace(verification, findings=(f"not replayed: {error}",))
+        replayed = replace(verification, faults=(Fault("replay", f"not replayed: {error}"),))
     return replace(
         verification,
         n_replayed=replayed.n_replayed,
-        findings=(*verification.findings, *replayed.findings),
+        faults=(*verification.faults, *replayed.faults),
     )
 
 
-def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row: ManifestRow) -> str | None:
+def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Fault | None:
     """Return what is wrong with a sample when it is rendered again, if anything is."""
+
+    def fault(text: str, kind: FaultKind = "replay") -> Fault:
+        return Fault(kind, f"{row.id}: {text}", row.id)
+
     try:
         stack = source.stacks[row.stack]
         if row.source_sha256 != stack.slice_sha256[row.z]:
-            return f"{row.id}: its source_sha256 is not that of slice {row.z} of the source"
+            return fault(f"its source_sha256 is not that of slice {row.z} of the source", "digest")
         if row.recipe.window != record.window:
-            return f"{row.id}: its recipe's window {row.recipe.window} is not the dataset's {record.window}"
+            return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
         out = Sample(np.empty(record.window, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
         renderer(row.stack, row.z, row.recipe, out)
     except IndexError:
-        return f"{row.id}: the source has no such slice"
+        return fault("the source has no such slice")
     except ConfigError as error:
-        return f"{row.id}: its recipe cannot be rendered ({error})"
+        return fault(f"its recipe cannot be rendered ({error})")
     same = (array_digest(out.image), array_digest(out.label)) == (row.image_sha256, row.label_sha256)
-    return None if same else f"{row.id}: rendering its recipe again gives other pixels than those recorded"
+    return None if same else fault("rendering its recipe again gives other pixels than those recorded")
 
 
 def _plan_again(record: DatasetRecord) -> tuple[Plan, dict[str, Any]]:
@@ -188,63 +215,70 @@ def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -
         yield f"{path}: what it says of its source is not what is known of these pixels"
 
 
-def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, list[ManifestRow]]) -> Iterator[str]:
+def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, list[ManifestRow]]) -> Iterator[Fault]:
     """Sort the manifest's rows by shard on the way."""
     path = record.folder / MANIFEST_FILE
     require_plain_file(path)
     if path.stat().st_size != record.manifest_bytes or file_digest(path) != record.manifest_sha256:
-        yield f"{path}: is not the manifest that dataset.json records (its digest differs)"
+        yield Fault("digest", f"{path}: is not the manifest that dataset.json records (its digest differs)")
     seen: set[str] = set()
     for row in read_manifest(path):
         if row.id in seen:
-            yield f"{path}: sample {row.id} is there twice"
+            yield Fault("record", f"{path}: sample {row.id} is there twice", row.id)
         seen.add(row.id)
         if row.shard not in rows_of_shard:
-            yield f"{path}: sample {row.id} is said to be in {row.shard}, which dataset.json does not name"
+            text = f"{path}: sample {row.id} is said to be in {row.shard}, which dataset.json does not name"
+            yield Fault("record", text, row.id)
             continue
         rows_of_shard[row.shard].append(row)
     for shard in plan.shards():
         for sample, row in zip(plan.samples(shard), rows_of_shard.get(shard.file, []), strict=False):
             if row != manifest_row(sample, plan.recipe(sample), row.source_sha256, row.image_sha256, row.label_sha256):
-                yield f"{path}: {row.id} is not the sample that the seed and the split put there ({sample.id})"
+                text = f"{path}: {row.id} is not the sample that the seed and the split put there ({sample.id})"
+                yield Fault("record", text, row.id)
 
 
-def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestRow]) -> list[str]:
-    """Return what is wrong with one shard's bytes, rows and arrays."""
+def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestRow]) -> tuple[list[Fault], int]:
+    """Return what is wrong with one shard's bytes, rows and arrays, and how many of its samples were compared."""
     path = record.folder / shard.file
-    findings = []
+    faults: list[Fault] = []
     try:
         require_plain_file(path)
         if path.stat().st_size != shard.bytes:
-            findings.append(f"{path}: has {path.stat().st_size:,} bytes, dataset.json records {shard.bytes:,}")
+            text = f"{path}: has {path.stat().st_size:,} bytes, dataset.json records {shard.bytes:,}"
+            faults.append(Fault("digest", text))
         elif file_digest(path) != shard.sha256:
-            findings.append(f"{path}: its bytes are not those that dataset.json records (its digest differs)")
+            text = f"{path}: its bytes are not those that dataset.json records (its digest differs)"
+            faults.append(Fault("digest", text))
         opened = Shard(record, shard)
         try:
-            findings += _check_rows(opened, rows)
+            faults += _check_rows(opened, rows)
         finally:
             opened.close()
     except PermissionError as error:
         raise DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})") from error
     except (DatasetError, OSError) as error:
-        findings.append(str(error))
-    return findings
+        return [*faults, Fault("record", str(error))], 0
+    return faults, shard.n
 
 
-def _check_rows(shard: Shard, rows: list[ManifestRow]) -> Iterator[str]:
+def _check_rows(shard: Shard, rows: list[ManifestRow]) -> Iterator[Fault]:
+    """Yield the digests that differ.
+
+    Raises:
+        DatasetError: the shard holds other samples than these rows, or cannot be read to its end.
+    """
     path, record = shard.path, shard.record
-    ids = shard.ids()
     places = [(row.split, row.row) for row in rows]
-    if [row.id for row in rows] != ids or places != [(record.split, k) for k in range(len(shard))]:
-        yield f"{path}: its samples are not those that the manifest lists for it"
-        return
+    if [row.id for row in rows] != shard.ids() or places != [(record.split, k) for k in range(len(shard))]:
+        raise DatasetError(f"{path}: its samples are not those that the manifest lists for it")
     digests = []
     for k, row in enumerate(rows):
         image, label = array_digest(shard.image(k)), array_digest(shard.label(k))
         digests.append((image, label))
-        if image != row.image_sha256:
-            yield f"{path}: the image of {row.id} (row {k}) is not the one that the manifest records"
-        if label != row.label_sha256:
-            yield f"{path}: the label of {row.id} (row {k}) is not the one that the manifest records"
+        recorded = {"image": (image, row.image_sha256), "label": (label, row.label_sha256)}
+        for name in (name for name, (found, expected) in recorded.items() if found != expected):
+            text = f"{path}: the {name} of {row.id} (row {k}) is not the one that the manifest records"
+            yield Fault("digest", text, row.id)
     if content_digest(digests) != record.content_sha256:
-        yield f"{path}: its content is not what dataset.json records"
+        yield Fault("digest", f"{path}: its content is not what dataset.json records")

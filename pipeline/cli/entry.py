@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from augment.errors import AugpipeError, ConfigError
+from pipeline.cli.audit import audit, split_check
 from pipeline.cli.build import build
 from pipeline.cli.phantom import phantom
 from pipeline.cli.preview import preview
@@ -27,10 +28,11 @@ def cli() -> None:
     augpipe show DATASET               say what is in it
     augpipe preview DATASET            draw samples beside their slices
     augpipe verify DATASET --replay    prove that it is what it says
+    augpipe audit DATASET              prove that it does not leak
     """  # noqa: D301  # \b is the character by which click knows a table
 
 
-for command in (build, phantom, preview, show, verify):
+for command in (audit, build, phantom, preview, show, split_check, verify):
     cli.add_command(command)
 
 

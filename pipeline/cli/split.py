@@ -59,6 +59,10 @@ def choose_split(given: Given) -> SplitChoice:
     if "independent" in given.flags and given.get("independent"):
         given = given.without_file("gap")
     _require_heeded(given, strategy)
+    if file and not file.exists():  # its content is read when the source is there to hold it against
+        raise ConfigError(
+            f"{given.where('split_file')}: expected a file that says where every slice goes, found no {file}"
+        )
     names = ("gap", "val") if strategy == "explicit" else ("folds", "fold", "test", "val", "gap")
     return SplitChoice({"split": strategy, **given.only(*names)}, file, given.get("fold", 0))
 

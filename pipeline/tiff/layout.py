@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import tifffile
 
 from augment.errors import SourceError
+from pipeline.tiff.complaints import brief, plain_errors
 from pipeline.tiff.directories import PageAddress
 from pipeline.tiff.page import PageKind, is_thumbnail, page_kind, require_lossless, require_whole
 
@@ -63,31 +64,28 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
     Raises:
         SourceError: it is not one whole stack of gray slices.
     """
-    first = read_page(tiff, addresses[0])
+    first = tiff.pages.first
     kind = page_kind(first, f"{path}, page 0")
     if kind.white_is_zero and not labels and kind.dtype.kind not in "ub":
         raise SourceError(f"{path}: white is zero in {kind.dtype.name} pixels; save them with black as zero")
     promise = _promise(path, tiff, first)
-    pages: list[PageAddress] = []
+    pages = []
     for address in addresses:
-        page, where = read_page(tiff, address), f"{path}, page {address.number}"
-        if address.number and is_thumbnail(page, kind):
-            continue
-        _require_alike(page, kind, where)
-        pages.append(address)
-        if labels:
-            require_lossless(page, where)
-        _require_reasonable(path, kind, max(len(pages), promise.n_slices if promise else 1))
-        require_whole(page, kind, where)
+        with plain_errors(path, f"page {address.number}"):
+            page = read_page(tiff, address)
+            if address.number and is_thumbnail(page, kind):
+                continue
+            pages.append(address)
+            _require_reasonable(path, kind, max(len(pages), promise.n_slices if promise else 1))
+            _require_slice(page, kind, f"{path}, page {address.number}", labels=labels)
     if promise is None:
         _require_known_axes(path, first, len(pages))
-        return Layout(kind, tuple(pages))
-    if promise.n_slices == len(pages):
-        return Layout(kind, tuple(pages))
-    if len(addresses) == 1 and promise.n_slices > 1:
-        _require_planes(path, first, promise)
-        return Layout(kind, tuple(pages), promise.n_slices, int(first.dataoffsets[0]))
-    raise SourceError(f"{path}: expected {promise.n_slices} slices ({promise.by}), found {len(pages)}; {_HOW}")
+        promise = _Promise(len(pages), "one a page")
+    n_planes = _count_planes(first) if len(addresses) == 1 else 1
+    if (found := len(pages) * n_planes) != promise.n_slices:
+        expected = f"{promise.n_slices} slice{'s' * (promise.n_slices != 1)}"
+        raise SourceError(f"{path}: expected {expected} ({promise.by}), found {found}; {_HOW}")
+    return Layout(kind, tuple(pages), n_planes, int(first.dataoffsets[0]))
 
 
 def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPage:
@@ -96,24 +94,30 @@ def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPag
     return tifffile.TiffPage(tiff, address.number)
 
 
-def _require_alike(page: tifffile.TiffPage, kind: PageKind, where: str) -> None:
+def _require_slice(page: tifffile.TiffPage, kind: PageKind, where: str, *, labels: bool) -> None:
+    """Refuse a page that is not a whole slice of the same stack as the first one."""
     if (found := page_kind(page, where)) != kind:
         raise SourceError(
             f"{where}: {found}, but page 0 is {kind}; expected one series of equal slices: export the stack alone"
         )
     if page.index and page.is_shaped:
         raise SourceError(f"{where}: another image series begins here; expected one: export the stack alone")
+    if labels:
+        require_lossless(page, where)
+    require_whole(page, kind, where)
 
 
 def _require_reasonable(path: Path, kind: PageKind, n_slices: int) -> None:
     needed, n_bytes = n_slices * kind.n_bytes, path.stat().st_size
     if needed > LARGEST_STACK_BYTES:
         raise SourceError(
-            f"{path}: its header asks for {needed:,} bytes ({n_slices} x {kind}); at most {LARGEST_STACK_BYTES:,}"
+            f"{path}: its header asks for {needed:,} bytes ({n_slices} x {kind}), more than {LARGEST_STACK_BYTES:,}; "
+            "export it again, in parts"
         )
     if needed > max(_BOMB_BYTES, _BOMB_FACTOR * n_bytes):
         raise SourceError(
-            f"{path}: {n_bytes:,} bytes that would become {needed:,} ({n_slices} x {kind}); damaged or made to harm"
+            f"{path}: {n_bytes:,} bytes that would become {needed:,} ({n_slices} x {kind}); damaged or made to harm: "
+            "export it again, uncompressed"
         )
 
 
@@ -127,18 +131,17 @@ def _require_known_axes(path: Path, page: tifffile.TiffPage, n_pages: int) -> No
         )
 
 
-def _require_planes(path: Path, page: tifffile.TiffPage, promise: _Promise) -> None:
-    """Refuse slices without pages unless they are where they must be: right after the first one, and no more of them.
+def _count_planes(page: tifffile.TiffPage) -> int:
+    """Return how many slices the bytes of a file's only page hold: the first, and those that follow it without a page.
 
-    What ends them is the page's own directory, the next value it refers to, or the end of the file.
+    What ends them is the page's own directory, the next thing that it refers to, or the end of the file.
     """
-    if not page.is_contiguous or page.compression != 1 or page.predictor != 1 or page.fillorder != 1:
-        raise SourceError(f"{path}: expected {promise.n_slices} slices ({promise.by}), found 1 page; {_HOW}")
+    if not page.is_contiguous or page.predictor != 1 or page.fillorder != 1:
+        return 1
     begin, n_bytes = page.dataoffsets[0], page.parent.filehandle.size
-    known = [page.offset, *(tag.valueoffset for tag in page.tags)]
+    known = [page.offset, *(tag.valueoffset for tag in page.tags), *(page.subifds or ())]
     end = min([offset for offset in known if offset > begin], default=n_bytes)
-    if (found := (end - begin) // page.nbytes) != promise.n_slices:
-        raise SourceError(f"{path}: expected {promise.n_slices} slices ({promise.by}), found {found}; {_HOW}")
+    return max(1, int((end - begin) // page.nbytes))
 
 
 def _promise(path: Path, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> _Promise | None:
@@ -165,8 +168,9 @@ def _one_axis(path: Path, who: str, sizes: Sequence[tuple[str, int]]) -> int:
     """
     longer = [f"{size} {name}".strip() for name, size in sizes if size != 1]
     if len(longer) > 1:
+        found = brief(" x ".join(longer))
         raise SourceError(
-            f"{path}: expected one stack of slices, found {' x '.join(longer)} ({who}); export one channel at one time"
+            f"{path}: expected one stack of slices, found {found} ({who}); export one channel at one time"
         )
     return math.prod(size for _, size in sizes)
 
@@ -192,7 +196,7 @@ def _shaped_promise(path: Path, text: str, page: tifffile.TiffPage) -> _Promise:
     sides = [side for side in page.shape if side != 1]
     n_axes = len(longer) - len(sides)
     if n_axes < 0 or [size for _, size in longer[n_axes:]] != sides:
-        raise SourceError(f"{path}: promises an array of {shape}, but its pages are {page.shape}; {_HOW}")
+        raise SourceError(f"{path}: promises an array of {brief(shape)}, but its pages are {page.shape}; {_HOW}")
     return _Promise(_one_axis(path, "tifffile", longer[:n_axes]), "as its description says")
 
 
@@ -215,7 +219,7 @@ def _ome_promise(path: Path, xml: str) -> _Promise:
     files = {(uuid.text or "").strip() for uuid in uuids} | {root.get("UUID", "").strip()} - {""}
     if elsewhere or len(names) > 1 or (uuids and len(files) > 1):
         raise SourceError(
-            f"{path}: its slices are in several files ({', '.join(sorted(names)[:3]) or 'OME-XML'}), which are not "
+            f"{path}: its slices are in several files ({brief(', '.join(sorted(names)) or 'OME-XML')}), which are not "
             "followed; export the stack into one file"
         )
     if len(images) != 1 or len(pixels) != 1:

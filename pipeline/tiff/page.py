@@ -9,6 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from augment.errors import SourceError
+from pipeline.tiff.complaints import brief
 
 # none, LZW, deflate (two codes), PackBits, LZMA, ZSTD (two codes)
 _LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000, 34926}
@@ -54,19 +55,21 @@ def page_kind(page: tifffile.TiffPage, where: str) -> PageKind:
     """
     gray = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     if _PHOTOMETRIC_TAG in page.tags and page.photometric not in gray:
-        name = _name(page.photometric)
+        name = brief(page.photometric)
         advice = _ADVICE.get(name, "save it as gray, one channel")
         raise SourceError(f"{where}: expected gray pixels, found {name}; {advice}")
     if page.subfiletype & _MASK:
         raise SourceError(f"{where}: is a transparency mask, not a slice; export the slices alone")
     if page.samplesperpixel != 1:
         raise SourceError(
-            f"{where}: expected one channel, found {page.samplesperpixel} values a pixel; export one channel"
+            f"{where}: expected one channel, found {brief(page.samplesperpixel)} values a pixel; export one channel"
         )
-    if len(page.shape) != 2 or min(page.shape) < 1:
-        raise SourceError(f"{where}: expected a picture of rows and columns, found {page.shape}; export it again")
+    if len(page.shape) != 2 or not all(isinstance(side, int) and side > 0 for side in page.shape):
+        raise SourceError(
+            f"{where}: expected a picture of rows and columns, found {brief(page.shape)}; export it again"
+        )
     if page.dtype is None:
-        bits, form = _name(page.bitspersample), _name(page.sampleformat)
+        bits, form = brief(page.bitspersample), brief(page.sampleformat)
         raise SourceError(f"{where}: pixels of {bits} bits ({form}) cannot be read; save it as 8 or 16 bits")
     white_is_zero = _PHOTOMETRIC_TAG in page.tags and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     height, width = page.shape
@@ -81,7 +84,7 @@ def require_lossless(page: tifffile.TiffPage, where: str) -> None:
     """
     if page.compression not in _LOSSLESS:
         raise SourceError(
-            f"{where}: expected labels stored without loss, found {_name(page.compression)}, which may change them; "
+            f"{where}: expected labels stored without loss, found {brief(page.compression)}, which may change them; "
             "save them uncompressed, or with LZW or deflate"
         )
 
@@ -96,7 +99,7 @@ def require_whole(page: tifffile.TiffPage, kind: PageKind, where: str) -> None:
     offsets, counts, expected = page.dataoffsets, page.databytecounts, _n_segments(page, kind, where)
     if not len(offsets) == len(counts) == expected:
         raise SourceError(
-            f"{where}: expected {expected} {name}s, found {len(offsets)} places and {len(counts)} sizes of them; damaged: "
+            f"{where}: expected {expected} {name}s, found {len(offsets)} (and {len(counts)} sizes of {name}s); "
             "export it again"
         )
     for index, (offset, count) in enumerate(zip(offsets, counts, strict=True)):
@@ -121,11 +124,6 @@ def decode_page(page: tifffile.TiffPage, kind: PageKind) -> NDArray[Any]:
     """Return a page's pixels (Y, X) in native byte order."""
     pixels: NDArray[Any] = page.asarray(maxworkers=1).reshape(kind.shape)
     return pixels.astype(kind.dtype, copy=False)
-
-
-def _name(value: object) -> str:
-    """Return what to call a tag's value: damaged ones may be thousands of numbers."""
-    return str(getattr(value, "name", f"{value!s:.40}"))
 
 
 def _n_segments(page: tifffile.TiffPage, kind: PageKind, where: str) -> int:

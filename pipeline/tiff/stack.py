@@ -1,12 +1,8 @@
 """A stack in one TIFF file, read slice by slice, and written plainly."""
 
 import io
-import logging
 import math
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +10,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from augment.errors import AugpipeError, ConfigError, SourceError
+from augment.errors import ConfigError
 from pipeline.files import write_atomically
+from pipeline.tiff.complaints import plain_errors
 from pipeline.tiff.directories import find_pages
 from pipeline.tiff.layout import find_layout, read_page
 from pipeline.tiff.page import decode_page
-
-_one_at_a_time = threading.RLock()  # tifffile's log, which is listened to, belongs to the whole process
 
 
 class TiffStack:
@@ -42,7 +37,7 @@ class TiffStack:
         self._labels = labels
         self._tiff: tifffile.TiffFile | None = None
         try:
-            with _plain_errors(path):
+            with plain_errors(path):
                 _require_file(path)
                 pages = find_pages(path)
                 self._layout = find_layout(path, self._open(), pages, labels=labels)
@@ -71,7 +66,7 @@ class TiffStack:
         """
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
-        with _plain_errors(self.path, f"slice {z}"):
+        with plain_errors(self.path, f"slice {z}"):
             pixels = self._decode(z)
         if self._labels or not self._layout.kind.white_is_zero:
             return pixels
@@ -99,10 +94,8 @@ class TiffStack:
 
     def _open(self) -> tifffile.TiffFile:
         if self._tiff is None or self._tiff.filehandle.closed:
-            # the microscopes' own ways with pages are not followed: some of them lead into other files
-            self._tiff = tifffile.TiffFile(
-                self.path, _multifile=False, is_lsm=False, is_ndpi=False, is_ndtiff=False, is_scanimage=False
-            )
+            # what tifffile makes of the pages of some microscopes is of no use: they are found and checked one by one
+            self._tiff = tifffile.TiffFile(self.path, _multifile=False, is_lsm=False, is_ndpi=False, is_scanimage=False)
         return self._tiff
 
 
@@ -125,7 +118,7 @@ def read_stack(path: Path, *, labels: bool = False) -> NDArray[Any]:
     """
     stack = TiffStack(path, labels=labels)
     try:
-        with _plain_errors(path):
+        with plain_errors(path):
             pixels = np.empty(stack.shape, stack.dtype)
         for z, image in enumerate(stack):
             pixels[z] = image
@@ -149,68 +142,3 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "something else" if path.exists() else "nothing"
         raise ConfigError(f"{path}: expected a TIFF file, found {found}")
-
-
-@contextmanager
-def _plain_errors(path: Path, part: str = "") -> Iterator[None]:
-    """Turn whatever tifffile raises, logs or warns about a broken file into one typed error."""
-    where = f"{path}, {part}" if part else str(path)
-    with _one_at_a_time, _complaints() as complaints:
-        try:
-            yield
-        except AugpipeError:
-            raise
-        except MemoryError as error:
-            raise SourceError(f"{where}: needs more memory than there is ({_one_line(error)}); use a part") from error
-        except PermissionError as error:
-            raise SourceError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
-        except Exception as error:  # tifffile raises half a dozen unrelated types on broken files
-            raise SourceError(f"{where}: not a readable TIFF stack ({_one_line(error)}); export it again") from error
-    if complaints:
-        raise SourceError(f"{where}: damaged TIFF ({complaints[0]}); export it again")
-
-
-class _Listener(logging.Handler):
-    """Keeps what this thread logs as errors."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.heard: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        if record.thread == self._thread:
-            self.heard.append(_one_line(record.getMessage()))
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what tifffile logs as errors, where it should have raised them; and silence its warnings.
-
-    It is heard even where somebody turned logging off: a truncated stack must be an error there, too.
-    """
-    logger, listener = logging.getLogger("tifffile"), _Listener()
-    level, propagate, disabled, threshold = (
-        logger.level,
-        logger.propagate,
-        logger.disabled,
-        logging.root.manager.disable,
-    )
-    logging.disable(logging.NOTSET)
-    logger.setLevel(logging.ERROR)
-    logger.propagate = logger.disabled = False
-    logger.addHandler(listener)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield listener.heard
-    finally:
-        logger.removeHandler(listener)
-        logger.propagate, logger.disabled = propagate, disabled
-        logger.setLevel(level)
-        logging.disable(threshold)
-
-
-def _one_line(problem: object) -> str:
-    return " ".join(str(problem).split())[:200] or type(problem).__name__

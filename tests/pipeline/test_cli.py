@@ -328,6 +328,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (("--split-file", "none.json", "--val", "0.1"), "--val: it goes with split block, random, kfold or stack"),
         (("--split-file", "none.json", "--folds", "3"), "--folds: it goes with split kfold, not with explicit"),
         (("--split-file", "none.json", "--gap", "1"), "--gap: it goes with split block, random or kfold, not with"),
+        (
+            ("--split-file", "none.json"),
+            "--split-file: expected a file that says where every slice goes, found no none",
+        ),
         (("--n", "0"), "n: expected a whole number from 1"),
     ],
 )

@@ -62,6 +62,9 @@ def test_folds_of_nnu_net(path: Path) -> None:
     assert read_split_file(path, named_source(), fold=1) == ("TTTTTTTTVVVV",)
     with pytest.raises(ConfigError, match="fold: expected 0 to 1"):
         read_split_file(path, named_source(), fold=2)
+    path.write_text(json.dumps({"train": TRAIN, "test": TEST}))
+    with pytest.raises(ConfigError, match="has no folds"):
+        read_split_file(path, named_source(), fold=1)
 
 
 def test_a_case_that_is_a_stack_is_all_its_slices(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Proof, from records and pixels, that no test sample shows tissue that was trained on."""

@@ -1,0 +1,196 @@
+"""What an audit found: findings, checks and their states, the verdict, and the exit code that follows from them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Severity: TypeAlias = Literal["critical", "error", "warning"]
+Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
+
+AUDIT_SCHEMA = "augpipe/audit-report/1"
+SEVERITIES: tuple[Severity, ...] = ("critical", "error", "warning")
+
+CHECKS: Mapping[str, str] = {
+    "M001": "records: schema, counts, unique ids, manifest against shards",
+    "M002": "digests of images, labels, shards and manifest",
+    "M003": "no source slice in two splits",
+    "M004": "slices of two splits are further apart than the gap",
+    "M005": "samples of one slice are all in one split",
+    "S001": "no slice is in the source twice",
+    "R001": "rendering every recipe again gives the stored pixels",
+    "P001": "no sample is in two splits",
+    "P002": "no sample shows a slice that another split uses",
+    "P003": "every sample shows the slice that the manifest claims",
+    "P004": "slices seen in two splits are further apart than the gap",
+    "P005": "every sample's slice was found",
+    "P006": "every label fits its image",
+    "P007": "no two samples of two splits show the same tissue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        check: the id of the check that found it.
+        severity: how bad it is; warnings do not fail an audit.
+        text: what was found, in one line.
+        advice: what to do about it.
+        sample: the id or file of the sample, where it is about one.
+        other: the other sample, or the slice, such as `stack 0, z 12`.
+        splits: the splits of the two.
+        measures: numbers that support it: inliers, ncc, angle_deg, scale, mirrored, f1.
+    """
+
+    check: str
+    severity: Severity
+    text: str
+    advice: str = ""
+    sample: str | None = None
+    other: str | None = None
+    splits: tuple[str, ...] = ()
+    measures: Mapping[str, float | int | bool | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**values, "splits": list(self.splits), "measures": dict(self.measures)}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        id: one of CHECKS.
+        status: not applicable where its inputs were not given; not run where it should have been and could not be.
+        n: how many things were looked at.
+        reason: why it was not run or does not apply.
+    """
+
+    id: str
+    status: Status
+    n: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many samples there are, and how many were checked in which way.
+
+    Attributes:
+        total: samples in all splits.
+        by_pixels: whose slice was looked for, or that were compared with samples of other splits.
+        replayed: that were rendered again.
+        unknown: whose slice was not found.
+    """
+
+    total: int
+    by_pixels: int = 0
+    replayed: int = 0
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The outcome of an audit.
+
+    Attributes:
+        subject: what was audited, as it was named.
+        dataset_sha256: the dataset's digest; None for bare folders.
+        gap: slices of two splits must be further apart than this.
+        independent: whether slices were taken for fields of view without neighbours.
+        checks: one for every id.
+        findings: the worst first.
+        coverage: what was looked at.
+        n_samples: samples in each split.
+        n_leaking: for each split but train, the samples that show tissue that was trained on.
+        thresholds: the numbers that decided.
+    """
+
+    subject: str
+    dataset_sha256: str | None
+    gap: int
+    independent: bool
+    checks: tuple[Check, ...]
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    n_samples: Mapping[str, int]
+    n_leaking: Mapping[str, int]
+    thresholds: Mapping[str, float]
+
+    @property
+    def counts(self) -> dict[Severity, int]:
+        """Findings of each severity."""
+        found = Counter(finding.severity for finding in self.findings)
+        return {severity: found[severity] for severity in SEVERITIES}
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 a finding of severity error or critical, 3 a check that was required could not be run."""
+        if self.counts["critical"] or self.counts["error"]:
+            return 1
+        return 3 if any(check.status == "not run" for check in self.checks) else 0
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in one line."""
+        leaks = [
+            f"{n} of {self.n_samples[split]} {split} samples show tissue that was trained on"
+            for split, n in self.n_leaking.items()
+            if n
+        ]
+        if leaks:
+            return f"LEAKAGE: {'; '.join(leaks)}"
+        if self.counts["critical"]:
+            return f"LEAKAGE: {self.counts['critical']} critical findings"
+        if self.counts["error"]:
+            return f"NOT CLEAN: {self.counts['error']} findings, none of them shows leakage"
+        if not_run := [check.id for check in self.checks if check.status == "not run"]:
+            return f"NOT PROVEN: {', '.join(not_run)} could not be run"
+        if not self.coverage.by_pixels:
+            return "CLEAN by its records alone: pixels were not checked"
+        return (
+            f"CLEAN: no test sample shows tissue that was trained on; {self.coverage.by_pixels} of "
+            f"{self.coverage.total} samples checked by their pixels"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values, the same for any number of jobs."""
+        return {
+            "schema": AUDIT_SCHEMA,
+            "subject": self.subject,
+            "dataset_sha256": self.dataset_sha256,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "gap": self.gap,
+            "independent": self.independent,
+            "counts": self.counts,
+            "coverage": {name: getattr(self.coverage, name) for name in Coverage.__dataclass_fields__},
+            "samples": dict(self.n_samples),
+            "leak_rate": {split: n / self.n_samples[split] for split, n in self.n_leaking.items()},
+            "thresholds": dict(self.thresholds),
+            "checks": [
+                {"id": each.id, "title": CHECKS[each.id], "status": each.status, "n": each.n, "reason": each.reason}
+                for each in self.checks
+            ],
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Return findings by severity, then check, sample and other, so that their order never depends on threads."""
+    return tuple(
+        sorted(
+            findings,
+            key=lambda each: (
+                SEVERITIES.index(each.severity),
+                each.check,
+                each.sample or "",
+                each.other or "",
+                each.text,
+            ),
+        )
+    )

@@ -1,0 +1,88 @@
+"""What is audited: samples with their splits, from one of our datasets or from bare folders, read one at a time."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from augment.errors import DatasetError
+from pipeline.manifest import read_manifest
+from pipeline.shards.record import MANIFEST_FILE, DatasetRecord
+from pipeline.shards.shard import Shard
+from pipeline.split import SPLITS, SliceAddress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedSample:
+    """One sample of whatever is audited.
+
+    Attributes:
+        name: its id, or the name of its file.
+        split: train, val or test.
+        claimed: the slice that the manifest says it shows; None where nothing says.
+        image: reads (Y, X).
+        label: reads (Y, X); None where there is none.
+    """
+
+    name: str
+    split: str
+    claimed: SliceAddress | None
+    image: Callable[[], NDArray[Any]]
+    label: Callable[[], NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """All that is audited.
+
+    Attributes:
+        name: as it was named.
+        samples: all of them, split by split.
+        used: the splits that each slice belongs to, by the records; empty where there are none.
+    """
+
+    name: str
+    samples: tuple[AuditedSample, ...]
+    used: Mapping[SliceAddress, frozenset[str]]
+
+    @property
+    def n_samples(self) -> dict[str, int]:
+        """Samples in each split."""
+        counts = {split: sum(sample.split == split for sample in self.samples) for split in SPLITS}
+        return {split: count for split, count in counts.items() if count}
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield every (earlier, later) pair of splits in the order train, val, test."""
+        splits = list(self.n_samples)
+        for k, later in enumerate(splits):
+            for earlier in splits[:k]:
+                yield earlier, later
+
+
+def dataset_subject(record: DatasetRecord) -> Subject:
+    """Return one of our datasets as a subject.
+
+    Which split a slice belongs to is taken from the manifest and from dataset.json: a slice that either names counts.
+
+    Raises:
+        DatasetError: the manifest cannot be read.
+    """
+    used: dict[SliceAddress, set[str]] = {}
+    for split, parts in record.values["split"]["slices"].items():
+        for part in parts if split in SPLITS else ():
+            for z in part["z"]:
+                used.setdefault(SliceAddress(part["stack"], z), set()).add(split)
+    shards = {shard.file: Shard(record, shard) for shard in record.shards}
+    samples = []
+    for row in read_manifest(record.folder / MANIFEST_FILE):
+        claimed = SliceAddress(row.stack, row.z)
+        used.setdefault(claimed, set()).add(row.split)
+        if row.shard not in shards:
+            raise DatasetError(f"{record.folder / MANIFEST_FILE}: {row.id} is in {row.shard}, which is not recorded")
+        shard = shards[row.shard]
+        samples.append(
+            AuditedSample(row.id, row.split, claimed, partial(shard.image, row.row), partial(shard.label, row.row))
+        )
+    return Subject(str(record.folder), tuple(samples), {address: frozenset(splits) for address, splits in used.items()})

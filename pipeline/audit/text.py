@@ -1,0 +1,142 @@
+"""What an audit found, as lines for the terminal: the verdict first, then how much was looked at, then the worst."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pipeline.audit.report import CHECKS, AuditReport, Finding
+from pipeline.fact_sheet import WIDTH
+
+_LABEL = 13
+_RANK = 4
+_GAP_CHECKS = ("M004", "P004")
+
+
+def report_lines(report: AuditReport, *, worst: int = 10) -> list[str]:
+    """Return a report as lines of text, few of them longer than 110 characters.
+
+    Args:
+        report: what to tell.
+        worst: how many findings to tell in full, and how many kinds of advice.
+    """
+    return [
+        *_wrapped("", report.verdict),
+        "",
+        *_summary(report),
+        "",
+        *_check_table(report),
+        *_worst_findings(report.findings, worst),
+        *_advice(report.findings, worst),
+    ]
+
+
+def measures_text(finding: Finding) -> str:
+    """Return the numbers that support a finding, as words: `98 inliers, NCC 0.93, turned 141.2 deg, mirrored`."""
+    found = finding.measures
+    told = {
+        "exact": "the same pixels",
+        "inliers": "{} inliers",
+        "runner_up": "{} in the next best slice",
+        "ncc": "NCC {:.2f}",
+        "ncc_neighbour": "{:.2f} for its neighbour",
+        "angle_deg": "turned {:.1f} deg",
+        "scale": "scale {:.2f}",
+        "f1": "label F1 {:.2f}",
+        "distance": "{} slices apart",
+    }
+    parts = [text.format(found[name]) for name, text in told.items() if found.get(name) is not None]
+    return ", ".join([*parts, *["mirrored"] * bool(found.get("mirrored"))])
+
+
+def _summary(report: AuditReport) -> list[str]:
+    samples = ", ".join(f"{n} {split}" for split, n in report.n_samples.items())
+    facts = {
+        "audited": report.subject,
+        "digest": report.dataset_sha256,
+        "samples": f"{report.coverage.total} ({samples})",
+        "findings": ", ".join(f"{n} {severity}" for severity, n in report.counts.items()),
+        "coverage": _coverage(report),
+        "leak rate": "; ".join(_leak_rates(report)) if report.coverage.by_pixels else "unknown",
+        "gap": _gap(report),
+    }
+    return [line for label, fact in facts.items() if fact for line in _wrapped(f"{label:<{_LABEL}}", fact)]
+
+
+def _coverage(report: AuditReport) -> str:
+    coverage = report.coverage
+    parts = {
+        f"{coverage.by_pixels} by their pixels": coverage.by_pixels,
+        f"{coverage.replayed} rendered again": coverage.replayed,
+        f"{coverage.unknown} of unknown origin": coverage.unknown,
+        "pixels were not checked": not coverage.by_pixels,
+    }
+    return ", ".join(part for part, told in parts.items() if told)
+
+
+def _gap(report: AuditReport) -> str:
+    if report.independent:
+        return "none, the slices are fields of view without neighbours"
+    asked_for = any(check.id in _GAP_CHECKS and check.status != "not applicable" for check in report.checks)
+    return f"slices of two splits are to be more than {report.gap} apart" if asked_for else ""
+
+
+def _leak_rates(report: AuditReport) -> list[str]:
+    shares = [(split, n, report.n_samples[split]) for split, n in report.n_leaking.items()]
+    return [f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares]
+
+
+def _check_table(report: AuditReport) -> list[str]:
+    """Return a line for each check, and the reasons why some of them were not run, each once."""
+    found = Counter(finding.check for finding in report.findings)
+    lines = [f"{'check':<7}{'outcome':<16}{'of':>7}{'found':>7}  what must hold"]
+    reasons: dict[str, list[str]] = {}
+    for check in report.checks:
+        n = "" if check.status == "not applicable" else str(check.n)
+        lines.append(f"{check.id:<7}{check.status:<16}{n:>7}{found[check.id] or '':>7}  {CHECKS[check.id]}")
+        if check.reason:
+            reasons.setdefault(f"{check.status}: {check.reason}", []).append(check.id)
+    for reason, checks in reasons.items():
+        lines += _wrapped("", f"{reason} ({', '.join(checks)})")
+    return lines
+
+
+def _worst_findings(findings: Sequence[Finding], worst: int) -> list[str]:
+    shown = findings[:worst]
+    if not shown:
+        return []
+    first = f"the {len(shown)} worst of {len(findings)} findings" if len(shown) < len(findings) else "all findings"
+    lines = ["", f"{first}:"]
+    for rank, finding in enumerate(shown, start=1):
+        lines += _wrapped(f"{rank:>{_RANK - 2}}  ", f"{finding.check} {finding.severity}  {finding.text}")
+        more = "; ".join(_more(finding))
+        lines += _wrapped(" " * _RANK, more) if more else []
+    return lines
+
+
+def _more(finding: Finding) -> list[str]:
+    """Return what a finding's text does not say."""
+    parts = [" - ".join(finding.splits)] * bool(finding.splits)
+    named = {"sample": finding.sample, "other": finding.other}
+    parts += [f"{label} {name}" for label, name in named.items() if name and name not in finding.text]
+    measures = measures_text(finding)
+    return [*parts, measures] if measures else parts
+
+
+def _advice(findings: Iterable[Finding], most: int) -> list[str]:
+    """Return what to do, once for each thing that should be done."""
+    checks: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.advice and finding.check not in checks.setdefault(finding.advice, []):
+            checks[finding.advice].append(finding.check)
+    lines = ["", "what to do:"] if checks else []
+    for advice, found_by in list(checks.items())[:most]:
+        lines += _wrapped(" " * _RANK, f"{', '.join(found_by)}: {advice}")
+    return lines
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    """Return `text` after `start`, wrapped below it; what no terminal should be sent is replaced."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    room = max(WIDTH - len(start), 20)
+    lines = textwrap.wrap(shown, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{start}{lines[0]}".rstrip(), *(" " * len(start) + line for line in lines[1:])]

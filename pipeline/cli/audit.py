@@ -1,0 +1,146 @@
+"""`augpipe audit` and `augpipe split-check`: proof of no leakage, from pixels and from records."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from augment.errors import ConfigError
+from pipeline.cli.options import PATH, GroupedCommand, option, report_options
+from pipeline.cli.voice import Voice
+
+if TYPE_CHECKING:
+    from pipeline.audit.report import AuditReport
+    from pipeline.audit.subject import Subject
+    from pipeline.slices import Slices
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("dataset", type=PATH, required=False)
+@option("Bare folders", "--train", type=PATH, help="Samples to train on: a folder of TIFF or PNG, or HDF5.")
+@option("Bare folders", "--val", type=PATH, help="Samples to validate on.")
+@option("Bare folders", "--test", type=PATH, help="Samples to test on.")
+@option("Bare folders", "--key", default="images", show_default=True, help="The array in HDF5 files.")
+@option("Bare folders", "--independent", is_flag=True, help="The slices of --source have no neighbours.")
+@option(
+    "Source",
+    "--source",
+    type=PATH,
+    help="Folder of the stack, or the TIFF stack itself.  [default: as remembered]",
+)
+@option("Checks", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
+@option("Checks", "--manifest-only", is_flag=True, help="Look at no pixels.")
+@option("Checks", "--allow-unknown", is_flag=True, help="Samples whose slice is not found are only warned of.")
+@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
+@option("Output", "--pictures", type=PATH, metavar="DIR", help="Draw the worst findings: both pictures, and why.")
+@report_options
+def audit(
+    dataset: Path | None,
+    train: Path | None,
+    val: Path | None,
+    test: Path | None,
+    key: str,
+    independent: bool,
+    source: Path | None,
+    gap: int,
+    manifest_only: bool,
+    allow_unknown: bool,
+    jobs: int,
+    pictures: Path | None,
+    quiet: bool,
+    json_file: str | None,
+) -> None:
+    """Prove from the pixels that no test sample of DATASET shows tissue that was trained on.
+
+    Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
+    """
+    from pipeline.audit.conductor import audit_dataset, audit_samples
+    from pipeline.progress import choose_audit_progress
+
+    bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
+    _require_one(dataset, bare, manifest_only=manifest_only, independent=independent)
+    say, progress = Voice(quiet=quiet, json_file=json_file), choose_audit_progress(quiet=quiet)
+    if dataset:
+        report = audit_dataset(
+            dataset,
+            source_folder=source,
+            gap=gap,
+            manifest_only=manifest_only,
+            allow_unknown=allow_unknown,
+            jobs=jobs,
+            progress=progress,
+        )
+    else:
+        subject, stacks = _read_bare(bare, key, source)
+        report = audit_samples(
+            subject, stacks, gap=gap, independent=independent, allow_unknown=allow_unknown, jobs=jobs, progress=progress
+        )
+    if pictures:
+        subject, stacks = _read_again(dataset, source) if dataset else (subject, stacks)
+        _draw(pictures, report, subject, stacks, say)
+    _tell(report, say)
+
+
+@click.command("split-check", cls=GroupedCommand)
+@click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE...")
+@option("Checks", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
+@report_options
+def split_check(files: Sequence[Path], gap: int, quiet: bool, json_file: str | None) -> None:
+    """Check splits without any pixels: manifest.jsonl, nnU-Net's splits_final.json, CSV with id,group,split[,z]."""
+    from pipeline.audit.split_check import split_check as check_files
+
+    _tell(check_files(files, gap=gap), Voice(quiet=quiet, json_file=json_file))
+
+
+def _require_one(dataset: Path | None, bare: Mapping[str, Path], *, manifest_only: bool, independent: bool) -> None:
+    if dataset and bare:
+        raise ConfigError("audit: name either a DATASET, or folders with --train and --test")
+    if not dataset and ("train" not in bare or len(bare) < 2):
+        raise ConfigError("audit: name a DATASET, or folders with --train and --test (or --val)")
+    if not dataset and manifest_only:
+        raise ConfigError("audit: bare folders have no manifest; leave out --manifest-only")
+    if dataset and independent:
+        raise ConfigError("audit: a DATASET says itself whether its slices have neighbours; leave out --independent")
+
+
+def _read_bare(bare: Mapping[str, Path], key: str, source: Path | None) -> tuple["Subject", "Sequence[Slices] | None"]:
+    from pipeline.audit.bare import folders_subject
+    from pipeline.reading import read_images
+
+    return folders_subject(bare, images_key=key), read_images(source) if source else None
+
+
+def _read_again(dataset: Path, source: Path | None) -> tuple["Subject", "Sequence[Slices] | None"]:
+    """Return what the pictures of a dataset's findings are drawn from; without its source, the samples alone."""
+    from augment.errors import AugpipeError
+    from pipeline.audit.subject import dataset_subject
+    from pipeline.origin import find_origin
+    from pipeline.shards import read_record
+
+    record = read_record(dataset)
+    try:
+        stacks = [stack.images for stack in find_origin(record, source).stacks]
+    except AugpipeError:
+        return dataset_subject(record), None
+    return dataset_subject(record), stacks
+
+
+def _draw(
+    folder: Path, report: "AuditReport", subject: "Subject", stacks: "Sequence[Slices] | None", say: Voice
+) -> None:
+    from pipeline.audit.pictures import write_pictures
+
+    for path in write_pictures(folder, report, subject, stacks):
+        say.line(f"picture: {path}")
+
+
+def _tell(report: "AuditReport", say: Voice) -> None:
+    from pipeline.audit.text import report_lines
+
+    lines = report_lines(report)
+    say.always(lines[0])
+    say.lines(lines[1:])
+    say.json(report.to_json())
+    if report.exit_code:
+        raise click.exceptions.Exit(report.exit_code)
