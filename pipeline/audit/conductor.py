@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SeenSa
 from pipeline.audit.subject import AuditedSample, Subject, dataset_subject
 from pipeline.config import DEFAULT_GAP, require_jobs
 from pipeline.digest import array_digest
-from pipeline.shards import read_record
+from pipeline.shards import DatasetRecord, read_record
 from pipeline.slices import Slices
 from pipeline.source import Source
 
@@ -92,24 +92,23 @@ def audit_dataset(
     progress = progress or AuditProgress()
     findings, checks = check_records(record, gap=gap, jobs=jobs)
     independent = bool(record.values["config"]["independent"])
-    subject = dataset_subject(record)
+    subject, unread = _dataset_subject(record)
     pixels = PixelAudit([], _not_applicable("only the manifest was asked for", "P", "S", "R"), 0, 0)
     n_replayed = 0
     if not manifest_only:
         source, reason = _source(record.folder, source_folder)
-        try:
-            with _workers(jobs) as parallel:
-                runner = _Runner(parallel, progress)
-                if source is None:
-                    pixels = _audit_without_source(subject, reason, runner)
-                else:
-                    images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
-                    eye = SourceEye(images, labels, independent=independent, reach=gap)
-                    pixels = _audit_with_source(
-                        subject, eye, runner, gap=gap, independent=independent, allow_unknown=allow_unknown
-                    )
-        except DatasetError as error:  # a shard that the record checks have found wrong, or one that vanished
-            pixels = PixelAudit([], _not_run(f"not all samples could be read: {error}"), 0, 0)
+        with _workers(jobs) as parallel:
+            runner = _Runner(parallel, progress)
+            if unread:
+                pixels = PixelAudit([], _not_run(unread), 0, 0)
+            elif source is None:
+                pixels = _audit_without_source(subject, reason, runner)
+            else:
+                images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
+                eye = SourceEye(images, labels, independent=independent, reach=gap)
+                pixels = _audit_with_source(
+                    subject, eye, runner, gap=gap, independent=independent, allow_unknown=allow_unknown
+                )
         replay, replayed, n_replayed = _replay(record.folder, source_folder, source, reason, jobs)
         pixels.findings.extend(replay)
         pixels.checks.append(replayed)
@@ -197,7 +196,7 @@ def _audit_with_source(
         image = sample.image()
         return array_digest(image), eye.look(image, sample.label() if sample.label else None)
 
-    looked = runner.map("looking at samples", look, subject.samples)
+    subject, looked, unread = _read_all(subject, runner, "looking at samples", look)
     digests, seen = [digest for digest, _ in looked], [each for _, each in looked]
     repeats = find_repeats(eye, independent=independent, gap=gap, run=runner.map)
     findings = [
@@ -225,7 +224,7 @@ def _audit_with_source(
             else Check(check, "not applicable", 0, absent)
         )
     checks.append(Check("P007", "not applicable", 0, "the source is at hand, P002 compares with it"))
-    return PixelAudit(findings, checks, n, sum(each.found is None for each in seen))
+    return PixelAudit(findings, _doubted(checks, unread), n, sum(each.found is None for each in seen))
 
 
 def _audit_without_source(subject: Subject, reason: str, runner: _Runner) -> PixelAudit:
@@ -237,7 +236,7 @@ def _audit_without_source(subject: Subject, reason: str, runner: _Runner) -> Pix
         known = find_features(image)
         return array_digest(image), known, known if sample.split == first else find_features(mirror(image, True))
 
-    learnt = runner.map("learning samples", learn, subject.samples)
+    subject, learnt, unread = _read_all(subject, runner, "learning samples", learn)
     siblings: dict[tuple[int, str], tuple[AuditedSample, Sibling]] = {}
     for earlier, later in subject.pairs():
         own = [number for number, sample in enumerate(subject.samples) if sample.split == earlier]
@@ -252,7 +251,44 @@ def _audit_without_source(subject: Subject, reason: str, runner: _Runner) -> Pix
     checks = [Check(check, _status(check, findings), len(learnt)) for check in ("P001", "P007")]
     absent = [check for check in CHECKS if check[0] in "PS" and check not in ("P001", "P007")]
     checks += [Check(check, "not applicable", 0, reason) for check in absent]
-    return PixelAudit(findings, checks, len(learnt), 0)
+    return PixelAudit(findings, _doubted(checks, unread), len(learnt), 0)
+
+
+def _read_all(
+    subject: Subject, runner: _Runner, what: str, read: Callable[[AuditedSample], Result]
+) -> tuple[Subject, list[Result], str]:
+    """Return the part of a subject that can be read, what `read` returns for it, and why the rest cannot be."""
+
+    def attempt(sample: AuditedSample) -> Result | AugpipeError:
+        try:
+            return read(sample)
+        except AugpipeError as error:
+            return error
+
+    attempts = runner.map(what, attempt, subject.samples)
+    results = [each for each in attempts if not isinstance(each, AugpipeError)]
+    errors = [each for each in attempts if isinstance(each, AugpipeError)]
+    kept = [
+        sample for sample, each in zip(subject.samples, attempts, strict=True) if not isinstance(each, AugpipeError)
+    ]
+    unread = f"{len(errors)} of {len(attempts)} samples could not be read: {errors[0]}" if errors else ""
+    return replace(subject, samples=tuple(kept)), results, unread
+
+
+def _doubted(checks: list[Check], unread: str) -> list[Check]:
+    """Return the checks; those that passed have not where samples could not be read."""
+    return [
+        replace(each, status="not run", reason=unread) if unread and each.status == "passed" else each
+        for each in checks
+    ]
+
+
+def _dataset_subject(record: DatasetRecord) -> tuple[Subject, str]:
+    """Return a dataset as a subject, or an empty one and the reason why its manifest cannot be read."""
+    try:
+        return dataset_subject(record), ""
+    except DatasetError as error:
+        return Subject(str(record.folder), (), {}), str(error)
 
 
 def _find_sibling(index: SiblingIndex, look: tuple[Features, Features]) -> Sibling | None:

@@ -17,6 +17,7 @@ from pipeline.audit.usage import (
     find_near,
     find_shared,
     find_spread,
+    in_order,
     require_gap,
 )
 from pipeline.config import DEFAULT_GAP
@@ -85,12 +86,13 @@ def _check_table(table: SplitTable, gap: int) -> _Outcome:
         raise DatasetError(f"{table.where}: expected samples, found none in any split")
     blank = blank_digests(table.record) if table.record and usage.shared_contents else ()
     n, n_units = sum(usage.samples.values()), len(usage.units)
-    n_names = n - sum(sum(counts.values()) - 1 for counts in repeated.values())
+    shared = find_shared(usage, blank), len(usage.contents)
+    if not usage.contents:
+        n_names = n - sum(sum(counts.values()) - 1 for counts in repeated.values())
+        shared = _find_in_two(repeated, n_names, table.sample_noun), n_names
     found = {
         "M001": (_find_repeated(repeated), n),
-        "M003": (find_shared(usage, blank), len(usage.contents))
-        if usage.contents
-        else (_find_in_two(repeated, n_names, table.sample_noun), n_names),
+        "M003": shared,
         "M004": (find_near(usage.members, gap), n_units),
         "M005": (find_spread(usage.units, total=n_units, noun=table.unit_noun), n_units),
     }
@@ -124,7 +126,7 @@ def _find_repeated(repeated: Mapping[str, Mapping[str, int]]) -> list[Finding]:
             text=f"{len(twice)} {verb} in one split more than once, such as {examples}",
             advice="name every sample once",
             sample=twice[0][0],
-            splits=(twice[0][1],),
+            splits=in_order({split for _, split in twice}),
         )
     ]
 

@@ -174,8 +174,8 @@ def _read_header(path: Path) -> _Header:
 def _missing(missing: Sequence[str], names: Sequence[str]) -> str:
     strange = [name for name in names if name and name not in (*COLUMNS, PLACE_COLUMN)]
     near = {column: difflib.get_close_matches(column, strange, 1) for column in missing}
-    hints = "".join(f"; did you mean {column} by {match[0]}?" for column, match in near.items() if match)
-    found = ", ".join(repr(name)[:40] for name in names[:8]) or "nothing"
+    hints = "".join(f"; did you mean {column} by {match[0]!r}?" for column, match in near.items() if match)
+    found = ", ".join(repr(name)[:40] for name in names[:8] if name) or "nothing"
     return f"{' and '.join(missing)} missing, found {found}{hints}"
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from augment.errors import DatasetError
 from pipeline.manifest import read_manifest
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord
+from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord
 from pipeline.shards.shard import Shard
 from pipeline.split import SPLITS, SliceAddress
 
@@ -74,7 +74,7 @@ def dataset_subject(record: DatasetRecord) -> Subject:
         for part in parts if split in SPLITS else ():
             for z in part["z"]:
                 used.setdefault(SliceAddress(part["stack"], z), set()).add(split)
-    shards = {shard.file: Shard(record, shard) for shard in record.shards}
+    shards = {shard.file: _LazyShard(record, shard) for shard in record.shards}
     samples = []
     for row in read_manifest(record.folder / MANIFEST_FILE):
         claimed = SliceAddress(row.stack, row.z)
@@ -86,3 +86,18 @@ def dataset_subject(record: DatasetRecord) -> Subject:
             AuditedSample(row.id, row.split, claimed, partial(shard.image, row.row), partial(shard.label, row.row))
         )
     return Subject(str(record.folder), tuple(samples), {address: frozenset(splits) for address, splits in used.items()})
+
+
+class _LazyShard:
+    """A shard that is opened when it is first read, so that a broken one takes none but its own samples with it."""
+
+    def __init__(self, record: DatasetRecord, shard: ShardRecord) -> None:
+        self._open = lru_cache(maxsize=1)(partial(Shard, record, shard))
+
+    def image(self, row: int) -> NDArray[Any]:
+        """Return an image (Y, X)."""
+        return self._open().image(row)
+
+    def label(self, row: int) -> NDArray[Any]:
+        """Return a label (Y, X)."""
+        return self._open().label(row)

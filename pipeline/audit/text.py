@@ -48,6 +48,11 @@ def measures_text(finding: Finding) -> str:
     return ", ".join([*parts, *["mirrored"] * bool(found.get("mirrored"))])
 
 
+def printable(text: str) -> str:
+    """Return text in one line; what no terminal should be sent, as names of files may hold it, becomes a `?`."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _summary(report: AuditReport) -> list[str]:
     samples = ", ".join(f"{n} {split}" for split, n in report.n_samples.items())
     facts = {
@@ -107,7 +112,7 @@ def _worst_findings(findings: Sequence[Finding], worst: int) -> list[str]:
     first = f"the {len(shown)} worst of {len(findings)} findings" if len(shown) < len(findings) else "all findings"
     lines = ["", f"{first}:"]
     for rank, finding in enumerate(shown, start=1):
-        lines += _wrapped(f"{rank:>{_RANK - 2}}  ", f"{finding.check} {finding.severity}  {finding.text}")
+        lines += _wrapped(f"{rank:>{_RANK - 2}}  ", f"{finding.check} {finding.severity:<9}{finding.text}")
         more = "; ".join(_more(finding))
         lines += _wrapped(" " * _RANK, more) if more else []
     return lines
@@ -116,8 +121,8 @@ def _worst_findings(findings: Sequence[Finding], worst: int) -> list[str]:
 def _more(finding: Finding) -> list[str]:
     """Return what a finding's text does not say."""
     parts = [" - ".join(finding.splits)] * bool(finding.splits)
-    named = {"sample": finding.sample, "other": finding.other}
-    parts += [f"{label} {name}" for label, name in named.items() if name and name not in finding.text]
+    named = {"of": finding.sample, "with": finding.other}
+    parts += [f"{how} {name}" for how, name in named.items() if name and name not in finding.text]
     measures = measures_text(finding)
     return [*parts, measures] if measures else parts
 
@@ -135,8 +140,7 @@ def _advice(findings: Iterable[Finding], most: int) -> list[str]:
 
 
 def _wrapped(start: str, text: str) -> list[str]:
-    """Return `text` after `start`, wrapped below it; what no terminal should be sent is replaced."""
-    shown = "".join(c if c.isprintable() else "?" for c in text)
+    """Return `text` after `start`, wrapped below it."""
     room = max(WIDTH - len(start), 20)
-    lines = textwrap.wrap(shown, room, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(printable(text), room, break_long_words=False, break_on_hyphens=False) or [""]
     return [f"{start}{lines[0]}".rstrip(), *(" " * len(start) + line for line in lines[1:])]

@@ -160,7 +160,7 @@ def require_gap(gap: int) -> None:
     Raises:
         ConfigError: it is no whole number, or below 0.
     """
-    if type(gap) is not int or gap < 0:
+    if isinstance(gap, bool) or not hasattr(gap, "__index__") or gap < 0:
         raise ConfigError(f"gap: expected 0 or more slices, got {gap!r}")
 
 

@@ -195,7 +195,7 @@ def _shaped_promise(path: Path, text: str, page: tifffile.TiffPage) -> _Promise:
     longer = [(_AXES.get(axis, ""), size) for axis, size in zip(axes, shape, strict=False) if size != 1]
     sides = [side for side in page.shape if side != 1]
     n_axes = len(longer) - len(sides)
-    if n_axes < 0 or [size for _, size in longer[n_axes:]] != sides:
+    if [size for _, size in longer[n_axes:]] != sides:
         raise SourceError(f"{path}: promises an array of {brief(shape)}, but its pages are {page.shape}; {_HOW}")
     return _Promise(_one_axis(path, "tifffile", longer[:n_axes]), "as its description says")
 
@@ -216,8 +216,8 @@ def _ome_promise(path: Path, xml: str) -> _Promise:
         for name in ("Image", "Pixels", "TiffData", "UUID", "BinaryOnly")
     )
     names = {element.get("FileName") or element.get("MetadataFile") or "" for element in uuids + elsewhere} - {""}
-    files = {(uuid.text or "").strip() for uuid in uuids} | {root.get("UUID", "").strip()} - {""}
-    if elsewhere or len(names) > 1 or (uuids and len(files) > 1):
+    files = {(text or "").strip() for text in (root.get("UUID"), *(uuid.text for uuid in uuids))} - {""}
+    if elsewhere or len(names) > 1 or len(files) > 1:
         raise SourceError(
             f"{path}: its slices are in several files ({brief(', '.join(sorted(names)) or 'OME-XML')}), which are not "
             "followed; export the stack into one file"

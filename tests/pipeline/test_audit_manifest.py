@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_worlds import (
     SHARDS,
@@ -40,7 +40,6 @@ from pipeline.source import RawStack, combine
 from pipeline.verify import replay_dataset, verify_dataset
 
 ISBI = Path(__file__).parents[3] / "shared" / "data" / "isbi2012"
-TRAIN_SLICES, TEST_SLICES = range(8), range(9, 12)
 Checked = tuple[list[Finding], dict[str, Check]]
 
 
@@ -66,11 +65,8 @@ def claim(row: dict[str, Any], z: int, *, replicate: int = 99) -> None:
     row |= {"z": z, "replicate": replicate, "id": sample_id(row["stack"], z, replicate)}
 
 
-def test_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def held_out(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["split"] == "test"]
-
-
-test_rows.__test__ = False  # type: ignore[attr-defined]  # the rows of the test split
 
 
 def falsify(folder: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
@@ -168,7 +164,8 @@ def test_pixels_that_all_file_digests_agree_with_are_still_found(dataset: Path) 
 
     rewrite_shard(dataset / SHARDS[1], write)
     seal(dataset)
-    assert only(check(dataset)[0], "M002").sample == "s000-z00005-r0000000"
+    findings, _ = check(dataset)
+    assert [(each.check, each.sample) for each in findings] == [("M002", "s000-z00005-r0000000"), ("M002", None)]
 
 
 def test_a_stray_shard_is_no_fault_of_a_digest(dataset: Path) -> None:
@@ -207,7 +204,7 @@ def test_of_a_manifest_that_ends_in_rubbish_the_rest_is_checked(dataset: Path) -
 
 
 def test_a_leak_before_the_rubbish_is_told(dataset: Path) -> None:
-    falsify(dataset, lambda rows: (claim(test_rows(rows)[0], 3), rows.insert(0, rows.pop(9))))
+    falsify(dataset, lambda rows: claim(held_out(rows)[0], 3))
     with (dataset / "manifest.jsonl").open("ab") as file:
         file.write(b"{\n")
     findings, checks = check(dataset)
@@ -265,7 +262,7 @@ def test_one_slice_under_two_names_is_found_by_its_digest(dataset: Path) -> None
     digest = read_rows(dataset)[3]["source_sha256"]
 
     def change(rows: list[dict[str, Any]]) -> None:
-        for row in test_rows(rows)[:2]:
+        for row in held_out(rows)[:2]:
             row["source_sha256"] = digest
 
     falsify(dataset, change)
@@ -318,7 +315,7 @@ def test_neighbours_are_told_once_with_the_closest(built: Path) -> None:
 
 
 def test_next_neighbours_are_critical(dataset: Path) -> None:
-    falsify(dataset, lambda rows: claim(test_rows(rows)[0], 8))
+    falsify(dataset, lambda rows: claim(held_out(rows)[0], 8))
     finding = only(check(dataset)[0], "M004")
     assert (finding.severity, finding.measures["distance"]) == ("critical", 1)
     assert "z 7 (train) and z 8 (test)" in finding.text
@@ -358,6 +355,7 @@ def test_a_split_that_makes_no_sense_is_a_finding_and_no_traceback(dataset: Path
 PLACES = st.sets(st.integers(0, 40), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(train=PLACES, test=PLACES, gap=st.integers(0, 8), order=st.randoms(use_true_random=False))
 def test_neighbours_are_those_that_comparing_every_pair_finds(
     train: set[int], test: set[int], gap: int, order: random.Random
@@ -378,7 +376,7 @@ def test_neighbours_are_those_that_comparing_every_pair_finds(
 
 
 def test_a_slice_whose_samples_are_in_two_splits(dataset: Path) -> None:
-    falsify(dataset, lambda rows: claim(test_rows(rows)[0], 3))
+    falsify(dataset, lambda rows: claim(held_out(rows)[0], 3))
     findings, checks = check(dataset)
     finding = only(findings, "M005")
     assert (finding.severity, finding.splits, finding.other) == ("critical", ("train", "test"), "stack 0, z 3")
@@ -396,7 +394,7 @@ def test_samples_split_at_random_after_augmenting(tmp_path: Path) -> None:
     assert checks["M002"].status == "passed"
     assert {each.check for each in findings} == {"M001", "M003", "M004", "M005"}
     finding = only(findings, "M005")
-    spread = {row["z"] for row in test_rows(read_rows(tmp_path / "d"))} & {
+    spread = {row["z"] for row in held_out(read_rows(tmp_path / "d"))} & {
         row["z"] for row in read_rows(tmp_path / "d") if row["split"] == "train"
     }
     assert finding.measures == {"shared": len(spread), "total": 11}

@@ -37,7 +37,7 @@ from tiff_zoo import (
 )
 
 from augment.errors import AugpipeError, ConfigError, SourceError
-from pipeline.tiff import open_stack, read_stack
+from pipeline.tiff import directories, open_stack, read_stack
 
 WHOLE = tiff_zoo.whole_files()
 PAGES = [gray(image) for image in STACK]
@@ -111,6 +111,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "ImageJ says 4 of 3 planes": (planes_behind_one_page(STACK, {270: imagej(4)}), "expected 4 .*ImageJ.*found 3"),
     "ImageJ says 2 of 3 planes": (planes_behind_one_page(STACK, {270: imagej(2)}), "expected 2 .*ImageJ.*found 3"),
     "ImageJ says 3 of 1 deflated": (one({259: (SHORT, 8), 270: imagej(3)}, SQUASHED), "expected 3 .*ImageJ.*found 1"),
+    **{
+        f"planes with tag {code}": (
+            planes_behind_one_page(STACK, {270: imagej(3), code: (SHORT, value)}),
+            "expected 3 .*ImageJ.*found 1",
+        )
+        for code, value in {259: 8, 266: 2, 317: 2}.items()
+    },
     "tifffile says 4 of 3": (described(text('{"shape": [4, 20, 24]}')), "expected 4 .*description.*found 3"),
     "tifffile says 2 of 3": (described(text('{"shape": [2, 20, 24]}')), "expected 2 .*description.*found 3"),
     "tifffile said 4 of 3": (described(text("shape=(4,20,24)")), "expected 4 .*description.*found 3"),
@@ -141,6 +148,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         described(ome(3, root='UUID="urn:uuid:7"', data="".join(ELSEWHERE.format(k, 1) for k in range(3)))),
         r"in several files \(1.tif\)",
     ),
+    "OME names files without UUID": (
+        described(ome(3, data='<TiffData><UUID FileName="a.tif"/><UUID FileName="b.tif"/></TiffData>')),
+        r"in several files \(a.tif, b.tif\)",
+    ),
     "OME is in another file": (
         described(text('<OME><BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:1"/></OME>')),
         r"in several files \(set.companion.ome\)",
@@ -152,6 +163,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "OME begins late": (described(ome(3, data='<TiffData FirstZ="1"/>')), "puts slice 1 on page 0"),
     "OME has two images": (
         described(text("<OME><Image><Pixels/></Image><Image><Pixels/></Image></OME>")),
+        "expected one image series, found 2",
+    ),
+    "OME has two pictures": (
+        described(text("<OME><Image><Pixels/><Pixels/></Image></OME>")),
+        "expected one image series",
+    ),
+    "OME has no picture": (described(text("<OME><Image/></OME>")), "expected one image series"),
+    "OME has a picture too many": (
+        described(text('<OME><Image><Pixels SizeZ="3"/></Image><Image/></OME>')),
         "expected one image series, found 2",
     ),
     "OME is broken": (described(text("<OME><Image></OME>")), "its OME-XML cannot be read"),
@@ -308,6 +328,11 @@ def test_a_file_cut_short_anywhere_is_refused_or_whole(path: Path, name: str) ->
         else:
             assert np.array_equal(found, expected), cut
     assert n_refused >= 30
+
+
+def test_pages_are_counted_up_to_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "_MOST_PAGES", 2)
+    assert "page 2: is one of more than 2" in refusal(path, WHOLE["plain"][0])
 
 
 def test_a_header_that_asks_for_much_is_refused_before_memory_is(path: Path) -> None:

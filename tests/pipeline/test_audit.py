@@ -1,0 +1,254 @@
+"""The audit of a dataset: every planted fault is found by the pixels, and a clean set is clean."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from small_worlds import digest_rows, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
+
+import pipeline.plan
+from augment.ranges import AugmentRanges
+from augment.recipe import Recipe
+from augment.renderer import render
+from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.report import CHECKS, AuditReport
+from pipeline.build import build_dataset
+from pipeline.config import BuildConfig
+from pipeline.phantom import make_phantom
+from pipeline.reading import read_files
+from pipeline.source import make_source
+from pipeline.tiff import write_stack
+
+DEPTH, SIDE = 10, 320
+TEST_FILE = "test-00000.h5"
+CONFIG = BuildConfig(
+    n=20, size=(360, 360), gap=1, test=0.2, ranges=AugmentRanges(flip=True, gain=(0.8, 1.2), bias=(-10.0, 10.0))
+)
+
+
+@cache
+def stack() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return ten slices, large enough to be recognised: train 0..6, test 8 and 9."""
+    return make_phantom((DEPTH, SIDE, SIDE), seed=5)
+
+
+def build_of(folder: Path, images: NDArray[Any], labels: NDArray[Any], config: BuildConfig = CONFIG) -> Path:
+    folder.mkdir()
+    write_stack(folder / "i.tif", images)
+    write_stack(folder / "l.tif", labels)
+    return build_dataset(read_files(folder / "i.tif", folder / "l.tif"), config, out=folder / "d", jobs=2).out
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_of(tmp_path_factory.mktemp("audit") / "world", *stack())
+
+
+@pytest.fixture
+def copied(tmp_path: Path, clean: Path) -> Path:
+    """A copy of the clean dataset, to be falsified."""
+    import shutil
+
+    return Path(shutil.copytree(clean, tmp_path / "d"))
+
+
+def falsify(folder: Path, change: Callable[[dict[str, NDArray[Any]]], Any]) -> None:
+    """Change the test shard's arrays, and make every digest agree with them."""
+
+    def write(file: Any, arrays: dict[str, NDArray[Any]]) -> None:
+        change(arrays)
+        write_plainly(file, arrays)
+
+    rewrite_shard(folder / TEST_FILE, write)
+    write_rows(folder, digest_rows(folder))
+    seal(folder)
+
+
+def render_as(folder: Path, row: int, z: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what slice z becomes by the recipe of one row of the test shard."""
+    recipe = [each["recipe"] for each in read_rows(folder) if each["shard"] == TEST_FILE][row]
+    images, labels = stack()
+    sample = render(images[z], (labels[z] > 0).astype(np.uint8), Recipe.from_json(recipe))
+    return sample.image, sample.label
+
+
+def found(report: AuditReport) -> dict[str, str]:
+    """Return the worst severity of each check that found something."""
+    return {finding.check: finding.severity for finding in reversed(report.findings)}
+
+
+def test_a_clean_dataset_is_clean_and_all_of_it_was_looked_at(clean: Path) -> None:
+    report = audit_dataset(clean, gap=1, jobs=2)
+    assert (report.exit_code, report.findings) == (0, ())
+    assert report.verdict.startswith("CLEAN: no test sample shows tissue that was trained on; 20 of 20 samples")
+    assert {check.id: check.status for check in report.checks} == dict.fromkeys(CHECKS, "passed") | {
+        "P007": "not applicable"
+    }
+    assert report.coverage.by_pixels == report.coverage.replayed == report.coverage.total == 20
+
+
+def test_a_sibling_of_a_train_slice_in_test_is_found_by_its_pixels(copied: Path) -> None:
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["images"][0], arrays["labels"][0] = render_as(copied, 0, 3)
+
+    falsify(copied, change)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert report.exit_code == 1
+    assert {"P002": "critical", "P003": "critical"}.items() <= found(report).items()
+    assert report.verdict == "LEAKAGE: 1 of 4 test samples show tissue that was trained on"
+    assert "stack 0, z 3" in next(each.text for each in report.findings if each.check == "P002")
+
+
+def test_a_copy_of_a_train_sample_is_found(copied: Path) -> None:
+    with read_only(copied / "train-00000.h5") as file:
+        image, label = file["images"][5], file["labels"][5]
+
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["images"][1], arrays["labels"][1] = image, label
+
+    falsify(copied, change)
+    assert found(audit_dataset(copied, gap=1, jobs=2))["P001"] == "critical"
+
+
+def test_the_label_of_a_neighbour_is_found(copied: Path) -> None:
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["labels"][2] = render_as(copied, 2, 7)[1]
+
+    falsify(copied, change)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert set(found(report)) == {"P006", "R001"}
+    assert report.exit_code == 1
+
+
+def test_a_slice_near_the_other_split_is_found_where_the_manifest_lies(copied: Path) -> None:
+    """Slice 7 lies between the splits; a test sample that shows it is next to slice 6, which was trained on."""
+
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["images"][0], arrays["labels"][0] = render_as(copied, 0, 7)
+
+    falsify(copied, change)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert {"P004": "critical", "P003": "error"}.items() <= found(report).items()
+
+
+@pytest.mark.parametrize("other", [4, 6])
+def test_slices_that_were_swapped_in_the_manifest_are_found(copied: Path, other: int) -> None:
+    rows = read_rows(copied)
+    for row in rows:
+        if row["z"] in (3, other):
+            row["z"] = other if row["z"] == 3 else 3
+            row["id"] = f"s000-z{row['z']:05d}-r{row['replicate']:07d}"
+    write_rows(copied, rows)
+    seal(copied)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    named = [finding.sample for finding in report.findings if finding.check == "P003"]
+    assert len(named) == sum(row["z"] in (3, other) for row in rows)
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("form", ["plain", "rotated", "mirrored", "deformed"])
+def test_a_slice_that_is_in_the_source_twice_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """The build itself refuses the plain copy; others may not have."""
+    images, labels = (pixels.copy() for pixels in stack())
+    if form == "deformed":
+        from augment.draw import draw_recipe
+        from augment.seeding import Stream
+
+        recipe = draw_recipe(AugmentRanges(flip=True), Stream(3, (1,)), window=(SIDE, SIDE), slice_size=(SIDE, SIDE))
+        images[9], labels[9] = render(images[2], labels[2], recipe)
+    else:
+        turn = {"plain": lambda a: a, "rotated": np.rot90, "mirrored": np.fliplr}[form]
+        images[9], labels[9] = turn(images[2]), turn(labels[2])
+    monkeypatch.setattr(pipeline.plan, "_require_distinct", lambda *_: None)
+    report = audit_dataset(build_of(tmp_path / "w", images, labels), gap=1, jobs=2)
+    finding = next(each for each in report.findings if each.check == "S001")
+    assert (finding.severity, finding.splits) == ("critical", ("train", "test"))
+    assert (finding.sample, finding.other) == ("stack 0, z 2", "stack 0, z 9")
+
+
+def test_a_split_of_augmented_samples_at_random_is_found(copied: Path) -> None:
+    """What the reproduction did that augpipe grew out of; here with a manifest of ours."""
+    rows = read_rows(copied)
+    tests = [row for row in rows if row["split"] == "test"]
+    trains = [row for row in rows if row["split"] == "train"][:4]
+    with read_only(copied / "train-00000.h5") as file:
+        pixels = {name: file[name][:4] for name in ("images", "labels")}
+
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        for name, array in pixels.items():
+            arrays[name][:] = array
+
+    for test, train in zip(tests, trains, strict=True):
+        test |= {name: train[name] for name in ("stack", "z", "source_sha256", "recipe")}
+        test |= {"replicate": 99, "id": f"s000-z{train['z']:05d}-r0000099"}
+    write_rows(copied, rows)
+    falsify(copied, change)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert {"M003", "M005", "P001", "P002"} <= set(found(report))
+    assert report.verdict == "LEAKAGE: 4 of 4 test samples show tissue that was trained on"
+
+
+def test_a_smaller_gap_than_asked_for_is_found_in_records_and_pixels(clean: Path) -> None:
+    report = audit_dataset(clean, gap=2, jobs=2)
+    assert found(report) == {"M004": "error", "P004": "error"}
+
+
+def test_noise_is_unknown_and_may_be_allowed(copied: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (360, 360), np.uint8)
+    falsify(copied, lambda arrays: arrays["images"].__setitem__(0, noise))
+    assert found(audit_dataset(copied, gap=1, jobs=2))["P005"] == "error"
+    allowed = audit_dataset(copied, gap=1, jobs=2, allow_unknown=True)
+    assert found(allowed)["P005"] == "warning"
+    assert allowed.coverage.unknown == 1
+
+
+def test_records_alone_can_be_clean_and_say_so(clean: Path) -> None:
+    report = audit_dataset(clean, gap=1, manifest_only=True)
+    assert report.exit_code == 0
+    assert "pixels were not checked" in report.verdict
+    assert {check.status for check in report.checks if check.id[0] in "PSR"} == {"not applicable"}
+
+
+def test_without_its_source_a_dataset_is_compared_with_itself(copied: Path) -> None:
+    """Whoever downloads a dataset has no source; that is said, and siblings are looked for instead."""
+
+    def change(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["images"][0], arrays["labels"][0] = render_as(copied, 0, 3)
+
+    (copied / "build-info.json").unlink()
+    assert audit_dataset(copied, gap=1, jobs=2).exit_code == 0
+    falsify(copied, change)
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert found(report)["P007"] == "critical"
+    assert report.n_leaking == {"test": 1}
+    assert {check.id for check in report.checks if check.status == "not applicable"} >= {"P002", "R001", "S001"}
+
+
+def test_the_report_is_the_same_for_any_number_of_jobs(copied: Path) -> None:
+    falsify(copied, lambda arrays: arrays["images"].__setitem__(slice(None), arrays["images"][::-1].copy()))
+    reports = [json.dumps(audit_dataset(copied, gap=1, jobs=jobs).to_json()) for jobs in (1, 3)]
+    assert reports[0] == reports[1]
+    assert json.loads(reports[0])["findings"]
+
+
+def test_a_shard_that_cannot_be_read_is_never_passed(copied: Path) -> None:
+    path = copied / TEST_FILE
+    path.write_bytes(path.read_bytes()[:-2000])
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert report.exit_code == 1
+    assert {check.status for check in report.checks if check.id in ("P001", "P002")} == {"not run"}
+
+
+def test_arrays_have_no_files_to_find_again(tmp_path: Path) -> None:
+    """A source that was never on disk cannot be remembered: the audit goes on without it."""
+    out = build_dataset(make_source(*stack(), name="x"), CONFIG, out=tmp_path / "d", jobs=2).out
+    report = audit_dataset(out, gap=1, jobs=2)
+    assert report.exit_code == 0
+    assert "the source is not at hand" in next(check.reason for check in report.checks if check.id == "P002")
