@@ -9,11 +9,11 @@ import numpy as np
 from augment.errors import DatasetError
 from augment.gray import IMAGE_DTYPES
 from pipeline.audit.report import Check, Finding
+from pipeline.audit.subject import planned_slices
 from pipeline.audit.usage import Unit, Use, count_uses, find_near, find_shared, find_spread, require_gap
 from pipeline.digest import array_digest
 from pipeline.manifest import ManifestRow, read_manifest
 from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, require_plain_file
-from pipeline.split import SPLITS
 
 if TYPE_CHECKING:
     from pipeline.verify import Fault
@@ -85,17 +85,7 @@ def manifest_uses(rows: Iterable[ManifestRow]) -> Iterator[Use]:
 
 def planned_members(record: DatasetRecord) -> set[tuple[Unit, str]]:
     """Return every slice with every split that dataset.json gives it to, whether it has samples or not."""
-    try:
-        slices = record.values["split"]["slices"]
-        return {
-            (Unit(f"stack {part['stack']}", z), split)
-            for split in SPLITS
-            for part in slices.get(split, ())
-            for z in part["z"]
-            if type(z) is int
-        }
-    except (AttributeError, LookupError, TypeError):  # M001 says that it is not what follows from the config
-        return set()
+    return {(Unit(f"stack {address.stack}", address.z), split) for address, split in planned_slices(record)}
 
 
 def is_independent(record: DatasetRecord) -> bool:

@@ -9,6 +9,7 @@ Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
 
 AUDIT_SCHEMA = "augpipe/audit-report/1"
+_TELLING = ("P002", "P007", "P001", "M005", "M003")  # of equally bad findings, these say most about what went wrong
 SEVERITIES: tuple[Severity, ...] = ("critical", "error", "warning")
 
 CHECKS: Mapping[str, str] = {
@@ -181,12 +182,17 @@ class AuditReport:
 
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Return findings by severity, then check, sample and other, so that their order never depends on threads."""
+    """Return findings by severity, then by how telling they are, in an order that never depends on threads."""
+
+    def rank(check: str) -> int:
+        return _TELLING.index(check) if check in _TELLING else len(_TELLING)
+
     return tuple(
         sorted(
             findings,
             key=lambda each: (
                 SEVERITIES.index(each.severity),
+                rank(each.check),
                 each.check,
                 each.sample or "",
                 each.other or "",

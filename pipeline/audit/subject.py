@@ -70,10 +70,8 @@ def dataset_subject(record: DatasetRecord) -> Subject:
         DatasetError: the manifest cannot be read.
     """
     used: dict[SliceAddress, set[str]] = {}
-    for split, parts in record.values["split"]["slices"].items():
-        for part in parts if split in SPLITS else ():
-            for z in part["z"]:
-                used.setdefault(SliceAddress(part["stack"], z), set()).add(split)
+    for address, split in planned_slices(record):
+        used.setdefault(address, set()).add(split)
     shards = {shard.file: _LazyShard(record, shard) for shard in record.shards}
     samples = []
     for row in read_manifest(record.folder / MANIFEST_FILE):
@@ -86,6 +84,21 @@ def dataset_subject(record: DatasetRecord) -> Subject:
             AuditedSample(row.id, row.split, claimed, partial(shard.image, row.row), partial(shard.label, row.row))
         )
     return Subject(str(record.folder), tuple(samples), {address: frozenset(splits) for address, splits in used.items()})
+
+
+def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:
+    """Return every slice with every split that dataset.json gives it to; nothing where it says nothing sensible."""
+    try:
+        slices = record.values["split"]["slices"]
+        return {
+            (SliceAddress(part["stack"], z), split)
+            for split in SPLITS
+            for part in slices.get(split, ())
+            for z in part["z"]
+            if type(z) is int and type(part["stack"]) is int
+        }
+    except (AttributeError, LookupError, TypeError):  # M001 says that it is not what follows from the config
+        return set()
 
 
 class _LazyShard:

@@ -61,7 +61,7 @@ def _summary(report: AuditReport) -> list[str]:
         "samples": f"{report.coverage.total} ({samples})",
         "findings": ", ".join(f"{n} {severity}" for severity, n in report.counts.items()),
         "coverage": _coverage(report),
-        "leak rate": "; ".join(_leak_rates(report)) if report.coverage.by_pixels else "unknown",
+        "leak rate": _leak_rate(report),
         "gap": _gap(report),
     }
     return [line for label, fact in facts.items() if fact for line in _wrapped(f"{label:<{_LABEL}}", fact)]
@@ -85,9 +85,13 @@ def _gap(report: AuditReport) -> str:
     return f"slices of two splits are to be more than {report.gap} apart" if asked_for else ""
 
 
-def _leak_rates(report: AuditReport) -> list[str]:
+def _leak_rate(report: AuditReport) -> str:
+    """Return the share of each split's samples that show tissue that was trained on; unknown if nobody has looked."""
     shares = [(split, n, report.n_samples[split]) for split, n in report.n_leaking.items()]
-    return [f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares]
+    told = "; ".join(f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares)
+    if report.coverage.by_pixels:
+        return told
+    return f"{told}, by the records alone" if any(n for _, n, _ in shares) else "unknown"
 
 
 def _check_table(report: AuditReport) -> list[str]:

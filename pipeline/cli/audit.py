@@ -87,7 +87,11 @@ def audit(
 @option("Checks", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
 @report_options
 def split_check(files: Sequence[Path], gap: int, quiet: bool, json_file: str | None) -> None:
-    """Check splits without any pixels: manifest.jsonl, nnU-Net's splits_final.json, CSV with id,group,split[,z]."""
+    """Check splits by their records alone.
+
+    FILE: a manifest.jsonl, nnU-Net's splits_final.json, or a CSV table with the columns id, group, split and, where
+    groups are stacks, z.
+    """
     from pipeline.audit.split_check import split_check as check_files
 
     _tell(check_files(files, gap=gap), Voice(quiet=quiet, json_file=json_file))
