@@ -14,7 +14,7 @@ from pipeline.audit.matching import NO_MATCH, Match, match, pair_up
 FOUND_INLIERS = 15
 DOUBTFUL_INLIERS = 6  # from here on, a look at full resolution is worth its time
 RUNNER_UP_FACTOR = 5
-_QUICK_KEYPOINTS, _CANDIDATES = 150, 6
+_QUICK_KEYPOINTS, _QUICK_SLICE_KEYPOINTS, _CANDIDATES = 150, 500, 6
 _FULL_KEYPOINTS = 2000
 
 
@@ -111,7 +111,11 @@ class PictureIndex:
         quick = features.strongest(_QUICK_KEYPOINTS)
         if not len(quick):
             return []
-        shared = {place: len(pair_up(quick, known)[0]) for place, known in places.items() if len(known) > 1}
+        shared = {
+            place: len(pair_up(quick, known.strongest(_QUICK_SLICE_KEYPOINTS))[0])
+            for place, known in places.items()
+            if len(known) > 1
+        }
         return sorted(shared, key=lambda place: (-shared[place], place.key, place.mirrored))[:_CANDIDATES]
 
     def _full_features(self, place: Place) -> Features:

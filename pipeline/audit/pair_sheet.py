@@ -1,5 +1,6 @@
 """The pair sheet: two pictures of the same tissue side by side, with the places that were matched in them joined."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ from PIL import Image, ImageColor, ImageDraw
 from pipeline.audit.matching import Match
 from pipeline.contact_sheet import WIDTH_PX, Chip, _draw_chip, _write
 from pipeline.lattice import Points
-from pipeline.panel import OUTLINE_COLOURS, _draw_dots, _draw_lines, _scaled, display_range, label_outline
+from pipeline.panel import OUTLINE_COLOURS, _scaled, display_range, label_outline
 
 _MOST_LINES = 40  # more of them hide the tissue
-_DOT_PX, _LINE_PX = 2.4, 1.3
+_DOT_PX, _RING_PX, _LINE_PX = 2.4, 3.6, 1.3
+_SHARPNESS = 4  # lines and dots are drawn so many times larger, then averaged
 _MARGIN, _GAP = 24, 16
 _TITLE_Y, _FACTS_Y, _CHIPS_Y, _TOP = 32, 64, 100, 122
 _SIDE_PX = (WIDTH_PX - 2 * _MARGIN - _GAP) // 2
@@ -52,14 +54,9 @@ def draw_pair(title: Chip, facts: str, left: PairSide, right: PairSide, found: M
     for side, panel, x in zip((left, right), panels, columns, strict=True):
         _draw_chip(draw, side.chip, x, _CHIPS_Y)
         sheet.paste(panel, (x, _TOP))
-    ends = [
-        _on_sheet(points, side.image, panel, x)
-        for points, side, panel, x in zip(
-            (found.sample_points, found.other_points), (left, right), panels, columns, strict=True
-        )
-    ]
-    _join(sheet, *ends, sector=_sectors(found, left.image))
-    return sheet
+    here = _on_sheet(found.sample_points, left.image, panels[0], columns[0])
+    there = _on_sheet(found.other_points, right.image, panels[1], columns[1])
+    return _join(sheet, here, there, _sectors(found, left.image))
 
 
 def _panel(side: PairSide) -> Image.Image:
@@ -90,13 +87,23 @@ def _sectors(found: Match, image: NDArray[Any]) -> NDArray[np.intp]:
     return sector
 
 
-def _join(sheet: Image.Image, left: Points, right: Points, *, sector: NDArray[np.intp]) -> None:
-    """Draw a dot at both ends of every match, and lines between the ends of some, even shares of every sector."""
-    step = max(1, -(-len(sector) // _MOST_LINES))
-    joined = np.zeros(len(sector), np.bool_)
-    joined[np.argsort(sector, kind="stable")[::step]] = True
-    lines = np.stack((left, right), axis=-1).swapaxes(0, 1)  # (n, 2, 2)
-    for number, colour in enumerate(OUTLINE_COLOURS):
-        own = sector == number
-        _draw_lines(sheet, lines[own & joined], colour, _LINE_PX)
-        _draw_dots(sheet, np.concatenate((left[:, own], right[:, own]), axis=1), colour, _DOT_PX)
+def _join(sheet: Image.Image, left: Points, right: Points, sector: NDArray[np.intp]) -> Image.Image:
+    """Return the sheet with a dot at both ends of every match, and lines between some, an even share of each sector.
+
+    Args:
+        sheet: what to draw on.
+        left: (2, n) y and x on the sheet.
+        right: (2, n) likewise.
+        sector: (n,) numbers of colours.
+    """
+    large = sheet.resize((sheet.width * _SHARPNESS, sheet.height * _SHARPNESS), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(large)
+    colours = [OUTLINE_COLOURS[number] for number in sector]
+    (left_y, left_x), (right_y, right_x) = ((points + 0.5) * _SHARPNESS for points in (left, right))
+    for k in np.argsort(sector, kind="stable")[:: max(1, math.ceil(len(sector) / _MOST_LINES))]:
+        draw.line((left_x[k], left_y[k], right_x[k], right_y[k]), colours[k], round(_LINE_PX * _SHARPNESS))
+    for radius, inks in ((_RING_PX, [_PAPER] * len(colours)), (_DOT_PX, colours)):
+        reach = radius * _SHARPNESS
+        for x, y, ink in zip([*left_x, *right_x], [*left_y, *right_y], inks * 2, strict=True):
+            draw.ellipse((x - reach, y - reach, x + reach, y + reach), ink)
+    return large.reduce(_SHARPNESS)

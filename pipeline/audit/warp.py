@@ -40,11 +40,15 @@ class Warp:
 
     def pixel_map(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Return (y, x, 2): for every second pixel of a sample of this shape, x and y in the other picture."""
-        rows = np.arange(0, shape[0], _SHRINK, dtype=np.float64)
-        columns = np.arange(0, shape[1], _SHRINK, dtype=np.float64)
-        x, y = np.meshgrid(columns, rows)
-        where = self(np.stack((x.ravel(), y.ravel()), axis=1))
-        return where.reshape(*x.shape, 2).astype(np.float32)
+        columns, rows = (
+            np.vander((np.arange(0, side, _SHRINK) - centre) / self.spread, self.degree + 1, increasing=True)
+            for side, centre in zip(reversed(shape), self.centre, strict=True)
+        )
+        grid = np.zeros((2, self.degree + 1, self.degree + 1))
+        for (i, j), (x, y) in zip(_powers(self.degree), self.coefficients, strict=True):
+            grid[:, j, i] = x, y
+        where = np.stack([rows @ axis @ columns.T for axis in grid], axis=-1)
+        return where.astype(np.float32)
 
 
 def fit_warp(sample: Features, other: Features, found: Match) -> Warp:
@@ -119,7 +123,12 @@ def _fit(here: Floats, there: Floats) -> Warp:
 
 def _terms(points: Floats, degree: int) -> Floats:
     x, y = points.T
-    return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1)
+    return np.stack([x**i * y**j for i, j in _powers(degree)], axis=1)
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    """Return the powers of x and y in every term."""
+    return [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
 
 
 def _inside(where: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -1,6 +1,8 @@
 """Bare folders are read as they are, refused where they cannot be, and convicted by nothing but their pixels."""
 
 import errno
+import os
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -164,6 +166,21 @@ def test_pages_are_read_from_any_thread(tmp_path: Path, name: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda k: samples[k % len(STACK)].image(), range(80)))
     assert all((pixels == STACK[k % len(STACK)]).all() for k, pixels in enumerate(found))
+
+
+def test_more_files_can_be_read_than_may_be_open(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for folder in ("tiff", "hdf5"):
+        (tmp_path / folder).mkdir()
+    for k in range(40):
+        write_stack(tmp_path / "tiff" / f"{k}.tif", STACK[:2])
+        write_array(tmp_path / "hdf5" / f"{k}.h5", STACK[:2])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 20, hard))
+    try:
+        subject = folders_subject({"train": tmp_path / "tiff", "test": tmp_path / "hdf5"})
+        assert len([sample.image() for sample in subject.samples]) == 160
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # What is refused
@@ -415,10 +432,10 @@ def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> 
         write_stack(path, pixels) if stored == "tif" else write_array(path, pixels, compression="gzip")
     report = audit_samples(folders_subject(folders), jobs=2)
     copy = "copy.h5#0" if stored == "h5" else path.name
-    assert [(finding.check, finding.sample, finding.other) for finding in report.findings] == [
+    assert {(finding.check, finding.sample, finding.other) for finding in report.findings} == {
         ("P001", copy, "s1-r0.png"),
         ("P007", copy, "s1-r0.png"),
-    ]
+    }
     assert report.n_leaking == {"test": 1}
 
 
