@@ -73,7 +73,7 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
     lines.append(f"fingerprint  {plan.fingerprint}")
     if record:
         lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")
-        lines.append(f"next         augpipe verify {result.out} --replay")
+        lines.append(f"next         augpipe audit {result.out}")
     return [*lines, f"{result.outcome}{': ' if result.reason else ''}{result.reason}"]
 
 

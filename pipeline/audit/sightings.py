@@ -28,7 +28,7 @@ class SeenSample:
         runner_up: the same in the best other slice.
         ncc: correlation with the slice, warped onto the sample.
         ncc_neighbour: the same with the better of the slice's two neighbours; None where it has none.
-        angle_deg: recovered rotation, counter-clockwise as displayed.
+        angle_deg: recovered rotation, counter-clockwise as displayed, 0 to 360; a mirror image was turned first.
         scale: recovered magnification.
         mirrored: whether it is a mirror image.
         f1: how well the slice's label, warped the same way, fits; None where there is too little to tell.
@@ -121,7 +121,7 @@ class SourceEye:
             runner_up=sighting.runner_up,
             ncc=ncc[best],
             ncc_neighbour=max(others, default=None),
-            angle_deg=sighting.match.angle_deg,
+            angle_deg=_turned(sighting),
             scale=1.0 / sighting.match.scale,
             mirrored=mirrored,
             f1=fit,
@@ -142,8 +142,14 @@ def _unseen(sighting: Sighting, ncc: float = 0.0) -> SeenSample:
         runner_up=sighting.runner_up,
         ncc=ncc,
         ncc_neighbour=None,
-        angle_deg=sighting.match.angle_deg,
+        angle_deg=_turned(sighting),
         scale=float(np.reciprocal(sighting.match.scale)),
         mirrored=sighting.place.mirrored,
         f1=None,
     )
+
+
+def _turned(sighting: Sighting) -> float:
+    """Return the angle by which the slice was turned before it was mirrored, as recipes count it."""
+    angle_deg = sighting.match.angle_deg
+    return (360.0 - angle_deg) % 360.0 if sighting.place.mirrored else angle_deg

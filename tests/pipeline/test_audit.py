@@ -17,11 +17,14 @@ from augment.recipe import Recipe
 from augment.renderer import render
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.report import CHECKS, AuditReport
+from pipeline.audit.sightings import SourceEye
 from pipeline.build import build_dataset
 from pipeline.config import BuildConfig
 from pipeline.phantom import make_phantom
 from pipeline.reading import read_files
+from pipeline.shards import open_dataset
 from pipeline.source import make_source
+from pipeline.split import SliceAddress
 from pipeline.tiff import write_stack
 
 DEPTH, SIDE = 10, 320
@@ -90,6 +93,23 @@ def test_a_clean_dataset_is_clean_and_all_of_it_was_looked_at(clean: Path) -> No
         "P007": "not applicable"
     }
     assert report.coverage.by_pixels == report.coverage.replayed == report.coverage.total == 20
+
+
+def test_what_was_done_to_a_slice_is_recovered(clean: Path) -> None:
+    """Angle, mirror and magnification as the recipe has them: the findings' numbers mean what they say."""
+    images, labels = stack()
+    eye = SourceEye([images], [labels], independent=False, reach=1)
+    for key in range(DEPTH):
+        eye.index.add(key)
+    split = open_dataset(clean)["train"]
+    for k, row in enumerate(split.manifest):
+        seen = eye.look(split.images[k], split.labels[k])
+        assert seen.found == SliceAddress(0, row.z)
+        assert seen.mirrored == row.recipe.flip
+        assert abs((seen.angle_deg - row.recipe.angle_deg + 180) % 360 - 180) < 8
+        assert abs(seen.scale - 1.0) < 0.15
+        assert seen.f1 is not None
+        assert seen.f1 > 0.6
 
 
 def test_a_sibling_of_a_train_slice_in_test_is_found_by_its_pixels(copied: Path) -> None:
@@ -252,3 +272,47 @@ def test_arrays_have_no_files_to_find_again(tmp_path: Path) -> None:
     report = audit_dataset(out, gap=1, jobs=2)
     assert report.exit_code == 0
     assert "the source is not at hand" in next(check.reason for check in report.checks if check.id == "P002")
+
+
+def test_the_command_tells_the_verdict_first_and_exits_with_it(
+    clean: Path, copied: Path, augpipe: Callable[..., Any]
+) -> None:
+    done = augpipe("audit", clean, "--gap", "1", "--jobs", "2")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("CLEAN: ")
+    falsify(copied, lambda arrays: arrays["labels"].__setitem__(slice(None), arrays["labels"][::-1].copy()))
+    done = augpipe("audit", copied, "--gap", "1", "--quiet", "--json", "-", "--pictures", copied.parent / "why")
+    assert done.code == 1
+    assert done.err.startswith("NOT CLEAN: ")
+    assert {finding["check"] for finding in json.loads(done.out)["findings"]} == {"P006", "R001"}
+    assert list((copied.parent / "why").glob("01-P006-*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "name a DATASET, or folders"),
+        (("--train", "."), 2, "name a DATASET, or folders"),
+        (("d", "--train", "."), 2, "name either a DATASET, or folders"),
+        (("--train", ".", "--test", ".", "--manifest-only"), 2, "leave out --manifest-only"),
+        (("d", "--independent"), 2, "leave out --independent"),
+        (("none",), 3, "found nothing"),
+        (("--train", "none", "--test", "none"), 2, "none"),
+        (("d", "--gap", "-1"), 2, "gap: expected 0 or more"),
+        (("d", "--jobs", "0"), 2, "jobs: expected"),
+        (("d", "--source", ".."), 2, "train-volume.tif is missing"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    clean: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    augpipe: Callable[..., Any],
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(clean.parent)
+    done = augpipe("audit", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert done.err.count("\n") == 1

@@ -1,7 +1,6 @@
 """Bare folders are read as they are, refused where they cannot be, and convicted by nothing but their pixels."""
 
 import errno
-import os
 import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +174,7 @@ def test_more_files_can_be_read_than_may_be_open(tmp_path: Path) -> None:
     for k in range(40):
         write_stack(tmp_path / "tiff" / f"{k}.tif", STACK[:2])
         write_array(tmp_path / "hdf5" / f"{k}.h5", STACK[:2])
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 20, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/dev/fd").iterdir()) + 20, hard))
     try:
         subject = folders_subject({"train": tmp_path / "tiff", "test": tmp_path / "hdf5"})
         assert len([sample.image() for sample in subject.samples]) == 160
