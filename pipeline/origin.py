@@ -25,7 +25,7 @@ def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
         SourceError: a stack cannot be read.
     """
     source = _in_folder(record, folder) if folder else _remembered(record)
-    if source.inputs != record.values["inputs"]:
+    if source.inputs != record.values.get("inputs"):
         read = [str(file.path) for pair in source.files for file in pair]
         raise DatasetError(
             f"{folder or ', '.join(read) or 'the built-in phantom'}: expected the pixels that {record.folder} was made "
@@ -64,13 +64,17 @@ def _remembered(record: DatasetRecord) -> Source:
 
 
 def _as_before(record: DatasetRecord) -> dict[str, Any]:
-    """Return the options that the source was read with when the dataset was made."""
-    values = record.values
-    return {
-        "name": record.name,
-        "label_kind": values["inputs"][0]["labels"]["kind"],
-        "independent": values["config"]["independent"],
-    }
+    """Return the options that the source was read with when the dataset was made.
+
+    Raises:
+        DatasetError: the record does not say.
+    """
+    try:
+        kind = record.values["inputs"][0]["labels"]["kind"]
+        independent = record.values["config"]["independent"]
+    except (LookupError, TypeError) as error:
+        raise DatasetError(f"{record.folder}: does not say how its source was read; is it of this version?") from error
+    return {"name": record.name, "label_kind": kind, "independent": independent}
 
 
 def _remembered_pairs(record: DatasetRecord) -> list[tuple[Path, Path]]:

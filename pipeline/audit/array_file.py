@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import AugpipeError, ConfigError, DatasetError
-from pipeline.shards.shard import _inflate, _one_at_a_time, _require_array
+from pipeline.shards.shard import _inflate, _require_array
 
 _LARGEST_PICTURE_BYTES = 1 << 30  # of a picture, and of a chunk: more is a lie or a mistake
 _MOST_TOLD = 8
@@ -72,15 +72,14 @@ class ArrayFile:
     @contextmanager
     def _open(self) -> Iterator[h5py.Dataset]:
         """Give the array, and turn what h5py raises on a damaged file into one typed error."""
-        with _one_at_a_time:
-            try:
-                with h5py.File(self.path, "r", locking="best-effort") as file:
-                    yield _require_pictures(file, self.path, self._key)
-            except AugpipeError:
-                raise
-            except Exception as error:  # h5py raises half a dozen unrelated types on broken files
-                reason = " ".join(str(error).split())[:160]
-                raise DatasetError(f"{self.path}: not a readable HDF5 file ({reason}); write it again") from error
+        try:
+            with h5py.File(self.path, "r", locking="best-effort") as file:
+                yield _require_pictures(file, self.path, self._key)
+        except AugpipeError:
+            raise
+        except Exception as error:  # h5py raises half a dozen unrelated types on broken files
+            reason = " ".join(str(error).split())[:160]
+            raise DatasetError(f"{self.path}: not a readable HDF5 file ({reason}); write it again") from error
 
 
 def _places(array: h5py.Dataset, index: int) -> list[tuple[int, ...]]:

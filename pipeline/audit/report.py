@@ -153,9 +153,10 @@ class AuditReport:
             return f"NOT PROVEN: {', '.join(not_run)} could not be run"
         if not self.coverage.by_pixels:
             return "CLEAN by its records alone: pixels were not checked"
+        unknown = f", the slice of {self.coverage.unknown} not found" * bool(self.coverage.unknown)
         return (
             f"CLEAN: no test sample shows tissue that was trained on; {self.coverage.by_pixels} of "
-            f"{self.coverage.total} samples checked by their pixels"
+            f"{self.coverage.total} samples checked by their pixels{unknown}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AugpipeError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Abort:
-        return _fail("interrupted; the same command continues where it stopped", INTERRUPTED)
+        named = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+        hint = "; the same command continues where it stopped" if named == build.name else ""
+        return _fail(f"interrupted{hint}", INTERRUPTED)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "augpipe"
         return _fail(f"{error.format_message()} ({command} --help tells more)", ConfigError.exit_code)

@@ -227,6 +227,7 @@ def test_noise_is_unknown_and_may_be_allowed(copied: Path) -> None:
     allowed = audit_dataset(copied, gap=1, jobs=2, allow_unknown=True)
     assert found(allowed)["P005"] == "warning"
     assert allowed.coverage.unknown == 1
+    assert "P005" in {check.id for check in allowed.checks if check.status == "failed"}
 
 
 def test_records_alone_can_be_clean_and_say_so(clean: Path) -> None:

@@ -13,7 +13,8 @@ from PIL import Image, ImageColor
 from augment.errors import StorageError
 from pipeline.audit.bare import folders_subject
 from pipeline.audit.conductor import audit_samples
-from pipeline.audit.matching import NO_MATCH, Match
+from pipeline.audit.features import SLICE_KEYPOINTS, find_features
+from pipeline.audit.matching import NO_MATCH, Match, match
 from pipeline.audit.pair_sheet import PairSide, draw_pair
 from pipeline.audit.pictures import write_pictures
 from pipeline.audit.report import AuditReport, Finding
@@ -43,10 +44,11 @@ def opened(path: Path) -> np.ndarray:
 
 
 def test_matched_places_are_drawn_where_they_are() -> None:
-    """A place right of the middle, and one below it; the right picture is half as large, in pixels, and as wide."""
-    here, there = np.array([[90, 50], [50, 80]], np.float32), np.array([[10, 40], [25, 25]], np.float32)
+    """A place right of the middle, and one below it; the right picture is smaller, in pixels, and lies on its side."""
+    here, there = np.array([[90, 30], [50, 50]], np.float32), np.array([[10, 40], [25, 25]], np.float32)
     found = Match(here, there, np.eye(2, 3))
-    sides = [PairSide(Chip("#000000", "test"), np.full((side, side), 40, np.uint8)) for side in (101, 51)]
+    shapes = (61, 101), (51, 31)
+    sides = [PairSide(Chip("#000000", "test"), np.full(shape, 40, np.uint8)) for shape in shapes]
     sheet = np.array(draw_pair(Chip("#000000", "P007"), "facts", *sides, found))
     assert sheet.shape == (TOP_Y + SIDE_PX + 24, WIDTH_PX, 3)
     right_of, below = OUTLINE_COLOURS[4], OUTLINE_COLOURS[6]
@@ -253,7 +255,7 @@ def test_findings_without_two_pictures_are_passed_over(world: tuple[Subject, Aud
 
 @pytest.mark.parametrize("name", ["../../up", "/etc/passwd", "a\nb\x1b[2J", "\udcff", "long " * 100, "x#3"])
 def test_names_stay_inside_the_folder_and_on_one_line(
-    world: tuple[Subject, AuditReport], tmp_path: Path, name: str
+    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any], name: str
 ) -> None:
     images, _ = tissue()
     finding = Finding("P002", "critical", f"{name} leaks", sample=name, other="stack 0, z 1", splits=("train", "test"))
@@ -262,4 +264,20 @@ def test_names_stay_inside_the_folder_and_on_one_line(
     assert list(path.parent.iterdir()) == [path]
     assert path.name.startswith("01-P002-")
     assert path.name.isascii()
-    assert opened(path).shape[1] == WIDTH_PX
+    [(title, facts, left, _, _)] = drawn
+    assert (title.text + facts + left.chip.text).isprintable()
+    assert len(left.chip.text) < 60
+
+
+def test_small_samples_are_looked_at_closely(
+    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any]
+) -> None:
+    images, _ = tissue()
+    crop = np.ascontiguousarray(images[1][100:170, 120:190])
+    subject = Subject("x", (AuditedSample("s", "test", None, lambda: crop),), {})
+    finding = Finding("P002", "critical", "x", sample="s", other="stack 0, z 1", splits=("train", "test"))
+    write_pictures(tmp_path, report_of(world[1], finding), subject, [images])
+    [(*_, found)] = drawn
+    at_half = match(find_features(crop), find_features(images[1], most=SLICE_KEYPOINTS))
+    assert at_half.inliers < 15 <= found.inliers
+    assert np.abs(found.other_points - found.sample_points - (120, 100)).max() < 8

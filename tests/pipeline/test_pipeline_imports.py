@@ -51,6 +51,15 @@ def test_training_reads_shards_alone() -> None:
                 assert shards or (module in LAZY and not at_once), f"{path}: {module}"
 
 
+def test_the_audit_does_not_know_how_samples_are_rendered(tmp_path: Path) -> None:
+    """What looks at the pixels must not share a mistake with what made them; R001 alone renders, when it runs."""
+    code = (
+        "import sys; import pipeline.audit.conductor; "
+        "print(sorted({'augment.renderer', 'augment.resample', 'augment.deform', 'numba'} & set(sys.modules)))"
+    )
+    assert run_python(code, cwd=tmp_path).stdout.strip() == "[]"
+
+
 def test_no_module_imports_in_a_circle() -> None:
     graph = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): {
