@@ -71,14 +71,14 @@ def _header(title: str, summary: str, legend: Sequence[Sequence[Chip]]) -> Image
     columns_y = _LEGEND_Y + len(legend) * _LEGEND_LINE
     header = Image.new("RGB", (WIDTH_PX, columns_y + _COLUMNS_HEIGHT), _PAPER)
     draw = ImageDraw.Draw(header)
-    _write(draw, _MARGIN, _TITLE_Y, title, _INK, _TITLE_PX)
-    _write(draw, _MARGIN, _SUMMARY_Y, summary, _QUIET, _TEXT_PX)
+    write_text(draw, _MARGIN, _TITLE_Y, title, _INK, _TITLE_PX)
+    write_text(draw, _MARGIN, _SUMMARY_Y, summary, _QUIET, _TEXT_PX)
     for line, chips in enumerate(legend):
         x = float(_MARGIN)
         for chip in chips:
-            x = _draw_chip(draw, chip, x, _LEGEND_Y + line * _LEGEND_LINE) + _MARGIN
+            x = draw_chip(draw, chip, x, _LEGEND_Y + line * _LEGEND_LINE) + _MARGIN
     for column, heading in enumerate(COLUMNS):
-        _write(draw, _column_x(column), columns_y + 4, heading, _QUIET, _NOTE_PX)
+        write_text(draw, _column_x(column), columns_y + 4, heading, _QUIET, _NOTE_PX)
     draw.line([(_MARGIN, columns_y + 17), (WIDTH_PX - _MARGIN, columns_y + 17)], _RULE)
     return header
 
@@ -88,23 +88,23 @@ def _row(row: SheetRow) -> Image.Image:
     picture = Image.new("RGB", (WIDTH_PX, _ROW_HEAD + height + _ROW_GAP), _PAPER)
     draw = ImageDraw.Draw(picture)
     y = _ROW_HEAD / 2 - 3
-    x = _draw_chip(draw, row.chip, _MARGIN, y)
-    x = _write(draw, x + 12, y, row.title, _INK, _TEXT_PX)
-    _write(draw, x + 18, y, row.text, _QUIET, _TEXT_PX)
+    x = draw_chip(draw, row.chip, _MARGIN, y)
+    x = write_text(draw, x + 12, y, row.title, _INK, _TEXT_PX)
+    write_text(draw, x + 18, y, row.text, _QUIET, _TEXT_PX)
     for column, panel in enumerate(row.panels):
         picture.paste(panel, (_column_x(column), _ROW_HEAD))
     return picture
 
 
-def _draw_chip(draw: ImageDraw.ImageDraw, chip: Chip, x: float, centre_y: float) -> float:
+def draw_chip(draw: ImageDraw.ImageDraw, chip: Chip, x: float, centre_y: float) -> float:
     """Draw a chip and its text, and return where they end."""
     end = x + _font(_NOTE_PX).getlength(chip.word) + 18
     draw.rounded_rectangle((x, centre_y - 11, end, centre_y + 11), 5, chip.colour)
     draw.text(((x + end) / 2, centre_y), chip.word, chip.ink, _font(_NOTE_PX), anchor="mm")
-    return _write(draw, end + 8, centre_y, chip.text, _INK, _TEXT_PX) if chip.text else end
+    return write_text(draw, end + 8, centre_y, chip.text, _INK, _TEXT_PX) if chip.text else end
 
 
-def _write(draw: ImageDraw.ImageDraw, x: float, centre_y: float, text: str, colour: str, size_px: int) -> float:
+def write_text(draw: ImageDraw.ImageDraw, x: float, centre_y: float, text: str, colour: str, size_px: int) -> float:
     """Write a line, cut short where the sheet ends, and return where the line ends."""
     font, room = _font(size_px), WIDTH_PX - _MARGIN - x
     if font.getlength(text) > room:

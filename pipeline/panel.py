@@ -35,7 +35,7 @@ def display_range(pixels: NDArray[Any]) -> tuple[float, float]:
 
 def image_panel(pixels: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
     """Return an image (Y, X), with `limits` as black and white."""
-    return _scaled(pixels, limits, fitted_size(pixels.shape))
+    return scaled(pixels, limits, fitted_size(pixels.shape))
 
 
 def label_panel(pixels: NDArray[Any], label: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
@@ -80,7 +80,7 @@ def slice_panel(pixels: NDArray[Any], limits: tuple[float, float], recipe: Recip
     reach = min(_reach([seen], (height, width)), _WIDEST_SLICE)
     inner = fitted_size((height, width), SIDE_PX / reach)
     margin_y, margin_x = (round(side * (reach - 1) / 2) for side in inner)
-    gray = np.asarray(_scaled(pixels, limits, inner))
+    gray = np.asarray(scaled(pixels, limits, inner))
     shown = np.pad(gray, ((margin_y, margin_y), (margin_x, margin_x)), "symmetric")
     shown = (255 - (255 - shown.astype(np.float32)) * _OUTSIDE).astype(np.uint8)
     shown[margin_y : margin_y + inner[0], margin_x : margin_x + inner[1]] = gray
@@ -124,7 +124,7 @@ def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, 
     return height, width
 
 
-def _scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int, int]) -> Image.Image:
+def scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int, int]) -> Image.Image:
     """Return pixels as 8-bit gray, averaged over areas where they become fewer."""
     low, high = limits
     if pixels.dtype != np.uint8:

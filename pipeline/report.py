@@ -73,7 +73,9 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
     lines.append(f"fingerprint  {plan.fingerprint}")
     if record:
         lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")
-        lines.append(f"next         augpipe audit {result.out}")
+        neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
+        smaller = f" --gap {plan.config.gap}" * (neighbours and plan.config.gap < DEFAULT_GAP)
+        lines.append(f"next         augpipe audit {result.out}{smaller}")
     return [*lines, f"{result.outcome}{': ' if result.reason else ''}{result.reason}"]
 
 

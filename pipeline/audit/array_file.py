@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import AugpipeError, ConfigError, DatasetError
-from pipeline.shards.shard import _inflate, _require_array
+from pipeline.shards.shard import inflate, require_array
 
 _LARGEST_PICTURE_BYTES = 1 << 30  # of a picture, and of a chunk: more is a lie or a mistake
 _MOST_TOLD = 8
@@ -63,7 +63,7 @@ class ArrayFile:
             stored = {at: array.id.read_direct_chunk(at) for at in _places(array, index)}
         picture = np.empty(self._shape[-2:], dtype)
         for (*first, y, x), (skipped, data) in stored.items():
-            block = _inflate(self.path, data, chunks, dtype, skipped=skipped)
+            block = inflate(self.path, data, chunks, dtype, skipped=skipped)
             block = block[index - first[0]] if first else block
             part = picture[y : y + block.shape[0], x : x + block.shape[1]]
             part[...] = block[: part.shape[0], : part.shape[1]]
@@ -107,7 +107,7 @@ def _require_pictures(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
             f"{path}: expected {key} to be gray pictures (N, Y, X) or one (Y, X), found {shape} {array.dtype}; name "
             "another array with --key"
         )
-    _require_array(file, path, key, shape, array.dtype, array.chunks)
+    require_array(file, path, key, shape, array.dtype, array.chunks)
     for sides in (shape[-2:], array.chunks or ()):
         if array.dtype.itemsize * int(np.prod(sides, dtype=object)) > _LARGEST_PICTURE_BYTES:
             raise DatasetError(f"{path}: {key} has pictures or chunks above {_LARGEST_PICTURE_BYTES:,} bytes")

@@ -1,6 +1,6 @@
 """The conductor: runs every check that a subject allows, and gathers the report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, worst_first
 from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SourceEye
 from pipeline.audit.subject import Subject, dataset_subject
+from pipeline.audit.usage import Unit, Use, count_leaking, count_uses
 from pipeline.config import DEFAULT_GAP, require_jobs
 from pipeline.shards import DatasetRecord, read_record
 from pipeline.slices import Slices
@@ -80,7 +81,7 @@ def audit_dataset(
             if unread:
                 pixels = PixelAudit([], not_run(unread), 0, 0)
             elif source is None:
-                pixels = audit_without_source(subject, reason, runner)
+                pixels = audit_without_source(subject, reason, runner, allow_unknown=allow_unknown)
             else:
                 images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
                 eye = SourceEye(images, labels, independent=independent, reach=gap)
@@ -98,6 +99,7 @@ def audit_dataset(
         gap=gap,
         independent=independent,
         dataset_sha256=record.sha256,
+        leaking_by_records={} if unread else count_leaking(count_uses(_uses(subject))),
     )
 
 
@@ -133,7 +135,7 @@ def audit_samples(
     with workers(jobs) as parallel:
         runner = Runner(parallel, progress or AuditProgress())
         if stacks is None:
-            pixels = audit_without_source(subject, "no source was named", runner)
+            pixels = audit_without_source(subject, "no source was named", runner, allow_unknown=allow_unknown)
         else:
             eye = SourceEye(stacks, None, independent=independent, reach=gap)
             pixels = audit_with_source(
@@ -150,6 +152,13 @@ def _dataset_subject(record: DatasetRecord) -> tuple[Subject, str]:
         return dataset_subject(record), ""
     except DatasetError as error:
         return Subject(str(record.folder), (), {}), str(error)
+
+
+def _uses(subject: Subject) -> Iterator[Use]:
+    """Yield which split takes which sample from which slice, as the manifest says."""
+    for sample in subject.samples:
+        if sample.claimed:
+            yield Use(sample.name, sample.split, Unit(f"stack {sample.claimed.stack}", sample.claimed.z))
 
 
 def _source(folder: Path, source_folder: Path | None) -> tuple[Source | None, str]:
@@ -189,6 +198,7 @@ def _report(
     gap: int,
     independent: bool,
     dataset_sha256: str | None,
+    leaking_by_records: Mapping[str, int] | None = None,
 ) -> AuditReport:
     found = worst_first(list(findings))
     by_id = {check.id: check for check in checks}
@@ -201,7 +211,9 @@ def _report(
         findings=found,
         coverage=coverage,
         n_samples=subject.n_samples,
-        n_leaking=leaking(subject, found),
+        n_leaking={
+            split: max(n, (leaking_by_records or {}).get(split, 0)) for split, n in leaking(subject, found).items()
+        },
         thresholds=THRESHOLDS,
     )
 

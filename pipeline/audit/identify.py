@@ -70,7 +70,7 @@ class PictureIndex:
     """
 
     pictures: Sequence[Picture]
-    neighbours: Sequence[frozenset[int]]
+    neighbours: list[frozenset[int]]
     _features: dict[Place, Features] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

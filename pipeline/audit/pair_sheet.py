@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from pipeline.audit.matching import Match
-from pipeline.contact_sheet import WIDTH_PX, Chip, _draw_chip, _write
+from pipeline.contact_sheet import WIDTH_PX, Chip, draw_chip, write_text
 from pipeline.lattice import Points
-from pipeline.panel import OUTLINE_COLOURS, _scaled, display_range, label_outline
+from pipeline.panel import OUTLINE_COLOURS, display_range, label_outline, scaled
 
 _MOST_LINES = 40  # more of them hide the tissue
 _DOT_PX, _RING_PX, _LINE_PX = 2.4, 3.6, 1.3
@@ -49,10 +49,10 @@ def draw_pair(title: Chip, facts: str, left: PairSide, right: PairSide, found: M
     columns = [_MARGIN, _MARGIN + _SIDE_PX + _GAP]
     sheet = Image.new("RGB", (WIDTH_PX, _TOP + max(panel.height for panel in panels) + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _draw_chip(draw, title, _MARGIN, _TITLE_Y)
-    _write(draw, _MARGIN, _FACTS_Y, facts, _QUIET, _TEXT_PX)
+    draw_chip(draw, title, _MARGIN, _TITLE_Y)
+    write_text(draw, _MARGIN, _FACTS_Y, facts, _QUIET, _TEXT_PX)
     for side, panel, x in zip((left, right), panels, columns, strict=True):
-        _draw_chip(draw, side.chip, x, _CHIPS_Y)
+        draw_chip(draw, side.chip, x, _CHIPS_Y)
         sheet.paste(panel, (x, _TOP))
     here = _on_sheet(found.sample_points, left.image, panels[0], columns[0])
     there = _on_sheet(found.other_points, right.image, panels[1], columns[1])
@@ -63,7 +63,7 @@ def _panel(side: PairSide) -> Image.Image:
     height, width = side.image.shape
     scale = _SIDE_PX / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    gray = _scaled(side.image, display_range(side.image), (height, width))
+    gray = scaled(side.image, display_range(side.image), (height, width))
     panel = gray.resize(size[::-1], Image.Resampling.BICUBIC).convert("RGB")
     if side.label is None:
         return panel

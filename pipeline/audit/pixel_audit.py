@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import joblib
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from augment.errors import AugpipeError
 from pipeline.audit.features import Features, find_features
-from pipeline.audit.identify import mirror
+from pipeline.audit.identify import FOUND_INLIERS, mirror
 from pipeline.audit.pixel_checks import (
+    SiblingPair,
     check_claims,
     check_identical,
     check_labels,
@@ -68,16 +70,19 @@ class Runner:
 def audit_with_source(
     subject: Subject, eye: SourceEye, runner: Runner, *, gap: int, independent: bool, allow_unknown: bool
 ) -> PixelAudit:
-    """Look for every sample's slice."""
+    """Look for every sample's slice; samples that show none are compared with each other instead."""
     runner.map("learning slices", eye.index.add, range(len(eye.addresses)))
+    repeats = find_repeats(eye, independent=independent, gap=gap, run=runner.map)
+    eye.join((one, other) for one, other, _ in repeats)
 
     def look(sample: AuditedSample) -> tuple[str, SeenSample]:
         image = sample.image()
-        return array_digest(image), eye.look(image, sample.label() if sample.label else None)
+        return _digest(image), eye.look(image, sample.label() if sample.label else None)
 
     subject, looked, unread = _read_all(subject, runner, "looking at samples", look)
     digests, seen = [digest for digest, _ in looked], [each for _, each in looked]
-    repeats = find_repeats(eye, independent=independent, gap=gap, run=runner.map)
+    unknown = [sample for sample, each in zip(subject.samples, seen, strict=True) if each.found is None]
+    siblings, _ = find_siblings(replace(subject, samples=tuple(unknown)), runner)
     findings = [
         *check_identical(subject, digests),
         *check_sources_used(subject, seen),
@@ -85,52 +90,74 @@ def audit_with_source(
         *([] if independent else check_neighbours(subject, seen, gap)),
         *check_unknown(subject, seen, allow_unknown=allow_unknown),
         *check_labels(subject, seen),
+        *check_siblings(siblings),
         *check_repeats(subject, repeats),
     ]
-    n = len(seen)
-    n_claims = sum(sample.claimed is not None for sample in subject.samples)
-    n_labels = sum(each.f1 is not None for each in seen)
-    checks = [Check(check, status_of(check, findings), n) for check in ("P001", "P002", "P005")]
-    checks.append(Check("S001", status_of("S001", findings), len(eye.addresses)))
-    for check, looked_at, absent in (
-        ("P003", n_claims, "there is no manifest"),
-        ("P004", 0 if independent else n, "slices are independent fields of view"),
-        ("P006", n_labels, "there are no labels, or too little in them to tell"),
-    ):
-        checks.append(
-            Check(check, status_of(check, findings), looked_at)
-            if looked_at
-            else Check(check, "not applicable", 0, absent)
-        )
-    checks.append(Check("P007", "not applicable", 0, "the source is at hand, P002 compares with it"))
-    return PixelAudit(findings, _doubted(checks, unread), n, sum(each.found is None for each in seen))
+    looked_at = {
+        "P003": (sum(sample.claimed is not None for sample in subject.samples), "there is no manifest"),
+        "P004": (0 if independent else len(seen), "slices are independent fields of view"),
+        "P006": (sum(each.f1 is not None for each in seen), "there are no labels, or too little in them to tell"),
+        "P007": (len(unknown), "the source is at hand, P002 compares with it"),
+        "S001": (len(eye.addresses), ""),
+    }
+    checks = []
+    for check in (check for check in CHECKS if check[0] in "PS"):
+        n, absent = looked_at.get(check, (len(seen), ""))
+        checks.append(Check(check, status_of(check, findings), n) if n else Check(check, "not applicable", 0, absent))
+    return PixelAudit(findings, _doubted(checks, unread), len(seen), len(unknown))
 
 
-def audit_without_source(subject: Subject, reason: str, runner: Runner) -> PixelAudit:
+def audit_without_source(subject: Subject, reason: str, runner: Runner, *, allow_unknown: bool) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
-    first = next(iter(subject.n_samples), "")
+    subject, digests, unread = _read_all(subject, runner, "reading samples", lambda sample: _digest(sample.image()))
+    siblings, blank = find_siblings(subject, runner)
+    findings = [*check_identical(subject, digests), *check_siblings(siblings)]
+    checks = [Check(check, status_of(check, findings), len(digests)) for check in ("P001", "P007")]
+    absent = [check for check in CHECKS if check[0] in "PS" and check not in ("P001", "P007")]
+    checks += [Check(check, "not applicable", 0, reason) for check in absent]
+    if blank and not allow_unknown:
+        unread = unread or (
+            f"{len(blank)} of {len(digests)} samples show too little to be compared, such as {blank[0]}; allow them "
+            "with --allow-unknown"
+        )
+    return PixelAudit(findings, _doubted(checks, unread), len(digests), len(blank))
 
-    def learn(sample: AuditedSample) -> tuple[str, Features, Features]:
+
+def find_siblings(
+    subject: Subject, runner: Runner
+) -> tuple[list[tuple[AuditedSample, AuditedSample, Sibling]], list[str]]:
+    """Return samples with the one of an earlier split that shows the same tissue, and those with too few features."""
+    if not subject.samples:
+        return [], []
+    first = subject.samples[0].split
+
+    def learn(sample: AuditedSample) -> tuple[Features, Features]:
         image = sample.image()
         known = find_features(image)
-        return array_digest(image), known, known if sample.split == first else find_features(mirror(image, True))
+        return known, known if sample.split == first else find_features(mirror(image, mirrored=True))
 
-    subject, learnt, unread = _read_all(subject, runner, "learning samples", learn)
-    siblings: dict[tuple[int, str], tuple[AuditedSample, Sibling]] = {}
+    learnt = runner.map("learning samples", learn, subject.samples)
+    found: list[SiblingPair] = []
     for earlier, later in subject.pairs():
         own = [number for number, sample in enumerate(subject.samples) if sample.split == earlier]
         others = [number for number, sample in enumerate(subject.samples) if sample.split == later]
-        index = SiblingIndex([learnt[number][1] for number in own])
-        looks = [learnt[number][1:] for number in others]
-        found = runner.map(f"comparing {later} with {earlier}", partial(_find_sibling, index), looks)
-        for number, sibling in zip(others, found, strict=True):
-            if sibling:
-                siblings[number, earlier] = subject.samples[own[sibling.key]], sibling
-    findings = [*check_identical(subject, [each[0] for each in learnt]), *check_siblings(subject, siblings)]
-    checks = [Check(check, status_of(check, findings), len(learnt)) for check in ("P001", "P007")]
-    absent = [check for check in CHECKS if check[0] in "PS" and check not in ("P001", "P007")]
-    checks += [Check(check, "not applicable", 0, reason) for check in absent]
-    return PixelAudit(findings, _doubted(checks, unread), len(learnt), 0)
+        index = SiblingIndex([learnt[number][0] for number in own])
+        looks = [learnt[number] for number in others]
+        siblings = runner.map(f"comparing {later} with {earlier}", partial(_find_sibling, index), looks)
+        found += [
+            (subject.samples[number], subject.samples[own[sibling.key]], sibling)
+            for number, sibling in zip(others, siblings, strict=True)
+            if sibling
+        ]
+    few = [
+        sample.name for sample, (known, _) in zip(subject.samples, learnt, strict=True) if len(known) < FOUND_INLIERS
+    ]
+    return found, few
+
+
+def _digest(image: NDArray[Any]) -> str:
+    """Return the digest of a picture; an empty one where it is of one gray level, which shows nothing."""
+    return "" if image.min() == image.max() else array_digest(image)
 
 
 def _read_all(

@@ -3,12 +3,15 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import TypeAlias
 
 from pipeline.audit.report import Finding, Severity
 from pipeline.audit.siblings import Sibling
 from pipeline.audit.sightings import LABEL_F1, SeenSample
 from pipeline.audit.subject import AuditedSample, Subject
 from pipeline.split import SPLITS, SliceAddress
+
+SiblingPair: TypeAlias = tuple[AuditedSample, AuditedSample, Sibling]
 
 _REBUILD = "assign whole slices to splits before augmenting, and build the set again"
 
@@ -19,11 +22,11 @@ def address_text(address: SliceAddress) -> str:
 
 
 def check_identical(subject: Subject, digests: Sequence[str]) -> list[Finding]:
-    """P001: the same pixels in two splits."""
+    """P001: the same pixels in two splits; an empty digest is of a picture that shows nothing."""
     first: dict[tuple[str, str], AuditedSample] = {}
     findings = []
     for sample, digest in zip(subject.samples, digests, strict=True):
-        for split in SPLITS:
+        for split in SPLITS if digest else ():
             other = first.get((digest, split))
             if split != sample.split and other:
                 findings.append(
@@ -51,7 +54,8 @@ def check_sources_used(subject: Subject, seen: Sequence[SeenSample]) -> list[Fin
     for sample, each in zip(subject.samples, seen, strict=True):
         if each.found is None:
             continue
-        earlier = [split for split in SPLITS[: SPLITS.index(sample.split)] if split in used[each.found]]
+        users = set().union(*(used.get(address, set()) for address in (each.found, *each.twins)))
+        earlier = [split for split in SPLITS[: SPLITS.index(sample.split)] if split in users]
         if earlier:
             findings.append(
                 Finding(
@@ -156,36 +160,30 @@ def check_labels(subject: Subject, seen: Sequence[SeenSample]) -> list[Finding]:
     ]
 
 
-def check_siblings(
-    subject: Subject, siblings: Mapping[tuple[int, str], tuple[AuditedSample, Sibling]]
-) -> list[Finding]:
+def check_siblings(siblings: Sequence[SiblingPair]) -> list[Finding]:
     """P007: a sample shows the same tissue as one of an earlier split.
 
     Args:
-        subject: what is audited.
-        siblings: for the number of a sample and the name of an earlier split, the sample there that it looks like.
+        siblings: the sample, the one that it looks like, and what shows it.
     """
-    findings = []
-    for (number, split), (other, sibling) in siblings.items():
-        sample = subject.samples[number]
-        findings.append(
-            Finding(
-                check="P007",
-                severity="critical",
-                text=f"{sample.name} ({sample.split}) shows the same tissue as {other.name} ({split})",
-                advice=_REBUILD,
-                sample=sample.name,
-                other=other.name,
-                splits=(split, sample.split),
-                measures={
-                    "inliers": sibling.match.inliers,
-                    "angle_deg": round(sibling.match.angle_deg, 1),
-                    "scale": round(1.0 / sibling.match.scale, 3),
-                    "mirrored": sibling.mirrored,
-                },
-            )
+    return [
+        Finding(
+            check="P007",
+            severity="critical",
+            text=f"{sample.name} ({sample.split}) shows the same tissue as {other.name} ({other.split})",
+            advice=_REBUILD,
+            sample=sample.name,
+            other=other.name,
+            splits=(other.split, sample.split),
+            measures={
+                "inliers": sibling.match.inliers,
+                "angle_deg": round(sibling.match.angle_deg, 1),
+                "scale": round(1.0 / sibling.match.scale, 3),
+                "mirrored": sibling.mirrored,
+            },
         )
-    return findings
+        for sample, other, sibling in siblings
+    ]
 
 
 def check_repeats(

@@ -146,9 +146,9 @@ class AuditReport:
         if leaks:
             return f"LEAKAGE: {'; '.join(leaks)}"
         if self.counts["critical"]:
-            return f"LEAKAGE: {self.counts['critical']} critical findings"
+            return f"LEAKAGE: {_counted(self.counts['critical'], 'critical finding')}"
         if self.counts["error"]:
-            return f"NOT CLEAN: {self.counts['error']} findings, none of them shows leakage"
+            return f"NOT CLEAN: {_counted(self.counts['error'], 'finding')}, which show no leakage themselves"
         if not_run := [check.id for check in self.checks if check.status == "not run"]:
             return f"NOT PROVEN: {', '.join(not_run)} could not be run"
         if not self.coverage.by_pixels:
@@ -201,3 +201,7 @@ def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
             ),
         )
     )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

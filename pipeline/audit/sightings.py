@@ -1,6 +1,6 @@
 """What the pixels of every sample say: which slice it shows, how surely, and whether the label moved with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ class SeenSample:
     Attributes:
         found: the slice that it shows; None where none was found.
         likely: slices that it may as well show, because neighbours look alike; `found` among them.
+        twins: slices that are the same as `found`, because the source holds it more than once.
         inliers: features that agree on the place; 0 where none do.
         runner_up: the same in the best other slice.
-        ncc: correlation with the slice, warped onto the sample.
+        ncc: correlation with the slice, warped onto the sample; None where none was found to compare with.
         ncc_neighbour: the same with the better of the slice's two neighbours; None where it has none.
         angle_deg: recovered rotation, counter-clockwise as displayed, 0 to 360; a mirror image was turned first.
         scale: recovered magnification.
@@ -36,9 +37,10 @@ class SeenSample:
 
     found: SliceAddress | None
     likely: frozenset[SliceAddress]
+    twins: frozenset[SliceAddress]
     inliers: int
     runner_up: int
-    ncc: float
+    ncc: float | None
     ncc_neighbour: float | None
     angle_deg: float
     scale: float
@@ -51,7 +53,7 @@ class SeenSample:
         return {
             "inliers": self.inliers,
             "runner_up": self.runner_up,
-            "ncc": round(self.ncc, 4),
+            "ncc": None if self.ncc is None else round(self.ncc, 4),
             "ncc_neighbour": None if self.ncc_neighbour is None else round(self.ncc_neighbour, 4),
             "angle_deg": round(self.angle_deg, 1),
             "scale": round(self.scale, 3),
@@ -78,6 +80,7 @@ class SourceEye:
         self._labels = labels
         self._independent = independent
         self._number = {address: key for key, address in enumerate(self.addresses)}
+        self._twins: dict[SliceAddress, frozenset[SliceAddress]] = dict.fromkeys(self.addresses, frozenset())
         around = 0 if independent else max(reach, 1)
         self.index = PictureIndex(
             [lambda address=address: self.image(address) for address in self.addresses],
@@ -90,6 +93,16 @@ class SourceEye:
                 for address in self.addresses
             ],
         )
+
+    def join(self, pairs: Iterable[tuple[SliceAddress, SliceAddress]]) -> None:
+        """Take the two slices of each pair for the same one, so that neither hides what shows the other."""
+        for one, other in pairs:
+            group = {one, other, *self._twins[one], *self._twins[other]}
+            for address in group:
+                self._twins[address] = frozenset(group - {address})
+        for address, twins in self._twins.items():
+            for twin in twins:
+                self.index.neighbours[self._number[address]] |= self.index.neighbours[self._number[twin]]
 
     def image(self, address: SliceAddress) -> NDArray[Any]:
         """Return a slice (Y, X)."""
@@ -116,7 +129,10 @@ class SourceEye:
         fit = None if label is None or own is None else label_agreement(label, mirror(own, mirrored), where)
         return SeenSample(
             found=best,
-            likely=frozenset(address for address, value in ncc.items() if value > ncc[best] - NCC_MARGIN),
+            likely=self._twins[best].union(
+                *({address, *self._twins[address]} for address, value in ncc.items() if value > ncc[best] - NCC_MARGIN)
+            ),
+            twins=self._twins[best],
             inliers=sighting.match.inliers,
             runner_up=sighting.runner_up,
             ncc=ncc[best],
@@ -134,10 +150,11 @@ class SourceEye:
         return [each for each in near if each in self._number]
 
 
-def _unseen(sighting: Sighting, ncc: float = 0.0) -> SeenSample:
+def _unseen(sighting: Sighting, ncc: float | None = None) -> SeenSample:
     return SeenSample(
         found=None,
         likely=frozenset(),
+        twins=frozenset(),
         inliers=sighting.match.inliers,
         runner_up=sighting.runner_up,
         ncc=ncc,

@@ -56,9 +56,14 @@ def audit(
     Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
     """
     from pipeline.audit.conductor import audit_dataset, audit_samples
+    from pipeline.audit.pictures import write_pictures
     from pipeline.progress import choose_audit_progress
 
     bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
+    if dataset and pictures and pictures.resolve().is_relative_to(dataset.resolve()):
+        raise ConfigError(
+            f"{pictures}: lies in the dataset, which is not to be changed; name another --pictures folder"
+        )
     _require_one(dataset, bare, manifest_only=manifest_only, independent=independent)
     say, progress = Voice(quiet=quiet, json_file=json_file), choose_audit_progress(quiet=quiet)
     if dataset:
@@ -77,8 +82,11 @@ def audit(
             subject, stacks, gap=gap, independent=independent, allow_unknown=allow_unknown, jobs=jobs, progress=progress
         )
     if pictures:
-        subject, stacks = _read_again(dataset, source) if dataset else (subject, stacks)
-        _draw(pictures, report, subject, stacks, say)
+        labels = None
+        if dataset:
+            subject, stacks, labels = _read_again(dataset, source)
+        for path in write_pictures(pictures, report, subject, stacks, labels):
+            say.line(f"picture: {path}")
     _tell(report, say)
 
 
@@ -115,7 +123,9 @@ def _read_bare(bare: Mapping[str, Path], key: str, source: Path | None) -> tuple
     return folders_subject(bare, images_key=key), read_images(source) if source else None
 
 
-def _read_again(dataset: Path, source: Path | None) -> tuple["Subject", "Sequence[Slices] | None"]:
+def _read_again(
+    dataset: Path, source: Path | None
+) -> tuple["Subject", "Sequence[Slices] | None", "Sequence[Slices] | None"]:
     """Return what the pictures of a dataset's findings are drawn from; without its source, the samples alone."""
     from augment.errors import AugpipeError
     from pipeline.audit.subject import dataset_subject
@@ -123,20 +133,12 @@ def _read_again(dataset: Path, source: Path | None) -> tuple["Subject", "Sequenc
     from pipeline.shards import read_record
 
     record = read_record(dataset)
+    subject = dataset_subject(record)
     try:
-        stacks = [stack.images for stack in find_origin(record, source).stacks]
+        stacks = find_origin(record, source).stacks
     except AugpipeError:
-        return dataset_subject(record), None
-    return dataset_subject(record), stacks
-
-
-def _draw(
-    folder: Path, report: "AuditReport", subject: "Subject", stacks: "Sequence[Slices] | None", say: Voice
-) -> None:
-    from pipeline.audit.pictures import write_pictures
-
-    for path in write_pictures(folder, report, subject, stacks):
-        say.line(f"picture: {path}")
+        return subject, None, None
+    return subject, [stack.images for stack in stacks], [stack.labels for stack in stacks]
 
 
 def _tell(report: "AuditReport", say: Voice) -> None:

@@ -89,7 +89,7 @@ class Shard:
                 return array
             skipped, chunk = stored.id.read_direct_chunk((row, 0, 0))
             shape, dtype = stored.shape[1:], stored.dtype  # another thread may close the file after this
-        return _inflate(self.path, chunk, shape, dtype, skipped=skipped)
+        return inflate(self.path, chunk, shape, dtype, skipped=skipped)
 
     def _open(self) -> h5py.File:
         if self._file is None or self._owner != os.getpid():
@@ -108,7 +108,7 @@ class Shard:
         return self._file
 
 
-def _inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any], *, skipped: int) -> NDArray[Any]:
+def inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any], *, skipped: int) -> NDArray[Any]:
     """Return the array in a deflated chunk, inflated no further than it may be large: HDF5 itself knows no limit."""
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     try:
@@ -126,11 +126,11 @@ def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: 
         raise DatasetError(f"{path}: expected the arrays {sorted(_REQUIRED)}, found {sorted(names)[:8]}")
     n, (height, width) = record.n, dataset.window
     shape = (n, height, width)
-    _require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
-    _require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
+    require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
+    require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
     if "weights" in names:
-        _require_array(file, path, "weights", shape, np.dtype("float16"), (1, height, width))
-    _require_array(file, path, "ids", (n,), None, None)
+        require_array(file, path, "weights", shape, np.dtype("float16"), (1, height, width))
+    require_array(file, path, "ids", (n,), None, None)
     expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
     for name, value in expected.items():
         found = file.attrs.get(name)
@@ -140,7 +140,7 @@ def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: 
             )
 
 
-def _require_array(
+def require_array(
     file: h5py.File,
     path: Path,
     name: str,

@@ -191,6 +191,8 @@ def test_a_slice_that_is_in_the_source_twice_is_found(
     finding = next(each for each in report.findings if each.check == "S001")
     assert (finding.severity, finding.splits) == ("critical", ("train", "test"))
     assert (finding.sample, finding.other) == ("stack 0, z 2", "stack 0, z 9")
+    assert report.n_leaking == {"test": 2}, "the samples of slice 9 show slice 2, which was trained on"
+    assert "P005" not in found(report), "two slices that are the same must not hide each other's samples"
 
 
 def test_a_split_of_augmented_samples_at_random_is_found(copied: Path) -> None:
@@ -228,6 +230,48 @@ def test_noise_is_unknown_and_may_be_allowed(copied: Path) -> None:
     assert found(allowed)["P005"] == "warning"
     assert allowed.coverage.unknown == 1
     assert "P005" in {check.id for check in allowed.checks if check.status == "failed"}
+
+
+def test_unknown_samples_that_show_the_same_tissue_are_found(copied: Path) -> None:
+    """A stranger's slice, deformed twice, once for train and once for test: no slice of the source, and yet a leak."""
+    stranger = make_phantom((1, SIDE, SIDE), seed=77)[0][0]
+    for file in ("train-00000.h5", TEST_FILE):
+        row = next(each for each in read_rows(copied) if each["shard"] == file)
+        image = render(stranger, np.zeros_like(stranger), Recipe.from_json(row["recipe"])).image
+
+        def write(target: Any, arrays: dict[str, NDArray[Any]], image: NDArray[Any] = image) -> None:
+            arrays["images"][0] = image
+            write_plainly(target, arrays)
+
+        rewrite_shard(copied / file, write)
+    write_rows(copied, digest_rows(copied))
+    seal(copied)
+    report = audit_dataset(copied, gap=1, jobs=2, allow_unknown=True)
+    assert found(report)["P007"] == "critical"
+    assert report.n_leaking == {"test": 1}
+
+
+def test_samples_that_show_nothing_are_not_clean(copied: Path) -> None:
+    """Without a source nothing can be said of a smooth ramp: that is no proof."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 360), (360, 360)).astype(np.uint8)
+    falsify(copied, lambda arrays: arrays["images"].__setitem__(0, ramp))
+    (copied / "build-info.json").unlink()
+    report = audit_dataset(copied, gap=1, jobs=2)
+    assert {check.id: check.status for check in report.checks}["P007"] == "not run"
+    assert "show too little to be compared" in next(check.reason for check in report.checks if check.id == "P007")
+    assert {check.id: check.status for check in audit_dataset(copied, gap=1, jobs=2, allow_unknown=True).checks}[
+        "P007"
+    ] == "passed"
+
+
+def test_records_alone_tell_how_many_samples_leak(copied: Path) -> None:
+    rows = read_rows(copied)
+    last = rows[-1]
+    last |= {"z": 3, "replicate": 99, "id": "s000-z00003-r0000099"}
+    write_rows(copied, rows)
+    seal(copied)
+    report = audit_dataset(copied, gap=1, manifest_only=True)
+    assert report.verdict == "LEAKAGE: 1 of 4 test samples show tissue that was trained on"
 
 
 def test_records_alone_can_be_clean_and_say_so(clean: Path) -> None:

@@ -380,7 +380,7 @@ def test_a_build_tells_what_it_made_and_what_to_do_next(tmp_path: Path, folder: 
     assert "small: 12 slices of 64 x 72 uint8, binary labels: 0 -> 0, 255 -> 1" in out
     assert "TTTTTTTT.EEE  (T train 8, E test 3, . unused 1)" in out
     assert "9 train, 3 test, 40 x 36 px" in out
-    assert f"augpipe verify {tmp_path / 'd'} --replay" in out
+    assert f"augpipe audit {tmp_path / 'd'} --gap 1" in out
     assert out.splitlines()[-1] == "built"
 
 
