@@ -11,6 +11,8 @@ from pipeline.reading import phantom_source, read_folder, read_pairs
 from pipeline.shards.record import BUILD_INFO_FILE, DatasetRecord
 from pipeline.source import Source
 
+_LARGEST_BYTES = 1 << 28
+
 
 def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
     """Return the source of a dataset: in the folder named, else where build-info.json remembers it.
@@ -35,13 +37,19 @@ def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
     return source
 
 
+def is_at_hand(record: DatasetRecord) -> bool:
+    """Return whether there is anything where the source was when the dataset was made; the phantom always is."""
+    pairs = _remembered_pairs(record)
+    return record.name == PHANTOM or bool(pairs and all(_is_there(path) for pair in pairs for path in pair))
+
+
 def _in_folder(record: DatasetRecord, folder: Path) -> Source:
     """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
     pairs = _remembered_pairs(record)
     if pairs:
         root = Path(os.path.commonpath([path.parent for pair in pairs for path in pair]))
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
-        if all(path.exists() for pair in moved for path in pair):
+        if all(_is_there(path) for pair in moved for path in pair):
             return read_pairs(moved, **_as_before(record))
     return read_folder(folder, **_as_before(record))
 
@@ -49,7 +57,7 @@ def _in_folder(record: DatasetRecord, folder: Path) -> Source:
 def _remembered(record: DatasetRecord) -> Source:
     pairs = _remembered_pairs(record)
     made_of_phantom = record.name == PHANTOM
-    if made_of_phantom and not (pairs and all(path.exists() for pair in pairs for path in pair)):
+    if made_of_phantom and not (pairs and all(_is_there(path) for pair in pairs for path in pair)):
         return phantom_source()
     if not pairs:
         raise DatasetError(
@@ -79,15 +87,28 @@ def _as_before(record: DatasetRecord) -> dict[str, Any]:
 
 def _remembered_pairs(record: DatasetRecord) -> list[tuple[Path, Path]]:
     """Return where images and labels of each stack were when the dataset was made; empty if that is not known."""
+    path = record.folder / BUILD_INFO_FILE
     try:
-        inputs = json.loads((record.folder / BUILD_INFO_FILE).read_bytes())["inputs"]
+        if not path.is_file() or path.stat().st_size > _LARGEST_BYTES:
+            return []
+        inputs = json.loads(path.read_bytes())["inputs"]
         pairs = [(Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in inputs]
         return pairs if all(path.is_absolute() for pair in pairs for path in pair) else []
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
 
 
-def _digests(inputs: list[dict[str, dict[str, str]]]) -> str:
-    return "; ".join(
-        f"images {stack['images']['sha256']:.12}, labels {stack['labels']['sha256']:.12}" for stack in inputs
-    )
+def _is_there(path: Path) -> bool:
+    """Return whether there is a plain file or a folder; what is neither, such as a device, is not read."""
+    try:
+        return path.is_file() or path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _digests(inputs: Any) -> str:
+    """Return the beginnings of the digests, of records that may be anything."""
+    try:
+        return "; ".join(f"{kind} {each[kind]['sha256'][:12]}" for each in inputs for kind in ("images", "labels"))
+    except (LookupError, TypeError):
+        return "unreadable"

@@ -108,7 +108,7 @@ def _named_entries(folds: Mapping[str, Any], source: Source, path: Path) -> Iter
         raise ConfigError(f"{path}: expected a fold with lists of cases for train and val, got {sorted(folds)}")
     for split, named in folds.items():
         for case in named:
-            if case not in cases:
+            if not isinstance(case, str) or case not in cases:
                 raise ConfigError(
                     f"{path}: {split} names the case {case!r:.80}, which is not in the source; "
                     f"{advise(str(case), sorted(cases))}"

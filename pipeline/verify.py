@@ -97,13 +97,19 @@ def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
 
 
 def replay_dataset(
-    folder: Path | str, source_folder: Path | None = None, *, sample_id: str | None = None, jobs: int = -1
+    folder: Path | str,
+    source_folder: Path | None = None,
+    *,
+    source: Source | None = None,
+    sample_id: str | None = None,
+    jobs: int = -1,
 ) -> Verification:
     """Render samples again from their recipes and the source, and compare their array digests.
 
     Args:
         folder: the dataset.
         source_folder: where the stack is that it was made from, if not where build-info.json remembers it.
+        source: the stack itself, where it has been read already.
         sample_id: one sample's id; all samples unless given.
         jobs: threads to render in.
 
@@ -114,16 +120,23 @@ def replay_dataset(
     require_jobs(jobs)
     record = read_record(Path(folder))
     plan, _ = _plan_again(record)
-    source = find_origin(record, source_folder)
+    source = source or find_origin(record, source_folder)
     path = record.folder / MANIFEST_FILE
-    rows = [row for row in read_manifest(path) if sample_id in (None, row.id)]
-    if not rows:
-        raise ConfigError(f"{path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000")
+    require_plain_file(path)
     renderer = sample_renderer(source, plan.config.engine)
     with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
-        found = parallel(joblib.delayed(_replay)(record, source, renderer, row) for row in rows)
-        faults = tuple(fault for fault in found if fault)
-    return Verification(record, n_checked=0, n_replayed=len(rows), faults=faults)
+        found = parallel(
+            joblib.delayed(_replay)(record, source, renderer, row)
+            for row in read_manifest(path)
+            if sample_id in (None, row.id)
+        )
+        faults, n_replayed = [], 0
+        for fault in found:
+            n_replayed += 1
+            faults += [fault] * bool(fault)
+    if not n_replayed:
+        raise ConfigError(f"{path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000")
+    return Verification(record, n_checked=0, n_replayed=n_replayed, faults=tuple(faults))
 
 
 def check_dataset(

@@ -25,6 +25,7 @@ _TIFF, _PICTURE, _HDF5 = (".tif", ".tiff"), (".png", ".jpg", ".jpeg"), (".h5", "
 _READ = (*_TIFF, *_PICTURE, *_HDF5)
 _OTHER_PICTURES = (".bmp", ".gif", ".webp", ".jp2", ".npy", ".npz", ".mrc", ".nii", ".mat", ".czi", ".nd2", ".hdf")
 _KINDS = "TIFF, PNG, JPEG or HDF5 files"
+_LABELS = {"labels", "label", "masks", "mask"}
 _INNER = "images"  # beside a folder of labels or masks
 
 
@@ -81,10 +82,24 @@ def _files(folder: Path) -> list[Path]:
         if folder.suffix.lower() not in _READ:
             raise ConfigError(f"{folder}: expected a folder of {_KINDS}, or one such file; convert it")
         return [folder]
-    found = _files_in(folder) or (_files_in(folder / _INNER) if (folder / _INNER).is_dir() else [])
+    found = _files_in(folder)
+    with_pictures = [inner for inner in _inner_folders(folder) if _files_in(inner)]
+    if not found and [inner.name for inner in with_pictures] == [_INNER]:
+        found, with_pictures = _files_in(folder / _INNER), []
+    if with_pictures:  # to pass over them would be to call them clean
+        raise ConfigError(
+            f"{folder}: holds pictures in {', '.join(inner.name for inner in with_pictures[:3])}, too; name the one "
+            "folder that holds them all, or move the others away"
+        )
     if not found:
         raise ConfigError(f"{folder}: expected {_KINDS}, found none in it; name another folder, or one such file")
     return sorted(found, key=lambda file: (natural_key(file.name), file.name))
+
+
+def _inner_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder; those of labels are no samples."""
+    inner = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(path for path in inner if path.name.lower() not in _LABELS)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from pipeline.audit.pixel_checks import (
     leaking,
 )
 from pipeline.audit.progress import AuditProgress
-from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, worst_first
+from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, Status, worst_first
 from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SourceEye
 from pipeline.audit.subject import Subject, dataset_subject
 from pipeline.audit.usage import Unit, Use, count_leaking, count_uses
@@ -75,20 +75,20 @@ def audit_dataset(
     pixels = PixelAudit([], not_applicable("only the manifest was asked for", "P", "S", "R"), 0, 0)
     n_replayed = 0
     if not manifest_only:
-        source, reason = _source(record.folder, source_folder)
+        source, status, reason = _find_source(record, source_folder)
         with workers(jobs) as parallel:
             runner = Runner(parallel, progress)
             if unread:
                 pixels = PixelAudit([], not_run(unread), 0, 0)
             elif source is None:
-                pixels = audit_without_source(subject, reason, runner, allow_unknown=allow_unknown)
+                pixels = audit_without_source(subject, runner, status, reason, allow_unknown=allow_unknown)
             else:
                 images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
                 eye = SourceEye(images, labels, independent=independent, reach=gap)
                 pixels = audit_with_source(
                     subject, eye, runner, gap=gap, independent=independent, allow_unknown=allow_unknown
                 )
-        replay, replayed, n_replayed = _replay(record.folder, source_folder, source, reason, jobs)
+        replay, replayed, n_replayed = _replay(record.folder, source, status, reason, jobs)
         pixels.findings.extend(replay)
         pixels.checks.append(replayed)
     return _report(
@@ -135,7 +135,9 @@ def audit_samples(
     with workers(jobs) as parallel:
         runner = Runner(parallel, progress or AuditProgress())
         if stacks is None:
-            pixels = audit_without_source(subject, "no source was named", runner, allow_unknown=allow_unknown)
+            pixels = audit_without_source(
+                subject, runner, "not applicable", "no source was named", allow_unknown=allow_unknown
+            )
         else:
             eye = SourceEye(stacks, None, independent=independent, reach=gap)
             pixels = audit_with_source(
@@ -161,28 +163,34 @@ def _uses(subject: Subject) -> Iterator[Use]:
             yield Use(sample.name, sample.split, Unit(f"stack {sample.claimed.stack}", sample.claimed.z))
 
 
-def _source(folder: Path, source_folder: Path | None) -> tuple[Source | None, str]:
-    """Return the source, or why it is not at hand; one that was named must be the right one."""
-    from pipeline.origin import find_origin
+def _find_source(record: DatasetRecord, folder: Path | None) -> tuple[Source | None, Status, str]:
+    """Return the source, or what becomes of the checks that need it, and why.
 
+    One that was named must be the right one. One that is remembered and gone was not given; one that is there and
+    cannot be read, or is another one now, was.
+    """
+    from pipeline.origin import find_origin, is_at_hand
+
+    if folder:
+        return find_origin(record, folder), "passed", ""
+    if not is_at_hand(record):
+        return None, "not applicable", "the source is not at hand; name its folder with --source"
     try:
-        return find_origin(read_record(folder), source_folder), ""
-    except (AugpipeError, LookupError) as error:
-        if source_folder:
-            raise
-        return None, f"the source is not at hand: {error}"
+        return find_origin(record), "passed", ""
+    except AugpipeError as error:
+        return None, "not run", str(error)
 
 
 def _replay(
-    folder: Path, source_folder: Path | None, source: Source | None, reason: str, jobs: int
+    folder: Path, source: Source | None, status: Status, reason: str, jobs: int
 ) -> tuple[list[Finding], Check, int]:
     """R001, the one check that renders."""
     if source is None:
-        return [], Check("R001", "not applicable", 0, reason), 0
+        return [], Check("R001", status, 0, reason), 0
     from pipeline.verify import replay_dataset
 
     try:
-        replayed = replay_dataset(folder, source_folder, jobs=jobs)
+        replayed = replay_dataset(folder, source=source, jobs=jobs)
     except AugpipeError as error:
         return [], Check("R001", "not run", 0, str(error)), 0
     findings = find_faults(replayed.faults)

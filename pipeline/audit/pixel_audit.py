@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from augment.errors import AugpipeError
 from pipeline.audit.features import Features, find_features
-from pipeline.audit.identify import FOUND_INLIERS, mirror
+from pipeline.audit.identify import mirror
 from pipeline.audit.pixel_checks import (
     SiblingPair,
     check_claims,
@@ -28,7 +28,7 @@ from pipeline.audit.pixel_checks import (
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.repeats import find_repeats
 from pipeline.audit.report import CHECKS, Check, Finding, Status
-from pipeline.audit.siblings import Sibling, SiblingIndex
+from pipeline.audit.siblings import COMPARABLE_FEATURES, Sibling, SiblingIndex
 from pipeline.audit.sightings import SeenSample, SourceEye
 from pipeline.audit.subject import AuditedSample, Subject
 from pipeline.digest import array_digest
@@ -79,23 +79,27 @@ def audit_with_source(
         image = sample.image()
         return _digest(image), eye.look(image, sample.label() if sample.label else None)
 
+    whole = subject
     subject, looked, unread = _read_all(subject, runner, "looking at samples", look)
     digests, seen = [digest for digest, _ in looked], [each for _, each in looked]
-    unknown = [sample for sample, each in zip(subject.samples, seen, strict=True) if each.found is None]
+    lost = _lost_sections(subject, digests, eye)
+    unknown = [
+        sample for sample, each in zip(subject.samples, seen, strict=True) if each.found is None and sample not in lost
+    ]
     siblings, _ = find_siblings(replace(subject, samples=tuple(unknown)), runner)
     findings = [
         *check_identical(subject, digests),
         *check_sources_used(subject, seen),
         *check_claims(subject, seen),
         *([] if independent else check_neighbours(subject, seen, gap)),
-        *check_unknown(subject, seen, allow_unknown=allow_unknown),
+        *check_unknown(unknown, subject, seen, allow_unknown=allow_unknown),
         *check_labels(subject, seen),
         *check_siblings(siblings),
         *check_repeats(subject, repeats),
     ]
     looked_at = {
-        "P003": (sum(sample.claimed is not None for sample in subject.samples), "there is no manifest"),
-        "P004": (0 if independent else len(seen), "slices are independent fields of view"),
+        "P003": (sum(sample.claimed is not None for sample in whole.samples), "there is no manifest"),
+        "P004": (0 if independent else len(whole.samples), "slices are independent fields of view"),
         "P006": (sum(each.f1 is not None for each in seen), "there are no labels, or too little in them to tell"),
         "P007": (len(unknown), "the source is at hand, P002 compares with it"),
         "S001": (len(eye.addresses), ""),
@@ -107,14 +111,16 @@ def audit_with_source(
     return PixelAudit(findings, _doubted(checks, unread), len(seen), len(unknown))
 
 
-def audit_without_source(subject: Subject, reason: str, runner: Runner, *, allow_unknown: bool) -> PixelAudit:
+def audit_without_source(
+    subject: Subject, runner: Runner, status: Status, reason: str, *, allow_unknown: bool
+) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
     subject, digests, unread = _read_all(subject, runner, "reading samples", lambda sample: _digest(sample.image()))
     siblings, blank = find_siblings(subject, runner)
     findings = [*check_identical(subject, digests), *check_siblings(siblings)]
     checks = [Check(check, status_of(check, findings), len(digests)) for check in ("P001", "P007")]
     absent = [check for check in CHECKS if check[0] in "PS" and check not in ("P001", "P007")]
-    checks += [Check(check, "not applicable", 0, reason) for check in absent]
+    checks += [Check(check, status, 0, reason) for check in absent]
     if blank and not allow_unknown:
         unread = unread or (
             f"{len(blank)} of {len(digests)} samples show too little to be compared, such as {blank[0]}; allow them "
@@ -150,9 +156,21 @@ def find_siblings(
             if sibling
         ]
     few = [
-        sample.name for sample, (known, _) in zip(subject.samples, learnt, strict=True) if len(known) < FOUND_INLIERS
+        sample.name
+        for sample, (known, _) in zip(subject.samples, learnt, strict=True)
+        if len(known) < COMPARABLE_FEATURES
     ]
     return found, few
+
+
+def _lost_sections(subject: Subject, digests: Sequence[str], eye: SourceEye) -> set[AuditedSample]:
+    """Return the samples of one gray level whose slice is so, too: a section that was lost shows no tissue."""
+    known = set(eye.addresses)
+    return {
+        sample
+        for sample, digest in zip(subject.samples, digests, strict=True)
+        if not digest and sample.claimed in known and sample.claimed and not _digest(eye.image(sample.claimed))
+    }
 
 
 def _digest(image: NDArray[Any]) -> str:

@@ -125,8 +125,11 @@ def check_neighbours(subject: Subject, seen: Sequence[SeenSample], gap: int) -> 
     return findings
 
 
-def check_unknown(subject: Subject, seen: Sequence[SeenSample], *, allow_unknown: bool) -> list[Finding]:
+def check_unknown(
+    unknown: Sequence[AuditedSample], subject: Subject, seen: Sequence[SeenSample], *, allow_unknown: bool
+) -> list[Finding]:
     """P005: no slice was found for a sample."""
+    missed = set(unknown)
     return [
         Finding(
             check="P005",
@@ -138,7 +141,7 @@ def check_unknown(subject: Subject, seen: Sequence[SeenSample], *, allow_unknown
             measures=each.measures,
         )
         for sample, each in zip(subject.samples, seen, strict=True)
-        if each.found is None
+        if sample in missed
     ]
 
 

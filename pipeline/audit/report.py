@@ -153,10 +153,13 @@ class AuditReport:
             return f"NOT PROVEN: {', '.join(not_run)} could not be run"
         if not self.coverage.by_pixels:
             return "CLEAN by its records alone: pixels were not checked"
+        compared = ", with each other alone" * any(
+            check.id == "P002" and check.status == "not applicable" for check in self.checks
+        )
         unknown = f", the slice of {self.coverage.unknown} not found" * bool(self.coverage.unknown)
         return (
             f"CLEAN: no test sample shows tissue that was trained on; {self.coverage.by_pixels} of "
-            f"{self.coverage.total} samples checked by their pixels{unknown}"
+            f"{self.coverage.total} samples checked by their pixels{compared}{unknown}"
         )
 
     def to_json(self) -> dict[str, Any]:

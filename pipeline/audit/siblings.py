@@ -10,6 +10,8 @@ from pipeline.audit.features import Features
 from pipeline.audit.identify import FOUND_INLIERS
 from pipeline.audit.matching import NO_MATCH, Match, match
 
+COMPARABLE_FEATURES = 60  # of these, a quarter must agree for a finding; with fewer, none agreeing proves nothing
+
 _VOTERS = 100  # strongest features of a sample that take part in the vote
 _CANDIDATES = 8  # samples with most votes, whose geometry is then compared
 _BLOCK = 1 << 15  # features of the index that are compared at once

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import DatasetError
 from pipeline.manifest import read_manifest
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord
+from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord, require_plain_file
 from pipeline.shards.shard import Shard
 from pipeline.split import SPLITS, SliceAddress
 
@@ -74,6 +75,7 @@ def dataset_subject(record: DatasetRecord) -> Subject:
         used.setdefault(address, set()).add(split)
     shards = {shard.file: _LazyShard(record, shard) for shard in record.shards}
     samples = []
+    require_plain_file(record.folder / MANIFEST_FILE)
     for row in read_manifest(record.folder / MANIFEST_FILE):
         claimed = SliceAddress(row.stack, row.z)
         used.setdefault(claimed, set()).add(row.split)
@@ -105,11 +107,19 @@ class _LazyShard:
     """A shard that is opened when it is first read, so that a broken one takes none but its own samples with it."""
 
     def __init__(self, record: DatasetRecord, shard: ShardRecord) -> None:
+        self._path = record.folder / shard.file
         self._open = lru_cache(maxsize=1)(partial(Shard, record, shard))
 
     def image(self, row: int) -> NDArray[Any]:
-        """Return an image (Y, X)."""
-        return self._open().image(row)
+        """Return an image (Y, X).
+
+        Raises:
+            DatasetError: it cannot be read, or holds what is no gray level.
+        """
+        image = self._open().image(row)
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise DatasetError(f"{self._path}, row {row}: holds pixels that are not numbers (NaN or infinity)")
+        return image
 
     def label(self, row: int) -> NDArray[Any]:
         """Return a label (Y, X)."""

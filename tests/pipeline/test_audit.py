@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_worlds import digest_rows, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
+from small_worlds import digest_rows, edit_record, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
 
 import pipeline.plan
 from augment.ranges import AugmentRanges
@@ -249,6 +249,54 @@ def test_unknown_samples_that_show_the_same_tissue_are_found(copied: Path) -> No
     report = audit_dataset(copied, gap=1, jobs=2, allow_unknown=True)
     assert found(report)["P007"] == "critical"
     assert report.n_leaking == {"test": 1}
+
+
+def test_a_source_that_is_there_and_is_another_one_is_not_passed_over(tmp_path: Path, clean: Path) -> None:
+    """Gone is not given; changed is a check that could not be run."""
+    import shutil
+
+    world = Path(shutil.copytree(clean.parent, tmp_path / "w"))
+    info = json.loads((world / "d" / "build-info.json").read_bytes())
+    for pair in info["inputs"]:
+        for each, name in ((pair["images"], "i.tif"), (pair["labels"], "l.tif")):
+            each["path"] = str(world / name)
+    (world / "d" / "build-info.json").write_text(json.dumps(info))
+    assert audit_dataset(world / "d", gap=1, jobs=2).verdict.endswith("20 of 20 samples checked by their pixels")
+    write_stack(world / "i.tif", stack()[0][::-1])
+    report = audit_dataset(world / "d", gap=1, jobs=2)
+    assert report.exit_code == 3
+    assert {check.status for check in report.checks if check.id in ("P002", "P006", "S001", "R001")} == {"not run"}
+    (world / "i.tif").unlink()
+    report = audit_dataset(world / "d", gap=1, jobs=2)
+    assert report.exit_code == 0
+    assert "with each other alone" in report.verdict
+
+
+def test_a_section_that_was_lost_is_no_finding(tmp_path: Path) -> None:
+    """The build takes slices of one gray level, so their samples must not fail its audit."""
+    images, labels = (pixels.copy() for pixels in stack())
+    images[0] = images[9] = 0
+    report = audit_dataset(build_of(tmp_path / "w", images, labels), gap=1, jobs=2)
+    assert (report.exit_code, report.coverage.unknown) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "build-info.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copied: Path, name: str) -> None:
+    import os
+
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    assert audit_dataset(copied, gap=1, jobs=2).exit_code == (1 if name == "manifest.jsonl" else 0)
+
+
+@pytest.mark.parametrize("broken", ["deep", "digest"])
+def test_hostile_records_are_no_traceback(copied: Path, broken: str) -> None:
+    if broken == "deep":
+        (copied / "build-info.json").write_text("[" * 200_000)
+        assert audit_dataset(copied, gap=1, jobs=2).exit_code == 0
+    else:
+        edit_record(copied, lambda values: values["inputs"][0]["images"].update(sha256=5))
+        assert audit_dataset(copied, gap=1, jobs=2).exit_code == 1
 
 
 def test_samples_that_show_nothing_are_not_clean(copied: Path) -> None:

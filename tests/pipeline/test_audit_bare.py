@@ -98,7 +98,8 @@ def test_the_folder_images_is_used_where_there_is_nothing_else(tmp_path: Path) -
     (folder / "README.txt").write_text("x")
     assert names(folder) == ["s0-r0.png"]
     write_pictures_of(folder, {"own.png": np.zeros((8, 8), np.uint8)})
-    assert names(folder) == ["own.png"]
+    with pytest.raises(ConfigError, match="holds pictures in images, too; name the one folder"):
+        names(folder)
 
 
 @pytest.mark.parametrize("as_colour", [False, True])

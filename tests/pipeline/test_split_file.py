@@ -89,6 +89,7 @@ def test_a_case_that_is_a_stack_is_all_its_slices(path: Path) -> None:
         ({"train": [{"stack": 0}]}, "expected slice numbers"),
         ({"train": "all"}, "expected slice numbers"),
         ([{"train": ["case_3"], "val": ["case_04"]}], "did you mean case_03"),
+        ([{"train": [["case_03"]]}], "names the case"),
         ([{"train": "case_03"}], "a fold with lists of cases"),
         ([{"fold": ["case_03"]}], "a fold with lists of cases"),
     ],
