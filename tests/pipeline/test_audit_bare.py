@@ -58,7 +58,7 @@ def mixed(tmp_path: Path) -> Path:
     write_stack(folder / "page.TIFF", STACK[:1])
     write_array(folder / "many.h5", STACK[:2])
     write_array(folder / "one.hdf5", STACK[4])
-    write_pictures_of(folder / "thumbnails", {"t.png": np.zeros((4, 4), np.uint8)})
+    write_pictures_of(folder / "masks", {"t.png": np.zeros((4, 4), np.uint8)})
     for name in (".hidden.png", "README.txt", "labels.csv"):
         (folder / name).write_text("no picture")
     return folder
