@@ -1,6 +1,5 @@
 """Named ranges: what to draw where nobody has a reason to choose every number."""
 
-from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
 from augment.errors import ConfigError
@@ -48,12 +47,3 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
         shift_px = _STRONG_SHIFT_PX if covered else None
         return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))
     raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-
-
-def preset_summaries() -> Mapping[str, str]:
-    """Return each preset in a few words, for help texts."""
-    return {
-        "unet2015": "rotation and a 3 x 3 grid over the sample",
-        "original": "a 3 x 3 grid over the padded slice, no rotation",
-        "strong": "unet2015 with flip, zoom, shift, gain and bias",
-    }

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from augment.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.audit.identify import FOUND_INLIERS, RUNNER_UP_FACTOR
 from pipeline.audit.manifest_checks import check_records, find_faults, is_independent
@@ -25,7 +23,7 @@ from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, Status, worst_first
 from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SourceEye
 from pipeline.audit.subject import Subject, dataset_subject
-from pipeline.audit.usage import Unit, Use, count_leaking, count_uses
+from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, require_gap
 from pipeline.config import DEFAULT_GAP, require_jobs
 from pipeline.shards import DatasetRecord, read_record
 from pipeline.slices import Slices
@@ -65,7 +63,7 @@ def audit_dataset(
         ConfigError: the gap is no number of slices.
         DatasetError: there is no dataset that could be audited, or the source named is not the one it was made from.
     """
-    _require_gap(gap)
+    require_gap(gap)
     require_jobs(jobs)
     record = read_record(Path(folder))
     progress = progress or AuditProgress()
@@ -128,7 +126,7 @@ def audit_samples(
         ConfigError: the gap is no number of slices, or there is nothing to compare.
         DatasetError: a sample cannot be read.
     """
-    _require_gap(gap)
+    require_gap(gap)
     require_jobs(jobs)
     if len(subject.n_samples) < 2:
         raise ConfigError(f"{subject.name}: expected samples in two splits, found {list(subject.n_samples) or 'none'}")
@@ -224,8 +222,3 @@ def _report(
         },
         thresholds=THRESHOLDS,
     )
-
-
-def _require_gap(gap: int) -> None:
-    if isinstance(gap, bool) or not isinstance(gap, int | np.integer) or gap < 0:
-        raise ConfigError(f"gap: expected 0 or more slices, got {gap!r}")

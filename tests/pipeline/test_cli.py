@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from small_worlds import OPTIONS, build_small, edit_record, names, run_python, small_stack, write_folder
 
-from augment.presets import PRESETS, preset_ranges, preset_summaries
+from augment.presets import PRESETS, preset_ranges
 from augment.ranges import AugmentRanges
 from pipeline.cli import cli
 from pipeline.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, BuildConfig
@@ -165,9 +165,8 @@ def test_choices_and_presets_in_the_help_are_those_of_the_library(augpipe: Run) 
         "label_kind": (AUTO, *LABEL_KINDS),
     }
     out = " ".join(augpipe("build", "--help").out.split())
-    for name, summary in preset_summaries().items():
+    for name in PRESETS:
         assert name in out
-        assert summary in out
     for strategy in STRATEGIES:
         assert f"({strategy})" in out
 
