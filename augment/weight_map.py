@@ -194,11 +194,11 @@ def _keep_two(row, nearest, second):
 
 
 @_compiled
-def _weigh(values, class_weights, nearest, second, w0, spread, most_squared, weights):
+def _weigh(values, class_weights, nearest, second, w0, spread, end_squared, weights):
     """Write w_c and the emphasis, where the two cells are within reach."""
     for y in range(values.shape[0]):
         for x in range(values.shape[1]):
             one, other = float(nearest[y, x]), float(second[y, x])
             squared = one + other + 2.0 * math.sqrt(one * other)
-            emphasis = w0 * _fall(squared * spread) if squared <= most_squared else 0.0
+            emphasis = w0 * _fall(squared * spread) if squared < end_squared else 0.0
             weights[y, x] = class_weights[values[y, x]] + emphasis

@@ -262,6 +262,14 @@ def test_threads_do_not_disturb_each_other() -> None:
             assert np.array_equal(found, alone)
 
 
+def test_the_weights_of_a_label_are_still_the_same() -> None:
+    """A change in any bit changes datasets: raise RENDERER_VERSION, and name the change in CHANGELOG.md."""
+    y, x = np.mgrid[:90, :110]
+    label = ((y * y + 3 * x) % 190 > 40) & ((x * x // 9 + y) % 70 > 9)
+    digest = hashlib.sha256(unet_weight_map(label).astype("<f4").tobytes()).hexdigest()
+    assert digest == "52265799fb2e555a68c47c9ef22be0524e7af469f6378aaa163dc24be1c431aa"
+
+
 @pytest.mark.slow
 def test_any_cpu_gives_the_same_bytes(tmp_path: Path) -> None:
     label = blobs((150, 170), 6, scale_px=2.0)

@@ -12,7 +12,7 @@ from timing import median_ms, print_table
 from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
 from pipeline.digest import array_digest, bytes_digest
-from pipeline.encode import ShardMemory, deflate_label, encode_shard
+from pipeline.encode import ShardMemory, deflate_array, encode_shard
 from pipeline.files import write_atomically
 from pipeline.phantom import make_phantom
 from pipeline.plan import make_plan
@@ -51,7 +51,7 @@ def main() -> None:
             "draw the recipe": lambda: plan.recipe(sample),
             "render (the kernel)": lambda: render_prepared(prepared, row.recipe, out),
             "digests of image and label": lambda: (array_digest(out.image), array_digest(out.label)),
-            "deflate the label": lambda: deflate_label(out.label),
+            "deflate the label": lambda: deflate_array(out.label),
             "manifest line": row.to_line,
         }
     )
