@@ -17,6 +17,7 @@ from pipeline.files import write_atomically
 from pipeline.phantom import make_phantom
 from pipeline.plan import make_plan
 from pipeline.render import ShardRenderer
+from pipeline.weights import weigh_label
 
 
 class Serial:
@@ -51,6 +52,7 @@ def main() -> None:
             "draw the recipe": lambda: plan.recipe(sample),
             "render (the kernel)": lambda: render_prepared(prepared, row.recipe, out),
             "digests of image and label": lambda: (array_digest(out.image), array_digest(out.label)),
+            "weigh the label (with --weights)": lambda: weigh_label(out.label, "binary"),
             "deflate the label": lambda: deflate_array(out.label),
             "manifest line": row.to_line,
         }
