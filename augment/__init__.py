@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from augment.recipe import Recipe
     from augment.renderer import PreparedSlice, Sample, prepare_slice, render, render_prepared
     from augment.seeding import Stream
+    from augment.weight_map import unet_weight_map
 
 __all__ = [
     "AugmentRanges",
@@ -26,6 +27,7 @@ __all__ = [
     "preset_ranges",
     "render",
     "render_prepared",
+    "unet_weight_map",
 ]
 
 _HOME = {
@@ -42,6 +44,7 @@ _HOME = {
     "preset_ranges": "augment.presets",
     "render": "augment.renderer",
     "render_prepared": "augment.renderer",
+    "unet_weight_map": "augment.weight_map",
 }
 
 

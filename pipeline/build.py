@@ -124,9 +124,9 @@ def default_out(plan: Plan) -> Path:
 
 
 def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:
-    """Return about how many bytes the shards of so many samples take: images as they are, labels deflated."""
+    """Return about how many bytes the shards of so many samples take: images as they are, all else deflated."""
     height, width = plan.config.size
-    return int(n_samples * height * width * (itemsize + 0.1))
+    return int(n_samples * height * width * (itemsize + 0.1 + 0.6 * plan.config.weighted))
 
 
 def _make_shards(
@@ -154,11 +154,13 @@ def _finished(plan: Plan, source: Source, workspace: Workspace, shard: PlannedSh
     samples = plan.samples(shard)
     if (record.split, record.n, len(rows)) != (shard.split, shard.n, shard.n):
         return None
-    if record.content_sha256 != content_digest([(row.image_sha256, row.label_sha256) for row in rows]):
+    if record.content_sha256 != content_digest([row.array_digests for row in rows]):
         return None
     for sample, row in zip(samples, rows, strict=True):
         slice_sha256 = source.stacks[sample.stack].slice_sha256[sample.z]
-        if row != manifest_row(sample, plan.recipe(sample), slice_sha256, row.image_sha256, row.label_sha256):
+        if row != manifest_row(sample, plan.recipe(sample), slice_sha256, *row.array_digests):
+            return None
+        if (row.weights_sha256 is not None) != plan.config.weighted:
             return None
     return record
 
@@ -190,6 +192,7 @@ def _render_and_write(
                 source.coding.dtype,
                 [row.id for row in rendered.rows],
                 {"split": shard.split, "fingerprint": plan.fingerprint},
+                rendered.deflated_weights,
             )
             written.append(writer.submit(_write, workspace, shard, data, rendered.rows))
         return {record.file: record for record in (future.result() for future in written)}
@@ -202,7 +205,7 @@ def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rows: li
         n=shard.n,
         bytes=len(data),
         sha256=bytes_digest(data),
-        content_sha256=content_digest([(row.image_sha256, row.label_sha256) for row in rows]),
+        content_sha256=content_digest([row.array_digests for row in rows]),
     )
     workspace.finish_shard(record, data, rows)
     return record

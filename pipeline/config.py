@@ -12,7 +12,8 @@ from pipeline.digest import bytes_digest, canonical_json
 
 SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explicit"]
 Engine: TypeAlias = Literal["fused", "staged"]
-STRATEGIES, ENGINES = get_args(SplitStrategy), get_args(Engine)
+Weights: TypeAlias = Literal["none", "unet2015"]
+STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
 LARGEST_WINDOW_PX = 16384
@@ -44,6 +45,8 @@ class BuildConfig:
         ranges: what the recipes may draw.
         engine: `fused` is the one to use; `staged` renders stage by stage, for comparison.
         shard_size: samples in one HDF5 file.
+        weights: what is stored for every pixel beside its label: `unet2015`, its weight in the loss
+            (`augment.weight_map`), or `none`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -63,6 +66,7 @@ class BuildConfig:
     ranges: AugmentRanges = field(default_factory=AugmentRanges)
     engine: Engine = "fused"
     shard_size: int = 64
+    weights: Weights = "none"
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -82,6 +86,8 @@ class BuildConfig:
             raise ConfigError(f"split: expected one of {', '.join(STRATEGIES)}, got {self.split!r}")
         if self.engine not in ENGINES:
             raise ConfigError(f"engine: expected one of {', '.join(ENGINES)}, got {self.engine!r}")
+        if self.weights not in WEIGHTS:
+            raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {self.weights!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
         self._settle_split()
@@ -122,9 +128,19 @@ class BuildConfig:
         if strange := set("".join(self.picture)) - set(SPLIT_LETTERS):
             raise ConfigError(f"picture: expected the letters {' '.join(SPLIT_LETTERS)}, got {min(strange)!r}")
 
+    @property
+    def weighted(self) -> bool:
+        """Whether weights are stored."""
+        return self.weights != "none"
+
     def to_json(self) -> dict[str, Any]:
-        """Return the options as plain JSON values, the same for 0 and 0.0."""
+        """Return the options as plain JSON values, the same for 0 and 0.0; weights are left out where there are none.
+
+        So a dataset without them has the same fingerprint as before there were any.
+        """
         values = asdict(self)
+        if not self.weighted:
+            del values["weights"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
         return {
@@ -144,7 +160,7 @@ class BuildConfig:
             ConfigError: an option is missing, unknown, or out of range.
         """
         try:
-            plain = dict(values)
+            plain = {"weights": "none", **values}
             if set(plain) != set(cls.__dataclass_fields__):
                 raise ConfigError(f"config: expected {sorted(cls.__dataclass_fields__)}, got {sorted(map(str, plain))}")
             if set(plain["ranges"]) != set(AugmentRanges.__dataclass_fields__):

@@ -53,9 +53,13 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def content_digest(row_digests: list[tuple[str, str]]) -> str:
-    """Return the hex digest of a shard's content: its rows' image and label digests, joined in row order."""
-    return bytes_digest("".join(image + label for image, label in row_digests).encode("ascii"))
+def content_digest(row_digests: list[tuple[str, ...]]) -> str:
+    """Return the hex digest of a shard's content: the digests of its rows' arrays, joined in row order.
+
+    Args:
+        row_digests: for every row those of its image, its label, and its weights where it has any.
+    """
+    return bytes_digest("".join(digest for row in row_digests for digest in row).encode("ascii"))
 
 
 def canonical_json(value: Any) -> bytes:

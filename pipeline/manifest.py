@@ -36,9 +36,10 @@ class ManifestRow:
     image_sha256: str
     label_sha256: str
     recipe: Recipe
+    weights_sha256: str | None = None  # a dataset without weights has no such field
 
     def __post_init__(self) -> None:
-        digests = (self.source_sha256, self.image_sha256, self.label_sha256)
+        digests = (self.source_sha256, *self.array_digests)
         if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(_SHA256.fullmatch, digests)):
             raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
         if self.id != sample_id(self.stack, self.z, self.replicate):
@@ -46,10 +47,22 @@ class ManifestRow:
         if not (match := SHARD_FILE.fullmatch(self.shard)) or match[1] != self.split:
             raise DatasetError(f"sample {self.id}: {self.shard!r:.40} is not a shard of split {self.split!r:.40}")
 
+    @property
+    def array_digests(self) -> tuple[str, ...]:
+        """The digests of its image, its label, and its weights where it has any."""
+        weights = () if self.weights_sha256 is None else (self.weights_sha256,)
+        return (self.image_sha256, self.label_sha256, *weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.weights_sha256 is None:
+            del values["weights_sha256"]
+        return {**values, "recipe": self.recipe.to_json()}
+
     def to_line(self) -> bytes:
         """Return the row as one line of canonical JSON."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return canonical_json({**values, "recipe": self.recipe.to_json()})
+        return canonical_json(self.to_json())
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ManifestRow":
@@ -59,8 +72,9 @@ class ManifestRow:
             DatasetError: a field is missing, unknown, or of the wrong type.
         """
         types = {"row": int, "stack": int, "z": int, "replicate": int, "recipe": dict}
-        if set(values) != set(cls.__dataclass_fields__):
-            raise DatasetError(f"expected the fields {sorted(cls.__dataclass_fields__)}, got {sorted(values)}")
+        expected = set(cls.__dataclass_fields__) - ({"weights_sha256"} - set(values))
+        if set(values) != expected:
+            raise DatasetError(f"expected the fields {sorted(expected)}, got {sorted(values)}")
         for name, value in values.items():
             if type(value) is not types.get(name, str):
                 raise DatasetError(f"field {name} has the wrong type: {value!r:.60}")

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.config import RENDERER_VERSION
 from pipeline.labels import LabelCoding
 from pipeline.plan import Plan
-from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, ShardRecord
+from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, WEIGHT_DTYPE, ShardRecord
 from pipeline.source import Source, SourceFile
 
 _LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
@@ -52,6 +52,7 @@ def describe_plan(plan: Plan, inputs: list[dict[str, Any]], facts: Mapping[str, 
             "window": list(plan.config.size),
             "images": inputs[0]["images"]["dtype"],
             "labels": kind.dtype.name,
+            **({"weights": WEIGHT_DTYPE.name} if plan.config.weighted else {}),
         },
     }
 

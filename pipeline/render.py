@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from augment.recipe import Recipe
 from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
 from pipeline.digest import array_digest
-from pipeline.encode import deflate_label
+from pipeline.encode import deflate_array
 from pipeline.manifest import ManifestRow
 from pipeline.plan import Plan, PlannedSample, PlannedShard
 from pipeline.source import Source
+from pipeline.weights import weigh_label
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 
@@ -25,10 +26,11 @@ _scratch = threading.local()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedShard:
-    """A shard's samples: images (n, h, w), deflated labels, and manifest rows."""
+    """A shard's samples: images (n, h, w), deflated labels and weights (None where there are none), manifest rows."""
 
     images: NDArray[Any]
     deflated_labels: list[bytes]
+    deflated_weights: list[bytes] | None
     rows: list[ManifestRow]
 
 
@@ -63,7 +65,12 @@ class SliceCache:
 
 
 def manifest_row(
-    sample: PlannedSample, recipe: Recipe, source_sha256: str, image_sha256: str, label_sha256: str
+    sample: PlannedSample,
+    recipe: Recipe,
+    source_sha256: str,
+    image_sha256: str,
+    label_sha256: str,
+    weights_sha256: str | None = None,
 ) -> ManifestRow:
     """Return the manifest's row of a sample whose pixels have these digests."""
     return ManifestRow(
@@ -78,6 +85,7 @@ def manifest_row(
         image_sha256=image_sha256,
         label_sha256=label_sha256,
         recipe=recipe,
+        weights_sha256=weights_sha256,
     )
 
 
@@ -130,21 +138,27 @@ class ShardRenderer:
         if shard.split != self._split:  # no two splits share a slice, so neither need they share a cache
             self._split, self._render = shard.split, sample_renderer(self._source, self._plan.config.engine)
         images = self._images[: shard.n]
-        labels, rows = [], []
+        deflated, rows = [], []
         tasks = (joblib.delayed(self._render_row)(sample, images[sample.row]) for sample in self._plan.samples(shard))
-        for label, row in self._parallel(tasks):
-            labels.append(label)
+        for arrays, row in self._parallel(tasks):
+            deflated.append(arrays)
             rows.append(row)
             self._on_sample()
-        return RenderedShard(images, labels, rows)
+        labels, *weights = map(list, zip(*deflated, strict=True))
+        return RenderedShard(images, labels, weights[0] if weights else None, rows)
 
-    def _render_row(self, sample: PlannedSample, image: NDArray[Any]) -> tuple[bytes, ManifestRow]:
+    def _render_row(self, sample: PlannedSample, image: NDArray[Any]) -> tuple[list[bytes], ManifestRow]:
+        """Render the image, and return the label, deflated, the weights if they are asked for, and the row."""
         recipe = self._plan.recipe(sample)
         stack = self._source.stacks[sample.stack]
         label = _thread_array(self._plan.config.size, stack.labels.dtype)
         self._render(sample.stack, sample.z, recipe, Sample(image, label))
-        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], array_digest(image), array_digest(label))
-        return deflate_label(label), row
+        others = [label]
+        if self._plan.config.weighted:
+            others.append(weigh_label(label, self._source.coding.kind))
+        digests = map(array_digest, (image, *others))
+        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
+        return list(map(deflate_array, others)), row
 
 
 def _thread_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -58,10 +58,11 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
         shown[_MOST_PICTURES - 1 :] = [f"... and {len(shown) - _MOST_PICTURES + 1} more stacks"]
     shown[-1] += f"  ({', '.join(legend)})"
     samples = ", ".join(f"{n} {split}" for split, n in plan.counts.items())
+    weights = f", weights {plan.config.weights}" * plan.config.weighted
     lines = [
         f"source       {source_line(source)}",
         *(f"split        {picture}" for picture in shown[:_MOST_PICTURES]),
-        f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px",
+        f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px{weights}",
         f"dataset      {result.out}: {n_shards} shards, {size}",
     ]
     if result.n_rendered:

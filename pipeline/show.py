@@ -59,8 +59,7 @@ def sample_json(folder: Path, sample_id: str) -> dict[str, Any]:
     record = read_record(folder)
     row = _find_row(record, sample_id)
     return {
-        **{name: getattr(row, name) for name in row.__dataclass_fields__},
-        "recipe": row.recipe.to_json(),
+        **row.to_json(),
         "schema": "augpipe/show-sample/1",
         "dataset": str(record.folder),
         "dataset_sha256": record.sha256,

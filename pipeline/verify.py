@@ -28,6 +28,7 @@ from pipeline.shards.record import (
 )
 from pipeline.shards.shard import Shard
 from pipeline.source import Source
+from pipeline.weights import weigh_label
 
 FaultKind: TypeAlias = Literal["record", "digest", "replay"]
 
@@ -37,8 +38,8 @@ class Fault:
     """One thing that is not as recorded.
 
     Attributes:
-        kind: `digest` where a digest of a file, shard, manifest, image, label or source slice differs, `replay` where
-            a recipe does not give the stored pixels again, `record` for all else.
+        kind: `digest` where a digest of a file, shard, manifest, image, label, weights or source slice differs,
+            `replay` where a recipe does not give the stored pixels or weights again, `record` for all else.
         text: what was found, in one line.
         sample: the id of the sample, where it is about one.
     """
@@ -187,8 +188,12 @@ def _replay(record: DatasetRecord, source: Source, renderer: SampleRenderer, row
         return fault("the source has no such slice")
     except ConfigError as error:
         return fault(f"its recipe cannot be rendered ({error})")
-    same = (array_digest(out.image), array_digest(out.label)) == (row.image_sha256, row.label_sha256)
-    return None if same else fault("rendering its recipe again gives other pixels than those recorded")
+    digests: tuple[str, ...] = tuple(map(array_digest, out))
+    if digests != (row.image_sha256, row.label_sha256):
+        return fault("rendering its recipe again gives other pixels than those recorded")
+    if record.weights:
+        digests += (array_digest(weigh_label(out.label, source.coding.kind)),)
+    return None if digests == row.array_digests else fault("its label gives other weights than those recorded")
 
 
 def _plan_again(record: DatasetRecord) -> tuple[Plan, dict[str, Any]]:
@@ -239,6 +244,9 @@ def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, 
         if row.id in seen:
             yield Fault("record", f"{path}: sample {row.id} is there twice", row.id)
         seen.add(row.id)
+        if (row.weights_sha256 is not None) != record.weights:
+            lacks = "lacks the digest of its weights" if record.weights else "has weights, which are not recorded"
+            yield Fault("record", f"{path}: sample {row.id} {lacks}", row.id)
         if row.shard not in rows_of_shard:
             text = f"{path}: sample {row.id} is said to be in {row.shard}, which dataset.json does not name"
             yield Fault("record", text, row.id)
@@ -246,7 +254,7 @@ def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, 
         rows_of_shard[row.shard].append(row)
     for shard in plan.shards():
         for sample, row in zip(plan.samples(shard), rows_of_shard.get(shard.file, []), strict=False):
-            if row != manifest_row(sample, plan.recipe(sample), row.source_sha256, row.image_sha256, row.label_sha256):
+            if row != manifest_row(sample, plan.recipe(sample), row.source_sha256, *row.array_digests):
                 text = f"{path}: {row.id} is not the sample that the seed and the split put there ({sample.id})"
                 yield Fault("record", text, row.id)
 
@@ -265,7 +273,7 @@ def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestR
             faults.append(Fault("digest", text))
         opened = Shard(record, shard)
         try:
-            faults += _check_rows(opened, rows)
+            faults += _check_rows(opened, rows, weighted=record.weights)
         finally:
             opened.close()
     except PermissionError as error:
@@ -275,7 +283,7 @@ def _check_shard(record: DatasetRecord, shard: ShardRecord, rows: list[ManifestR
     return faults, shard.n
 
 
-def _check_rows(shard: Shard, rows: list[ManifestRow]) -> Iterator[Fault]:
+def _check_rows(shard: Shard, rows: list[ManifestRow], *, weighted: bool) -> Iterator[Fault]:
     """Yield the digests that differ.
 
     Raises:
@@ -287,11 +295,12 @@ def _check_rows(shard: Shard, rows: list[ManifestRow]) -> Iterator[Fault]:
         raise DatasetError(f"{path}: its samples are not those that the manifest lists for it")
     digests = []
     for k, row in enumerate(rows):
-        image, label = array_digest(shard.image(k)), array_digest(shard.label(k))
-        digests.append((image, label))
-        recorded = {"image": (image, row.image_sha256), "label": (label, row.label_sha256)}
-        for name in (name for name, (found, expected) in recorded.items() if found != expected):
-            text = f"{path}: the {name} of {row.id} (row {k}) is not the one that the manifest records"
+        found = {"image": array_digest(shard.image(k)), "label": array_digest(shard.label(k))}
+        if weighted:
+            found["weights"] = array_digest(shard.weight(k))
+        digests.append(tuple(found.values()))
+        for name in (name for name, digest in found.items() if digest != getattr(row, f"{name}_sha256")):
+            text = f"{path}: the {name} of {row.id} (row {k}) is not what the manifest records"
             yield Fault("digest", text, row.id)
     if content_digest(digests) != record.content_sha256:
         yield Fault("digest", f"{path}: its content is not what dataset.json records")

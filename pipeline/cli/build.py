@@ -83,7 +83,7 @@ def _ask(given: "Given", split: "SplitChoice", options: dict[str, Any]) -> "Buil
     from pipeline.config import BuildConfig
 
     return BuildConfig(
-        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "engine")},
+        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),

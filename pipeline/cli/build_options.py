@@ -64,6 +64,15 @@ _DATASET = (
     option("Dataset", "--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
     option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW."),
     option("Dataset", "--shard-size", type=int, default=64, show_default=True, help="Samples in one HDF5 file."),
+    option(
+        "Dataset",
+        "--weights",
+        type=click.Choice(["none", "unet2015"]),
+        default="none",
+        show_default=True,
+        metavar="KIND",
+        help="Weights to store for the loss. unet2015: classes balanced, borders between cells emphasised.",
+    ),
 )
 
 _SPLIT = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augment.errors import ConfigError, DatasetError
 from augment.recipe import Recipe
 from pipeline.manifest import ManifestRow, read_manifest
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, read_record, require_plain_file
+from pipeline.shards.record import MANIFEST_FILE, WEIGHT_DTYPE, DatasetRecord, read_record, require_plain_file
 from pipeline.shards.shard import Shard
 
 
@@ -26,7 +26,7 @@ class StoredSample:
 
 
 class StoredArrays:
-    """The images or the labels of a split: an index gives (h, w), a slice (n, h, w), read when asked for."""
+    """The images, labels or weights of a split: an index gives (h, w), a slice (n, h, w), read when asked for."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class StoredArrays:
 
 
 class Split(Sequence[StoredSample]):
-    """The samples of one split.
+    """The samples of one split: `images`, `labels`, and `weights` (None where the dataset stores none) as arrays.
 
     Raises:
         DatasetError: a shard is missing, unreadable, or not what dataset.json says.
@@ -80,6 +80,7 @@ class Split(Sequence[StoredSample]):
         self.shards = tuple(Shard(record, shard) for shard in record.split_shards(name))
         self.images = StoredArrays(self.shards, Shard.image, record.window, record.image_dtype)
         self.labels = StoredArrays(self.shards, Shard.label, record.window, record.label_dtype)
+        self.weights = StoredArrays(self.shards, Shard.weight, record.window, WEIGHT_DTYPE) if record.weights else None
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE = "dataset.json", "manifest.jsonl", "build-info.json"
 
+WEIGHT_DTYPE = np.dtype("float16")
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST_RECORD_BYTES = 1 << 28
 
@@ -53,6 +55,7 @@ class DatasetRecord:
         window: (height, width) of every sample, in pixels.
         image_dtype: of every image.
         label_dtype: of every label.
+        weights: whether the weight of every pixel is stored, as WEIGHT_DTYPE.
         manifest_bytes: size of the manifest.
         manifest_sha256: digest of the manifest.
         shards: the shard files, split by split.
@@ -66,6 +69,7 @@ class DatasetRecord:
     window: tuple[int, int]
     image_dtype: np.dtype[Any]
     label_dtype: np.dtype[Any]
+    weights: bool
     manifest_bytes: int
     manifest_sha256: str
     shards: tuple[ShardRecord, ...]
@@ -132,6 +136,8 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
     image_dtype, label_dtype = arrays["images"], arrays["labels"]
     if image_dtype not in ("uint8", "uint16", "int16", "float32") or label_dtype not in ("uint8", "uint16"):
         raise DatasetError(f"{folder}: images of {image_dtype!r} and labels of {label_dtype!r} are not known")
+    if "weights" in arrays and arrays["weights"] != WEIGHT_DTYPE.name:
+        raise DatasetError(f"{folder}: expected weights of {WEIGHT_DTYPE.name}, or none, got {arrays['weights']!r:.80}")
     if not (1 < height <= 1 << 16 and 1 < width <= 1 << 16):
         raise DatasetError(f"{folder}: window {height} x {width} is out of range")
     if type(values["shards"]) is not list or not values["shards"]:
@@ -148,6 +154,7 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
         window=(height, width),
         image_dtype=np.dtype(image_dtype),
         label_dtype=np.dtype(label_dtype),
+        weights="weights" in arrays,
         manifest_bytes=_whole(values["manifest"]["bytes"]),
         manifest_sha256=_text(values["manifest"]["sha256"]),
         shards=shards,

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import DatasetError
-from pipeline.shards.record import SHARD_SCHEMA, DatasetRecord, ShardRecord, require_plain_file
+from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord, require_plain_file
 
-_REQUIRED, _OPTIONAL = {"images", "labels", "ids"}, {"weights"}
 _LARGEST_ARRAY_BYTES = 1 << 36
 _LONGEST_ID = 64
 _MOST_OPEN = 16  # files at a time; a process may have a thousand, a dataset more shards
@@ -62,6 +61,16 @@ class Shard:
     def label(self, row: int) -> NDArray[Any]:
         """Return one label (h, w)."""
         return self._read("labels", row)
+
+    def weight(self, row: int) -> NDArray[Any]:
+        """Return the weights (h, w) of one sample's pixels.
+
+        Raises:
+            DatasetError: the dataset stores none, or they cannot be read.
+        """
+        if not self._dataset.weights:
+            raise DatasetError(f"{self.path}: holds no weights; they are stored by augpipe build --weights unet2015")
+        return self._read("weights", row)
 
     def ids(self) -> list[str]:
         """Return the ids in row order."""
@@ -121,15 +130,15 @@ def inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[An
 
 
 def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
-    names = set(file)
-    if not _REQUIRED <= names <= _REQUIRED | _OPTIONAL:
-        raise DatasetError(f"{path}: expected the arrays {sorted(_REQUIRED)}, found {sorted(names)[:8]}")
+    names, wanted = set(file), {"images", "labels", "ids"} | ({"weights"} if dataset.weights else set())
+    if names != wanted:
+        raise DatasetError(f"{path}: expected the arrays {sorted(wanted)}, found {sorted(names)[:8]}")
     n, (height, width) = record.n, dataset.window
     shape = (n, height, width)
     require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
     require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
-    if "weights" in names:
-        require_array(file, path, "weights", shape, np.dtype("float16"), (1, height, width))
+    if dataset.weights:
+        require_array(file, path, "weights", shape, WEIGHT_DTYPE, (1, height, width))
     require_array(file, path, "ids", (n,), None, None)
     expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
     for name, value in expected.items():

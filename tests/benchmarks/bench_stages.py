@@ -12,11 +12,12 @@ from timing import median_ms, print_table
 from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
 from pipeline.digest import array_digest, bytes_digest
-from pipeline.encode import ShardMemory, deflate_label, encode_shard
+from pipeline.encode import ShardMemory, deflate_array, encode_shard
 from pipeline.files import write_atomically
 from pipeline.phantom import make_phantom
 from pipeline.plan import make_plan
 from pipeline.render import ShardRenderer
+from pipeline.weights import weigh_label
 
 
 class Serial:
@@ -51,7 +52,8 @@ def main() -> None:
             "draw the recipe": lambda: plan.recipe(sample),
             "render (the kernel)": lambda: render_prepared(prepared, row.recipe, out),
             "digests of image and label": lambda: (array_digest(out.image), array_digest(out.label)),
-            "deflate the label": lambda: deflate_label(out.label),
+            "weigh the label (with --weights)": lambda: weigh_label(out.label, "binary"),
+            "deflate the label": lambda: deflate_array(out.label),
             "manifest line": row.to_line,
         }
     )

@@ -107,7 +107,8 @@ def seal(folder: Path) -> None:
         for shard in values["shards"]:
             shard_data = (folder / shard["file"]).read_bytes()
             shard |= {"bytes": len(shard_data), "sha256": hashlib.sha256(shard_data).hexdigest()}
-            own = [(row["image_sha256"], row["label_sha256"]) for row in rows if row["shard"] == shard["file"]]
+            names = [f"{name}_sha256" for name in ("image", "label", "weights") if f"{name}_sha256" in rows[0]]
+            own = [tuple(row[name] for name in names) for row in rows if row["shard"] == shard["file"]]
             shard["content_sha256"] = content_digest(own)
 
     edit_record(folder, edit)
@@ -133,9 +134,10 @@ def rewrite_shard(path: Path, write: Callable[[h5py.File, dict[str, NDArray[Any]
 
 def write_plainly(file: h5py.File, arrays: dict[str, NDArray[Any]], *, leave_out: str = "") -> None:
     """Write the arrays as a shard has them, but for one."""
-    for name in {"images", "labels", "ids"} - {leave_out}:
+    for name in set(arrays) - {leave_out}:
         keywords = {} if name == "ids" else {"chunks": (1, *arrays[name].shape[1:])}
-        file.create_dataset(name, data=arrays[name], compression="gzip" if name == "labels" else None, **keywords)
+        deflated = name in {"labels", "weights"}
+        file.create_dataset(name, data=arrays[name], compression="gzip" if deflated else None, **keywords)
 
 
 def digest_rows(folder: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from small_worlds import OPTIONS, build_small, edit_record, names, run_python, s
 from augment.presets import PRESETS, preset_ranges
 from augment.ranges import AugmentRanges
 from pipeline.cli import cli
-from pipeline.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, BuildConfig
+from pipeline.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, WEIGHTS, BuildConfig
 from pipeline.digest import canonical_json
 from pipeline.labels import AUTO, LABEL_KINDS
 from pipeline.tiff import write_stack
@@ -134,6 +134,7 @@ def test_the_defaults_in_the_help_are_those_of_the_library(augpipe: Run) -> None
         "--folds": DEFAULT_FOLDS,
         "--fold": config.fold,
         "--engine": config.engine,
+        "--weights": config.weights,
         "--preset": "unet2015",
         "--rotate": "{:g} to {:g} degrees".format(*ranges.rotate_deg),
         "--flip": "no-flip",
@@ -160,6 +161,7 @@ def test_choices_and_presets_in_the_help_are_those_of_the_library(augpipe: Run) 
     assert choices == {
         "split": STRATEGIES,
         "engine": ENGINES,
+        "weights": WEIGHTS,
         "preset": PRESETS,
         "extent": ("window", "padded"),
         "label_kind": (AUTO, *LABEL_KINDS),

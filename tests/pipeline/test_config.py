@@ -11,7 +11,7 @@ from small_worlds import small_config
 
 from augment.errors import ConfigError
 from augment.ranges import AugmentRanges
-from pipeline.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, BuildConfig, build_fingerprint
+from pipeline.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig, build_fingerprint
 from pipeline.digest import canonical_json
 
 ranges = st.builds(
@@ -44,6 +44,7 @@ def configs(draw: st.DrawFn) -> BuildConfig:
         test=draw(st.floats(0, 0.49)),
         val=draw(st.floats(0, 0.49)),
         independent=draw(st.booleans()),
+        weights=draw(st.sampled_from(WEIGHTS)),
         ranges=draw(ranges),
         **draw(splits),
     )
@@ -70,6 +71,8 @@ def test_options_survive_json(config: BuildConfig) -> None:
         ("shard_size", 0, "shard-size: expected"),
         ("split", "slices", "split: expected one of block, random, kfold, stack, explicit, got 'slices'"),
         ("engine", "fast", "engine: expected one of fused, staged, got 'fast'"),
+        ("weights", "border", "weights: expected one of none, unet2015, got 'border'"),
+        ("weights", None, "weights: expected one of none, unet2015, got None"),
         ("test", -0.1, "test: expected a fraction"),
         ("test", 1.0, "test: expected a fraction"),
         ("test", float("nan"), "test: expected a fraction"),
@@ -179,6 +182,12 @@ def test_equal_options_have_one_fingerprint(one: dict[str, Any], other: dict[str
     first, second = small_config(**one), small_config(**other)
     assert first == second
     assert build_fingerprint(first.to_json(), "x", [], {}) == build_fingerprint(second.to_json(), "x", [], {})
+
+
+def test_options_without_weights_are_those_of_before_there_were_any() -> None:
+    """So that a dataset without them keeps its fingerprint."""
+    assert "weights" not in small_config().to_json()
+    assert small_config(weights="unet2015").to_json() == {**small_config().to_json(), "weights": "unet2015"}
 
 
 def test_the_fingerprint_is_the_digest_that_the_format_describes() -> None:

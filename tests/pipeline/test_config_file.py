@@ -127,6 +127,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "sigma": (5, 0),
     "extent": ("padded", "window"),
     "engine": ("staged", "fused"),
+    "weights": ("unet2015", "none"),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),

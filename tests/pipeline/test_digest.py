@@ -41,6 +41,9 @@ def test_shape_and_dtype_are_part_of_the_identity() -> None:
 
 
 def test_content_is_image_then_label_row_after_row() -> None:
+    weighted = [("a" * 64, "b" * 64, "e" * 64), ("c" * 64, "d" * 64, "f" * 64)]
+    joined = "".join(letter * 64 for letter in "abecdf")
+    assert content_digest(weighted) == sha256(joined.encode())
     assert content_digest([("a" * 64, "b" * 64), ("c" * 64, "d" * 64)]) == sha256(
         b"a" * 64 + b"b" * 64 + b"c" * 64 + b"d" * 64
     )

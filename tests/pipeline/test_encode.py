@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encode import ShardMemory, deflate_label, encode_shard
+from pipeline.encode import ShardMemory, deflate_array, encode_shard
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
 LABELS = (np.arange(3 * 4 * 5).reshape(3, 4, 5) % 3).astype(np.uint8)
@@ -17,7 +17,7 @@ IDS = ["a", "b", "c"]
 
 
 def encode(memory: ShardMemory, n: int = 3) -> bytes:
-    deflated = [deflate_label(label) for label in LABELS[:n]]
+    deflated = [deflate_array(label) for label in LABELS[:n]]
     return bytes(encode_shard(memory, IMAGES[:n], deflated, LABELS.dtype, IDS[:n], {"split": "train"}))
 
 
@@ -46,7 +46,7 @@ def test_the_memory_may_be_small_large_or_used_before() -> None:
 
 
 def test_a_label_is_a_zlib_stream() -> None:
-    assert zlib.decompress(deflate_label(LABELS[0])) == LABELS[0].tobytes()
+    assert zlib.decompress(deflate_array(LABELS[0])) == LABELS[0].tobytes()
 
 
 steps = st.one_of(

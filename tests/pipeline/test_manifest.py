@@ -49,6 +49,19 @@ def test_a_line_survives_reading_and_writing() -> None:
     assert row.to_line() == canonical_json(LINE)
 
 
+def test_a_line_with_weights_survives_too() -> None:
+    values = {**LINE, "weights_sha256": "d" * 64}
+    row = parse(values)
+    assert row.array_digests == ("b" * 64, "c" * 64, "d" * 64)
+    assert row.to_line() == canonical_json(values)
+    for digest in ("", "d" * 63, "D" * 64):
+        with pytest.raises(DatasetError, match="here"):
+            parse({**LINE, "weights_sha256": digest})
+    for value in (None, True, []):
+        with pytest.raises(DatasetError, match="here: field weights_sha256"):
+            parse({**LINE, "weights_sha256": value})
+
+
 def test_lines_are_canonical_json(built: Path) -> None:
     for line in (built / "manifest.jsonl").read_bytes().splitlines(keepends=True):
         assert canonical_json(json.loads(line)) == line
