@@ -1,0 +1,206 @@
+"""The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.shards import ConfigError, DatasetError, open_dataset
+
+Weights = Literal["none", "unet2015"]
+_MANIFEST_FILE = "manifest.jsonl"
+
+
+class Slice(NamedTuple):
+    """One slice of the source: number of its stack, and its place there."""
+
+    stack: int
+    z: int
+
+
+class Sample(NamedTuple):
+    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight (h, w) or None."""
+
+    image: NDArray[Any]
+    label: NDArray[np.uint8]
+    weight: NDArray[np.floating[Any]] | None
+
+
+class ShardDataset:
+    """Some samples of one split, read from the shards when they are asked for.
+
+    It can be pickled: every process opens the shards again for itself. It has the length and the indexing that
+    `torch.utils.data.DataLoader` and `keras.utils.PyDataset` need.
+
+    Args:
+        folder: the dataset.
+        split: `train`, `val` or `test`.
+        rows: positions within the split; None: all of them.
+        weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
+
+    Raises:
+        ConfigError: there is no such split, or no sample is left.
+        DatasetError: a shard or the manifest cannot be read, or is not what dataset.json says.
+    """
+
+    def __init__(
+        self, folder: Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
+    ) -> None:
+        self._split = open_dataset(folder)[split]
+        self.rows = tuple(range(len(self._split)) if rows is None else rows)
+        self.weights = weights
+        if not self.rows:
+            raise ConfigError(f"{folder}: no sample of {split} is left; build more samples or ask for more")
+        self.image_dtype, self.window = self._split.images.dtype, self._split.images.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample."""
+        row = self.rows[index]
+        label = self._split.labels[row]
+        return Sample(self._split.images[row], (label > 0).astype(np.uint8), self._weight(row, label))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The samples' ids, in order."""
+        names = self._split.ids
+        return tuple(names[row] for row in self.rows)
+
+    def _weight(self, row: int, label: NDArray[Any]) -> NDArray[np.floating[Any]] | None:
+        if self.weights == "none":
+            return None
+        if self._split.weights is not None:
+            return self._split.weights[row]
+        from augment.weight_map import unet_weight_map
+
+        return unet_weight_map(label)
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """What a run trains on and what it watches.
+
+    Attributes:
+        digest: the dataset's, SHA-256 of dataset.json.
+        train: positions within the split `train`.
+        watched_split: the split that validation reads: `val`, or `train` where slices of it were held out.
+        watched: positions within that split.
+        train_slices: what the training samples show.
+        watched_slices: what the validation samples show.
+    """
+
+    digest: str
+    train: tuple[int, ...]
+    watched_split: str
+    watched: tuple[int, ...]
+    train_slices: tuple[Slice, ...]
+    watched_slices: tuple[Slice, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Division":
+        """Return the division that was written as JSON."""
+        lists = {name: tuple(values[name]) for name in ("train", "watched")}
+        slices = {name: tuple(Slice(*pair) for pair in values[name]) for name in ("train_slices", "watched_slices")}
+        return cls(**{**values, **lists, **slices})
+
+
+def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Division:
+    """Return which samples to train on and which to validate with; no slice is on both sides.
+
+    Validation is the dataset's split `val`. Where it has none, a contiguous block of the slices of `train` is held
+    out whole, and with it, unused, the slices nearer to it than the dataset's gap.
+
+    Args:
+        folder: the dataset.
+        n_train: only the first so many training samples; 0: all.
+        held_out: share of the slices of `train` that validation gets where there is no split `val`.
+
+    Raises:
+        ConfigError: too few slices or samples.
+        DatasetError: the dataset cannot be read, or shows one slice in two splits.
+    """
+    shown = _slices_of_splits(folder)
+    record = open_dataset(folder).record
+    if "train" not in shown:
+        raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
+    train = range(len(shown["train"]))
+    if "val" in shown:
+        watched_split, watched = "val", tuple(range(len(shown["val"])))
+    else:
+        watched_split = "train"
+        block, near = hold_out(shown["train"], share=held_out, gap=_gap(record.values))
+        watched = tuple(row for row in train if shown["train"][row] in block)
+        train = [row for row in train if shown["train"][row] not in block | near]
+    kept = tuple(train)[: n_train or None]
+    if n_train > len(kept):
+        raise ConfigError(f"--n-train: {n_train} samples asked for, {len(kept)} are there to train on")
+    return Division(
+        digest=record.sha256,
+        train=kept,
+        watched_split=watched_split,
+        watched=watched,
+        train_slices=tuple(sorted({shown["train"][row] for row in kept})),
+        watched_slices=tuple(sorted({shown[watched_split][row] for row in watched})),
+    )
+
+
+def hold_out(slices: Sequence[Slice], *, share: float, gap: int) -> tuple[set[Slice], set[Slice]]:
+    """Return a contiguous block of slices to hold out, and the slices too near to it to train on.
+
+    Of all blocks of that size in one stack, the one that costs the fewest slices is taken; among those, the first.
+
+    Raises:
+        ConfigError: nothing would be left to train on.
+    """
+    there = sorted(set(slices))
+    size = max(1, round(share * len(there)))
+    choices = []
+    for first in range(len(there) - size + 1):
+        block = there[first : first + size]
+        if block[0].stack == block[-1].stack:
+            near = {s for s in there if s.stack == block[0].stack and _distance(s.z, block) <= gap} - set(block)
+            choices.append((len(near), first, set(block), near))
+    if not choices or size + min(choices)[0] >= len(there):
+        raise ConfigError(
+            f"validation needs {size} of {len(there)} training slices and a gap of {gap} beside them, and leaves none "
+            "to train on; build with --val, or with more slices"
+        )
+    _, _, block_held, near_held = min(choices, key=lambda choice: choice[:2])
+    return block_held, near_held
+
+
+def _distance(z: int, block: Sequence[Slice]) -> int:
+    return max(block[0].z - z, z - block[-1].z, 0)
+
+
+def _gap(values: Any) -> int:
+    split = values["split"]
+    return 0 if split["independent"] else int(split["gap"] or 0)
+
+
+def _slices_of_splits(folder: Path | str) -> dict[str, tuple[Slice, ...]]:
+    """Return the slice of every sample, split by split; refuse a dataset that shows one slice in two splits."""
+    dataset = open_dataset(folder)
+    path = dataset.record.folder / _MANIFEST_FILE
+    shown: dict[str, tuple[Slice, ...]] = {}
+    owner: dict[Slice | str, tuple[str, str]] = {}
+    for split in dataset.splits:
+        rows = dataset[split].manifest
+        shown[split] = tuple(Slice(row.stack, row.z) for row in rows)
+        for row in rows:
+            for key in (Slice(row.stack, row.z), row.source_sha256):
+                before, sample = owner.setdefault(key, (split, row.id))
+                if before != split:
+                    raise DatasetError(
+                        f"{folder}: leakage: {before} sample {sample} and {split} sample {row.id} show the same slice "
+                        f"(stack {row.stack}, z {row.z}); build again, and run augpipe audit"
+                    )
+    if sha256(path.read_bytes()).hexdigest() != dataset.record.manifest_sha256:
+        raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")
+    return shown

@@ -1,0 +1,64 @@
+"""Where torch computes and how: device, precision, threads, and algorithms that give the same bits every time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from pipeline.shards import ConfigError
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device; `auto` is CUDA where there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    n_devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_devices:
+        raise ConfigError(f"--device {name}: torch sees {n_devices} CUDA devices here; take auto or cpu")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor computes with it, not only stores it."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return "bf16" if knows is not None and knows() else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which the network runs at a precision."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+@contextmanager
+def repeatable(threads: int) -> Iterator[None]:
+    """Run torch with a fixed number of threads and deterministic algorithms; leave it as it was.
+
+    Sums are split by threads: another number of them gives other bits.
+    """
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]

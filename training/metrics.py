@@ -1,0 +1,294 @@
+"""Scores of predicted cell probabilities against labels, as the ISBI 2012 EM challenge computes them.
+
+Arganda-Carreras et al. 2015, "Crowdsourcing the creation of image segmentation algorithms for connectomics"
+(doi:10.3389/fnana.2015.00142). Predictions are float32 probabilities of cell in 0..1; in labels 0 is membrane and
+anything else cell. A pixel is predicted as cell if its probability is above the threshold. A ratio of nothing to
+nothing is a perfect score: nothing was there to find, and nothing was found.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from itertools import accumulate, zip_longest
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Added up in float64 as the challenge does: 0.1, 0.2, 0.30000000000000004, ..., 0.9999999999999999.
+THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
+_HALF = THRESHOLDS.index(0.5)
+
+
+def _round_down(threshold: float) -> np.float32:
+    """Return the float32 that float32 pixels are above exactly if they are above the float64 threshold."""
+    nearest = np.float32(threshold)
+    return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-1))
+
+
+_FLOORS = np.array([_round_down(threshold) for threshold in THRESHOLDS])
+
+
+class ScoreError(ValueError):
+    """A prediction or label that cannot be scored; its text says where, expected, got, what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelScores:
+    """How well single pixels were classified; counts are pooled over all slices.
+
+    Attributes:
+        pixel_error: 1 minus the best F-score of the cell pixels over all thresholds; 0 is perfect.
+        pixel_error_threshold: the lowest threshold with that F-score.
+        misclassified: share of pixels on the wrong side of 0.5.
+        iou_cell: intersection over union of the cell pixels at 0.5; 1 if there are none, nor predicted any.
+        iou_membrane: the same of the membrane pixels.
+        pixel_f_curve: F-score of the cell pixels at each of `thresholds`.
+    """
+
+    thresholds: ClassVar[tuple[float, ...]] = THRESHOLDS
+    pixel_error: float
+    pixel_error_threshold: float
+    misclassified: float
+    iou_cell: float
+    iou_membrane: float
+    pixel_f_curve: tuple[float, ...]
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the scores and their thresholds, without the curves."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.endswith("_curve")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores(PixelScores):
+    """How well pixels and whole cells were found; each `_threshold` is the lowest that gives the best score.
+
+    Attributes:
+        v_rand: best mean over slices of the Rand F-score after border thinning; 1 is perfect.
+        v_info: best mean over slices of the information-theoretic F-score after border thinning; 1 is perfect.
+        warping_error: splits and mergers per pixel that warping leaves, at the best of the first ten thresholds;
+            pooled over all slices; 0 is perfect.
+        adapted_rand_error: mean over slices of the adapted Rand error of the cells at 0.5; 0 is perfect.
+        v_rand_curve: v_rand at each of `thresholds`.
+        v_info_curve: v_info at each of `thresholds`.
+        warping_curve: warping_error at each of `thresholds` but the last.
+    """
+
+    v_rand: float
+    v_rand_threshold: float
+    v_info: float
+    v_info_threshold: float
+    warping_error: float
+    warping_error_threshold: float
+    adapted_rand_error: float
+    v_rand_curve: tuple[float, ...]
+    v_info_curve: tuple[float, ...]
+    warping_curve: tuple[float, ...]
+
+
+class Overlap(NamedTuple):
+    """How many pixels the cells of the labels and the regions of a prediction share; membrane labels count nowhere."""
+
+    cells: NDArray[np.int64]  # size of each cell
+    regions: NDArray[np.int64]  # part of each region that lies in cells
+    shared: NDArray[np.int64]  # of each pair of a cell and a region that share any
+    lone: int  # pixels of cells that are in no region: each is a region of its own
+
+
+def score_stack(prediction: Iterable[ArrayLike], labels: Iterable[ArrayLike]) -> Scores:
+    """Return all scores of a stack: (Z, Y, X) arrays, or anything else that yields (Y, X) slices one by one.
+
+    Raises:
+        ScoreError: shapes or numbers of slices differ, there are none, or a prediction is not in 0..1.
+    """
+
+    def pairs() -> Iterator[tuple[ArrayLike, ArrayLike]]:
+        for z, (predicted, label) in enumerate(zip_longest(prediction, labels)):
+            if predicted is None or label is None:
+                short = "prediction" if predicted is None else "labels"
+                raise ScoreError(
+                    f"stack: expected as many slices of prediction as of labels, got {z} of {short} and more of the "
+                    "other; choose the slices that both have"
+                )
+            yield predicted, label
+
+    return score_slices(pairs())
+
+
+def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
+    """Return all scores of (prediction, labels) slices, each (Y, X); only one pair is held in memory at a time.
+
+    Raises:
+        ScoreError: the shapes of a pair differ, there are no pairs, or a prediction is not in 0..1.
+    """
+    counts = np.zeros((2, len(THRESHOLDS) + 1), np.int64)
+    v_rand, v_info = np.zeros((2, len(THRESHOLDS)))
+    warping = np.zeros(len(THRESHOLDS) - 1)
+    adapted, n_slices = 0.0, 0
+    for prediction, labels in pairs:
+        where = f"slice {n_slices}"
+        probability, cells = _check(prediction, labels, where)
+        if cells.ndim != 2:
+            raise ScoreError(f"{where}: expected a shape of (Y, X), got {cells.shape}; score a stack slice by slice")
+        counts += _count(probability, cells)
+        overlaps = find_overlaps(probability, cells)
+        v_rand += [rand_scores(overlap)[2] for overlap in overlaps]
+        v_info += [info_score(overlap) for overlap in overlaps]
+        warping += _count_mistakes(probability, cells)
+        adapted += adapted_rand_error(probability, cells)
+        n_slices += 1
+    pixels = pixel_scores(counts)
+    v_rand, v_info, warping = v_rand / n_slices, v_info / n_slices, warping / counts.sum()
+    return Scores(
+        **{f.name: getattr(pixels, f.name) for f in fields(pixels)},
+        v_rand=float(v_rand.max()),
+        v_rand_threshold=THRESHOLDS[v_rand.argmax()],
+        v_info=float(v_info.max()),
+        v_info_threshold=THRESHOLDS[v_info.argmax()],
+        warping_error=float(warping.min()),
+        warping_error_threshold=THRESHOLDS[warping.argmin()],
+        adapted_rand_error=adapted / n_slices,
+        v_rand_curve=tuple(v_rand.tolist()),
+        v_info_curve=tuple(v_info.tolist()),
+        warping_curve=tuple(warping.tolist()),
+    )
+
+
+def count_pixels(prediction: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
+    """Return how many membrane (row 0) and cell pixels (row 1) are above none, one, ..., all of the thresholds.
+
+    Add the counts of several pictures, and `pixel_scores` of the sum are those of all of them. Arrays of any shape.
+
+    Raises:
+        ScoreError: the shapes differ, or the prediction is not in 0..1.
+    """
+    return _count(*_check(prediction, labels, "pixels"))
+
+
+def pixel_scores(counts: NDArray[np.int64]) -> PixelScores:
+    """Return the scores of single pixels from the sum of their `count_pixels`.
+
+    Raises:
+        ScoreError: nothing was counted.
+    """
+    total = int(counts.sum())
+    if not total:
+        raise ScoreError("scores: expected at least one slice with pixels, got none; check that the stack is not empty")
+    below = counts.cumsum(axis=1)[:, :-1]
+    misses = below[1]
+    hits = counts[1].sum() - misses
+    false_alarms = counts[0].sum() - below[0]
+    f_scores = [_ratio(2 * h, 2 * h + m + a) for h, m, a in zip(hits, misses, false_alarms, strict=True)]
+    wrong = int(misses[_HALF] + false_alarms[_HALF])
+    return PixelScores(
+        pixel_error=1 - max(f_scores),
+        pixel_error_threshold=THRESHOLDS[np.argmax(f_scores)],
+        misclassified=wrong / total,
+        iou_cell=_ratio(hits[_HALF], hits[_HALF] + wrong),
+        iou_membrane=_ratio(below[0, _HALF], below[0, _HALF] + wrong),
+        pixel_f_curve=tuple(f_scores),
+    )
+
+
+def find_overlaps(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> list[Overlap]:
+    """Return the overlaps of the 4-connected cells with the prediction after border thinning, at every threshold."""
+    from scipy import ndimage
+
+    from training.watershed import grow_regions
+
+    truth = ndimage.label(cells)[0][cells]
+    return [_find_overlap(truth, grow_regions(probability > floor)[cells]) for floor in _FLOORS]
+
+
+def rand_scores(overlap: Overlap) -> tuple[float, float, float]:
+    """Return the foreground-restricted Rand precision, recall and F-score of one slice at one threshold.
+
+    Of the pairs of cell pixels (a pixel with itself included) that one region holds, the share that one cell holds,
+    the reverse, and their harmonic mean. Rand 1971, doi:10.2307/2284239. All are 1 if there is no cell.
+    """
+    both, in_cells, in_regions = (
+        int(sizes @ sizes) + lone
+        for sizes, lone in ((overlap.shared, overlap.lone), (overlap.cells, 0), (overlap.regions, overlap.lone))
+    )
+    return _ratio(both, in_regions), _ratio(both, in_cells), _ratio(2 * both, in_cells + in_regions)
+
+
+def info_score(overlap: Overlap) -> float:
+    """Return the foreground-restricted information-theoretic F-score of one slice at one threshold.
+
+    Twice the mutual information of cells and regions over the sum of their entropies: Meilă 2005, "Comparing
+    clusterings: an axiomatic view", doi:10.1145/1102351.1102424. It is 0 if either of them is one single part, and 1 if
+    there is no cell, or if both are one single part, where the challenge's own program says 0.
+    """
+    n = int(overlap.cells.sum())
+    if n == 0:
+        return 1.0
+    h_cells, h_regions, h_both = (
+        float(lone * np.log(n) - (sizes * np.log(sizes / n)).sum()) / n
+        for sizes, lone in ((overlap.cells, 0), (overlap.regions, overlap.lone), (overlap.shared, overlap.lone))
+    )
+    return _ratio(2 * max(h_cells + h_regions - h_both, 0.0), h_cells + h_regions)
+
+
+def adapted_rand_error(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> float:
+    """Return the adapted Rand error of one slice at 0.5, as scikit-image's `adapted_rand_error` defines it.
+
+    Of the 4-connected cells in the labels and the 4-connected cells in the prediction, not thinned; membrane is ignored
+    in the labels and is one more region in the prediction. A pixel is no pair with itself. 0 if there are no pairs.
+    """
+    from scipy import ndimage
+
+    truth, found = (ndimage.label(mask)[0][cells] for mask in (cells, probability > _FLOORS[_HALF]))
+    overlap = _find_overlap(truth, found + 1)
+    both, in_cells, in_regions = (
+        int(sizes @ sizes - sizes.sum()) for sizes in (overlap.shared, overlap.cells, overlap.regions)
+    )
+    return 1 - _ratio(2 * both, in_cells + in_regions)
+
+
+def _count(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the (2, 12) counts of checked arrays."""
+    n_bins = len(THRESHOLDS) + 1
+    bins = np.searchsorted(_FLOORS, probability.ravel(), side="left")
+    bins += n_bins * cells.ravel()
+    return np.bincount(bins, minlength=2 * n_bins).reshape(2, n_bins)
+
+
+def _count_mistakes(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> list[int]:
+    """Return the splits and mergers that warping leaves at every threshold but the last."""
+    from training.warping import count_splits_and_mergers
+
+    return [count_splits_and_mergers(probability, cells, threshold) for threshold in THRESHOLDS[:-1]]
+
+
+def _find_overlap(truth: NDArray[np.integer[Any]], regions: NDArray[np.integer[Any]]) -> Overlap:
+    """Return the overlap of the cells (1, 2, ...) and the regions (0 = none) of the same pixels."""
+    sizes = np.bincount(regions, minlength=1)
+    pairs = truth.astype(np.int64) * sizes.size + regions
+    ids, shared = np.unique(pairs, return_counts=True)
+    return Overlap(
+        np.unique(truth, return_counts=True)[1], sizes[1:][sizes[1:] > 0], shared[ids % sizes.size > 0], int(sizes[0])
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Return their ratio, or 1 for nothing of nothing."""
+    return float(part / whole) if whole else 1.0
+
+
+def _check(prediction: ArrayLike, labels: ArrayLike, where: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the prediction as float32 and which pixels are labelled as cell."""
+    probability, label = np.asarray(prediction, np.float32), np.asarray(labels)
+    if probability.shape != label.shape or not label.size:
+        raise ScoreError(
+            f"{where}: expected labels and prediction of the same shape with pixels in it, got labels {label.shape}, "
+            f"prediction {probability.shape}; crop both to the same window"
+        )
+    low, high = probability.min(), probability.max()
+    if not (low >= 0 and high <= 1):  # also if one of them is NaN
+        raise ScoreError(
+            f"{where}: expected probabilities of cell in 0..1, got {low:g}..{high:g}; "
+            "apply the sigmoid or softmax to logits, divide 8-bit values by 255"
+        )
+    if np.isnan(label).any():
+        raise ScoreError(f"{where}: expected labels without NaN, got some; 0 is membrane, anything else cell")
+    return probability, label != 0

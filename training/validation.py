@@ -1,0 +1,111 @@
+"""What a run watches: the loss and the pixel scores on slices that it does not train on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.config import FitConfig
+from training.dataset import Division, ShardDataset
+from training.device import autocast
+from training.loading import Batch, Normalisation, normalise, open_store
+from training.losses import cell_logits, centre, weighted_cross_entropy
+from training.metrics import count_pixels, pixel_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One round of a run, as the log has it.
+
+    Attributes:
+        round: its number, from 1.
+        step: steps so far.
+        rate: the last learning rate.
+        loss: mean over the round's batches, while they were trained on.
+        gradient: largest norm of a gradient, before it was clipped.
+        val_loss: mean over the validation samples.
+        val_pixel_error: 1 - best F-score of cell pixels over the thresholds, pooled over the samples.
+        val_misclassified: share of wrong pixels at 0.5.
+        val_iou_cell: of the cells' pixels at 0.5, pooled.
+        val_iou_membrane: of the membranes' pixels at 0.5, pooled.
+    """
+
+    round: int
+    step: int
+    rate: float
+    loss: float
+    gradient: float
+    val_loss: float
+    val_pixel_error: float
+    val_misclassified: float
+    val_iou_cell: float
+    val_iou_membrane: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One validation sample to look at: image, label and probability of cell, each (h, w) float32."""
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.float32]
+    probability: NDArray[np.float32]
+
+
+class Watch:
+    """The validation samples, whole, as far as the network takes them."""
+
+    def __init__(
+        self, dataset: Path, division: Division, config: FitConfig, normalisation: Normalisation, device: torch.device
+    ) -> None:
+        self._data = ShardDataset(dataset, division.watched_split, division.watched, weights=config.loss_weights)
+        self._store = open_store(self._data, config.loader, device)
+        self._config, self._normalisation, self._device = config, normalisation, device
+        self._side = config.network.largest_input(min(self._data.window))
+
+    def score(self, network: nn.Module) -> dict[str, Any]:
+        """Return the columns of a row that begin with val_."""
+        losses, counts = [], 0
+        for index in range(len(self._data)):
+            probability, label, loss = self._run(network, index)
+            losses.append(loss)
+            counts = counts + count_pixels(probability, label)
+        scores = pixel_scores(counts)
+        return {
+            "val_loss": float(np.mean(losses)),
+            "val_pixel_error": scores.pixel_error,
+            "val_misclassified": scores.misclassified,
+            "val_iou_cell": scores.iou_cell,
+            "val_iou_membrane": scores.iou_membrane,
+        }
+
+    def examples(self, network: nn.Module, n: int = 3) -> list[Example]:
+        """Return the first samples, of as many slices as there are."""
+        found = []
+        for index in range(min(n, len(self._data))):
+            probability, label, _ = self._run(network, index)
+            image = centre(self._store[index][0], label.shape[-1]).float().cpu().numpy()
+            found.append(Example(self._data.ids[index], image, label, probability))
+        return found
+
+    def _run(self, network: nn.Module, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        image, label, weight = (None if part is None else centre(part, self._side) for part in self._store[index])
+        assert image is not None and label is not None
+        batch = Batch(
+            normalise(image.to(self._device), self._normalisation)[None, None],
+            label.to(self._device).float()[None],
+            None if weight is None else weight.to(self._device).float()[None],
+            (self._data.ids[index],),
+        )
+        network.eval()
+        with torch.inference_mode(), autocast(self._device, self._config.precision):
+            scores = network(batch.image)
+        with torch.inference_mode():
+            scores = centre(scores, self._config.target)
+            loss = weighted_cross_entropy(scores, batch.label, batch.weight)
+            probability = torch.sigmoid(cell_logits(scores).float())[0]
+            return probability.cpu().numpy(), centre(batch.label, scores.shape[-1])[0].cpu().numpy(), loss.item()
