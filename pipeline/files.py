@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from augment.errors import StorageError
 
@@ -22,12 +23,23 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, n_bytes
     Raises:
         StorageError: the disk is full, or the folder cannot be written; `path` is then as it was.
     """
+    with whole_file(path, n_bytes=n_bytes) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextmanager
+def whole_file(path: Path, *, n_bytes: int = 0) -> Iterator[BinaryIO]:
+    """Lend a file to write to, which becomes `path` at the end, and disappears if anything fails before.
+
+    Raises:
+        StorageError: as `write_atomically`.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with storage_errors(path, n_bytes=n_bytes):
         try:
-            with temporary.open("wb") as file:
-                for part in parts:
-                    file.write(part)
+            with temporary.open("wb+") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -1,6 +1,7 @@
 """Files of a run, each of them whole or not there: checkpoints, the network, text."""
 
 import io
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -23,20 +24,26 @@ def write_file(path: Path, data: bytes) -> None:
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            os.unlink(name)
+            temporary.unlink()
             raise
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); free space or go elsewhere"
         ) from error
+
+
+def as_json(values: Any) -> bytes:
+    """Return plain values as one line of JSON: UTF-8, sorted keys, no spaces."""
+    return (json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 
 def save(path: Path, values: dict[str, Any]) -> None:

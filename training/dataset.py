@@ -129,15 +129,15 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
     record = open_dataset(folder).record
     if "train" not in shown:
         raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
-    train = range(len(shown["train"]))
+    train = tuple(range(len(shown["train"])))
     if "val" in shown:
         watched_split, watched = "val", tuple(range(len(shown["val"])))
     else:
         watched_split = "train"
         block, near = hold_out(shown["train"], share=held_out, gap=_gap(record.values))
         watched = tuple(row for row in train if shown["train"][row] in block)
-        train = [row for row in train if shown["train"][row] not in block | near]
-    kept = tuple(train)[: n_train or None]
+        train = tuple(row for row in train if shown["train"][row] not in block | near)
+    kept = train[: n_train or None]
     if n_train > len(kept):
         raise ConfigError(f"--n-train: {n_train} samples asked for, {len(kept)} are there to train on")
     return Division(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from pipeline.shards import ConfigError
+from training.config import Precision
 
 
 def find_device(name: str) -> torch.device:
@@ -29,7 +30,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_precision(name: str, device: torch.device) -> str:
+def find_precision(name: Precision, device: torch.device) -> Precision:
     """Return `fp32`, `bf16` or `fp16`; `auto` is bf16 where the processor computes with it, not only stores it."""
     if name != "auto":
         return name
@@ -39,7 +40,7 @@ def find_precision(name: str, device: torch.device) -> str:
     return "bf16" if knows is not None and knows() else "fp32"
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Return the context in which the network runs at a precision."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.shards import AugpipeError, ConfigError, open_dataset
-from training.checkpoint import RunError, load, save, write_file
+from pipeline.shards import AugpipeError, ConfigError, StorageError, open_dataset
+from training.checkpoint import RunError, as_json, load, save, write_file
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset, divide
 from training.device import autocast, find_device, find_precision, repeatable
@@ -45,6 +45,7 @@ class Run:
         config: nothing in it is left to choose: `auto` and 0 have become what they stand for.
         division: the samples on each side.
         normalisation: of the gray levels.
+        image_dtype: of the images.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Run:
     config: FitConfig
     division: Division
     normalisation: Normalisation
+    image_dtype: str
 
 
 @dataclass(slots=True)
@@ -95,16 +97,16 @@ def fit_division(
     listener: Listener | None = None,
 ) -> Run:  # fmt: skip
     """Do what `fit` does, with samples that were divided elsewhere."""
-    config = _settle(config, dataset, len(division.train))
+    config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
-        run = Run(out, dataset, config, division, measure_gray(data))
+        run = Run(out, dataset, config, division, measure_gray(data), str(data.image_dtype))
         trainer = Trainer(run, data)
         if minutes:
             run = replace(run, config=replace(config, steps=trainer.steps_in(60 * minutes)))
             trainer = Trainer(run, data, trainer)
-        out.mkdir(parents=True, exist_ok=True)
-        write_file(out / CONFIG_FILE, _as_json(_describe(run)))
+        _make_folder(out)
+        write_file(out / CONFIG_FILE, as_json(_describe(run)))
         trainer.train(pictures=pictures, listener=listener or Listener())
     return run
 
@@ -143,18 +145,19 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
     try:
         values = json.loads(path.read_bytes())
         if values["schema"] != RUN_SCHEMA:
-            raise ValueError(f"schema {values['schema']!r:.40}")
+            _refuse(path, f"schema {values['schema']!r:.40}, expected {RUN_SCHEMA}")
         return Run(
             folder=folder,
             dataset=dataset or Path(values["dataset"]["folder"]),
             config=FitConfig.from_dict(values["config"]),
             division=Division.from_dict(values["dataset"]["division"]),
             normalisation=Normalisation(**values["normalisation"]),
+            image_dtype=values["image_dtype"],
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(f"{path}: not the config of a run ({type(error).__name__}: {error})") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError) as error:
+        _refuse(path, f"{type(error).__name__}: {error}")
 
 
 def read_network(run: Run, device: torch.device) -> UNet:
@@ -180,18 +183,19 @@ class Trainer:
         config, self.device = run.config, torch.device(run.config.device)
         torch.manual_seed(config.seed)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.network = UNet(config.network).to(self.device, memory_format=layout)
+        self.network = UNet(config.network).to(self.device)
+        self.network.to(memory_format=layout)  # type: ignore[call-overload]
         self.forward: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
         self.optimizer = _optimizer(config, self.network)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.progress = Progress(rate=config.learning_rate)
         self.rows: list[Row] = []
         store = before.batches.store if before else open_store(data, config.loader, self.device)
-        self.batches = Batches(
+        self.batches: Batches = Batches(
             store, data.ids, data.window, batch=config.batch, crop=config.crop, turns=config.turns, seed=config.seed,
             normalisation=run.normalisation, device=self.device,
         )  # fmt: skip
-        self.watch = (
+        self.watch: Watch = (
             before.watch if before else Watch(run.dataset, run.division, config, run.normalisation, self.device)
         )
 
@@ -265,9 +269,9 @@ class Trainer:
         if not path.exists():
             return
         values = load(path)
+        if values.get("digest") != self.run.division.digest:
+            raise RunError(f"{path}: belongs to another dataset than {CONFIG_FILE} says; train again")
         try:
-            if values["digest"] != self.run.division.digest:
-                raise ValueError("it belongs to another dataset")
             self.network.load_state_dict(values["network"])
             self.optimizer.load_state_dict(values["optimizer"])
             self.scaler.load_state_dict(values["scaler"])
@@ -294,7 +298,7 @@ class Trainer:
         rows = [asdict(row) for row in self.rows]
         table = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
         write_file(folder / TABLE_FILE, "".join(f"{line}\n" for line in table).encode())
-        write_file(folder / ROWS_FILE, b"".join(_as_json(row) for row in rows))
+        write_file(folder / ROWS_FILE, b"".join(as_json(row) for row in rows))
         with (folder / TIMES_FILE).open("a", encoding="utf-8") as times:
             times.write(json.dumps({"round": rows[-1]["round"], "seconds": round(seconds, 3)}) + "\n")
         weights = self.network.state_dict()
@@ -322,8 +326,12 @@ class Trainer:
         draw_run(self.run.folder, self.rows, self.watch.examples(self.forward))
 
 
-def _settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
-    """Replace everything that was left to choose."""
+def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
+    """Return the config with everything decided that was left to choose.
+
+    Raises:
+        ConfigError: it does not fit the dataset or this machine.
+    """
     device = find_device(config.device)
     window = min(open_dataset(dataset).record.window)
     crop = config.crop or config.network.largest_input(window)
@@ -337,6 +345,17 @@ def _settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
         crop=crop,
         steps=steps,
     )
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise RunError(f"{path}: not the config of a run of this version ({reason}); train again")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be made ({error.strerror or error}); choose another --out") from error
 
 
 def _optimizer(config: FitConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -356,10 +375,7 @@ def _describe(run: Run) -> dict[str, Any]:
             "division": asdict(run.division),
         },
         "normalisation": asdict(run.normalisation),
+        "image_dtype": run.image_dtype,
         "parameters": count_parameters(UNet(run.config.network)),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
-
-
-def _as_json(values: Any) -> bytes:
-    return (json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n").encode()

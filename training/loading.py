@@ -56,12 +56,12 @@ class ResidentStore:
     def __init__(self, data: ShardDataset, device: torch.device) -> None:
         self.tier = "host" if device.type == "cpu" else "device"
         size = (len(data), *data.window)
-        self._images = torch.empty(size, dtype=_as_tensor(np.empty(0, data.image_dtype)).dtype, device=device)
+        self._images = torch.empty(size, dtype=as_tensor(np.empty(0, data.image_dtype)).dtype, device=device)
         self._labels = torch.empty(size, dtype=torch.uint8, device=device)
         self._weights = torch.empty(size, dtype=torch.float16, device=device) if data.weights != "none" else None
         for index in range(len(data)):
             sample = data[index]
-            self._images[index] = _as_tensor(sample.image)
+            self._images[index] = as_tensor(sample.image)
             self._labels[index] = torch.from_numpy(sample.label)
             if self._weights is not None and sample.weight is not None:
                 self._weights[index] = torch.from_numpy(sample.weight)
@@ -82,7 +82,7 @@ class LazyStore:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
         sample = self._data[index]
         weight = None if sample.weight is None else torch.from_numpy(sample.weight).half()
-        return _as_tensor(sample.image), torch.from_numpy(sample.label), weight
+        return as_tensor(sample.image), torch.from_numpy(sample.label), weight
 
 
 def open_store(data: ShardDataset, loader: Loader, device: torch.device) -> Store:
@@ -214,6 +214,6 @@ def _home(tier: str, device: torch.device) -> torch.device:
     return device if tier == "device" else torch.device("cpu")
 
 
-def _as_tensor(image: NDArray[Any]) -> Tensor:
+def as_tensor(image: NDArray[Any]) -> Tensor:
     """Return gray levels as a tensor: uint8 as they are, others as float32, which holds 16 bits exactly."""
     return torch.from_numpy(image if image.dtype == np.uint8 else image.astype(np.float32))

@@ -1,7 +1,7 @@
 """What training minimises: the cross-entropy of every pixel, weighted, over the sum of the weights."""
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def cell_logits(scores: Tensor) -> Tensor:
@@ -24,9 +24,9 @@ def weighted_cross_entropy(scores: Tensor, label: Tensor, weight: Tensor | None 
     logits = cell_logits(scores).float()
     label = centre(label, logits.shape[-1])
     if weight is None:
-        return F.binary_cross_entropy_with_logits(logits, label)
+        return functional.binary_cross_entropy_with_logits(logits, label)
     weight = centre(weight, logits.shape[-1])
-    return F.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / weight.sum()
+    return functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / weight.sum()
 
 
 def centre(image: Tensor, side: int) -> Tensor:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.shards import AugpipeError
+
 # Added up in float64 as the challenge does: 0.1, 0.2, 0.30000000000000004, ..., 0.9999999999999999.
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
 _HALF = THRESHOLDS.index(0.5)
@@ -28,7 +30,7 @@ def _round_down(threshold: float) -> np.float32:
 _FLOORS = np.array([_round_down(threshold) for threshold in THRESHOLDS])
 
 
-class ScoreError(ValueError):
+class ScoreError(AugpipeError):
     """A prediction or label that cannot be scored; its text says where, expected, got, what to do."""
 
 

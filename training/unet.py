@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.shards import ConfigError
 from training.kinds import require_types
@@ -114,9 +114,9 @@ class UNet(nn.Module):
         """Return the scores (B, outputs, Y', X') of an image (B, 1, Y, X)."""
         x, skips = image, []
         for level, block in enumerate(self.down):
-            x = block(F.max_pool2d(x, 2) if level else x)  # (B, width << level, y, x)
+            x = block(functional.max_pool2d(x, 2) if level else x)  # (B, width << level, y, x)
             if level >= self.config.depth - 1:  # the last two contracting blocks
-                x = F.dropout(x, self.config.dropout, self.training)
+                x = functional.dropout(x, self.config.dropout, self.training)
             skips.append(x)
         for skip, up, merge in zip(reversed(skips[:-1]), self.up, self.merge, strict=True):
             x = up(x)

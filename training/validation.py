@@ -12,7 +12,7 @@ from torch import nn
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset
 from training.device import autocast
-from training.loading import Batch, Normalisation, normalise, open_store
+from training.loading import Normalisation, normalise, open_store
 from training.losses import cell_logits, centre, weighted_cross_entropy
 from training.metrics import count_pixels, pixel_scores
 
@@ -69,7 +69,7 @@ class Watch:
 
     def score(self, network: nn.Module) -> dict[str, Any]:
         """Return the columns of a row that begin with val_."""
-        losses, counts = [], 0
+        losses, counts = [], np.zeros(1, np.int64)
         for index in range(len(self._data)):
             probability, label, loss = self._run(network, index)
             losses.append(loss)
@@ -93,19 +93,14 @@ class Watch:
         return found
 
     def _run(self, network: nn.Module, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        image, label, weight = (None if part is None else centre(part, self._side) for part in self._store[index])
-        assert image is not None and label is not None
-        batch = Batch(
-            normalise(image.to(self._device), self._normalisation)[None, None],
-            label.to(self._device).float()[None],
-            None if weight is None else weight.to(self._device).float()[None],
-            (self._data.ids[index],),
-        )
+        pixels, truth, emphasis = self._store[index]
+        image = normalise(centre(pixels, self._side).to(self._device), self._normalisation)[None, None]
+        label = centre(truth, self._side).to(self._device).float()[None]
+        weight = None if emphasis is None else centre(emphasis, self._side).to(self._device).float()[None]
         network.eval()
-        with torch.inference_mode(), autocast(self._device, self._config.precision):
-            scores = network(batch.image)
         with torch.inference_mode():
-            scores = centre(scores, self._config.target)
-            loss = weighted_cross_entropy(scores, batch.label, batch.weight)
+            with autocast(self._device, self._config.precision):
+                scores = centre(network(image), self._config.target)
+            loss = weighted_cross_entropy(scores, label, weight)
             probability = torch.sigmoid(cell_logits(scores).float())[0]
-            return probability.cpu().numpy(), centre(batch.label, scores.shape[-1])[0].cpu().numpy(), loss.item()
+            return probability.cpu().numpy(), centre(label, scores.shape[-1])[0].cpu().numpy(), loss.item()

@@ -4,6 +4,6 @@ tifffile decodes; what it would forgive (missing strips, lying headers, pages of
 """
 
 from pipeline.tiff.folder import PageFolder, open_folder
-from pipeline.tiff.stack import TiffStack, open_stack, read_stack, write_stack
+from pipeline.tiff.stack import TiffStack, open_stack, read_stack, write_slices, write_stack
 
-__all__ = ["PageFolder", "TiffStack", "open_folder", "open_stack", "read_stack", "write_stack"]
+__all__ = ["PageFolder", "TiffStack", "open_folder", "open_stack", "read_stack", "write_slices", "write_stack"]

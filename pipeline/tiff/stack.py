@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from augment.errors import ConfigError
-from pipeline.files import write_atomically
+from pipeline.files import whole_file, write_atomically
 from pipeline.tiff.complaints import plain_errors
 from pipeline.tiff.directories import find_pages
 from pipeline.tiff.layout import find_layout, read_page
 from pipeline.tiff.page import decode_page
+
+_LARGEST_CLASSIC_TIFF = (1 << 32) - (1 << 25)  # bytes of pixels, with room for the tables of many pages
 
 
 class TiffStack:
@@ -136,6 +138,22 @@ def write_stack(path: Path, stack: NDArray[Any]) -> None:
     memory = io.BytesIO()
     tifffile.imwrite(memory, stack, photometric="minisblack", metadata=None, software="", byteorder="<")
     write_atomically(path, [memory.getbuffer()], n_bytes=len(memory.getbuffer()))
+
+
+def write_slices(
+    path: Path, slices: Iterable[NDArray[Any]], shape: tuple[int, int, int], dtype: np.dtype[Any] | type
+) -> None:
+    """Write (Y, X) slices one by one, as `write_stack` writes a stack of that (Z, Y, X) shape; one is held at a time.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    with whole_file(path, n_bytes=n_bytes) as file:
+        tifffile.imwrite(
+            file, iter(slices), shape=shape, dtype=dtype, bigtiff=n_bytes > _LARGEST_CLASSIC_TIFF,
+            photometric="minisblack", metadata=None, software="", byteorder="<",
+        )  # fmt: skip
 
 
 def _require_file(path: Path) -> None:

@@ -1,0 +1,300 @@
+"""`augtrain`: train, score and predict from the shell; every command parses, calls one function, and prints."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.shards import AugpipeError, ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+PRESET_NAMES = ("paper", "release", "report-keras", "report-pytorch", "small")
+INTERRUPTED = 130
+
+
+def _reporting(command: Command) -> Command:
+    """Add what every command has: --quiet and --json."""
+    command = click.option("--json", "json_file", metavar="FILE", help="Write a report; - for standard output.")(
+        command
+    )
+    return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
+
+
+_device = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+_tta = click.option("--tta", is_flag=True, help="Average over the eight ways that a slice can lie.")
+_tile = click.option("--tile", default=512, show_default=True, metavar="PX", help="Side of the tiles of the result.")
+_pictures = click.option("--pictures/--no-pictures", default=True, help="Draw curves and samples after every round.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="augpipe")
+def cli() -> None:
+    """Train a U-Net from the shards of a dataset, and score it as the ISBI 2012 challenge does.
+
+    \b
+    augtrain fit DATASET --out RUN --preset small --minutes 20    train
+    augtrain resume RUN                                           go on where it stopped, to the same bits
+    augtrain evaluate RUN DATASET --split test                    score it on slices that it never saw
+    augtrain predict RUN stack.tif out.tif                        probability of cell for a whole stack
+    augtrain score prediction.tif labels.tif                      score any prediction
+    augtrain bench DATASET                                        samples a second, and what limits them
+    """  # noqa: D301  # \b is the character by which click knows a table
+
+
+@cli.command()
+@click.argument("dataset", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Folder of the run.")
+@click.option(
+    "--preset", type=click.Choice(PRESET_NAMES), default="small", show_default=True, help="Network and schedule."
+)
+@click.option("--minutes", type=float, default=0.0, metavar="M", help="Time a few steps, then take as many as fit in.")
+@click.option("--n-train", type=int, metavar="N", help="Only the first N training samples.")
+@click.option("--rounds", type=int, metavar="N", help="How often to validate, log and save.")
+@click.option("--steps", type=int, metavar="N", help="Steps in all.")
+@click.option("--batch", type=int, metavar="N", help="Samples a step.")
+@click.option("--seed", type=int, metavar="N", help="Of weights, order and crops.")
+@click.option("--loss-weights", type=click.Choice(["none", "unet2015"]), help="Weight of each pixel.")
+@click.option("--loader", type=click.Choice(["auto", "device", "host", "lazy"]), help="Where samples are kept.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Of the network's arithmetic.")
+@click.option("--channels-last/--channels-first", default=None, help="Memory order of the network.")
+@click.option("--compile/--no-compile", default=None, help="Run the network through torch.compile.")
+@click.option("--threads", type=int, metavar="N", help="Of torch on the CPU.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of config.json.")
+@click.option(
+    "--framework", type=click.Choice(["torch", "keras"]), default="torch", show_default=True, help="Trains with it."
+)
+@_pictures
+@_reporting
+def fit(
+    dataset: Path, out: Path, preset: str, minutes: float, settings: tuple[str, ...], framework: str, pictures: bool,
+    quiet: bool, json_file: str | None, **flags: Any,
+) -> None:  # fmt: skip
+    """Train on DATASET; validation is its split val, or whole slices held out of train."""
+    from training.config import preset as find_preset
+
+    pairs = dict(setting.partition("=")[::2] for setting in settings)
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = replace(find_preset(preset), **given).changed(pairs)
+    with _Progress(quiet=quiet or json_file == "-") as listener:
+        if framework == "keras":
+            from training.keras_unet import fit_keras
+
+            run = fit_keras(dataset, out, config, minutes=minutes, listener=listener)
+        else:
+            from training.fit import fit as fit_torch
+
+            run = fit_torch(dataset, out, config, minutes=minutes, pictures=pictures, listener=listener)
+    _tell_run(run, quiet=quiet, json_file=json_file)
+
+
+@cli.command()
+@click.argument("run", type=PATH)
+@click.option("--dataset", type=PATH, help="Where the dataset lies now.")
+@_pictures
+@_reporting
+def resume(run: Path, dataset: Path | None, pictures: bool, quiet: bool, json_file: str | None) -> None:
+    """Go on with RUN where its last checkpoint left it."""
+    from training.fit import resume as resume_run
+
+    with _Progress(quiet=quiet or json_file == "-") as listener:
+        found = resume_run(run, dataset=dataset, pictures=pictures, listener=listener)
+    _tell_run(found, quiet=quiet, json_file=json_file)
+
+
+@cli.command()
+@click.argument("run", type=PATH)
+@click.argument("dataset", type=PATH)
+@click.option("--split", default="test", show_default=True, help="Split to score.")
+@click.option("--images", type=PATH, metavar="TIF", help="The stack: score its whole slices, not augmented ones.")
+@click.option("--labels", type=PATH, metavar="TIF", help="The stack's labels.")
+@_tta
+@_tile
+@_device
+@_reporting
+def evaluate(
+    run: Path, dataset: Path, split: str, images: Path | None, labels: Path | None, tta: bool, tile: int, device: str,
+    quiet: bool, json_file: str | None,
+) -> None:  # fmt: skip
+    """Score the network of RUN on a split of DATASET."""
+    from training.evaluation import evaluate_samples, evaluate_slices
+    from training.fit import read_run
+    from training.plots import draw_thresholds
+    from training.predict import open_predictor
+
+    if (images is None) != (labels is None):
+        raise ConfigError("--images and --labels belong together: the stack and its labels")
+    predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
+    if images is None or labels is None:
+        result = evaluate_samples(predictor, dataset, split)
+    else:
+        result = evaluate_slices(predictor, dataset, split, images, labels)
+    draw_thresholds(run / "thresholds.png", result.scores)
+    _tell(_table(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
+
+
+@cli.command()
+@click.argument("run", type=PATH)
+@click.argument("stack", type=PATH)
+@click.argument("out", type=PATH)
+@_tta
+@_tile
+@_device
+@_reporting
+def predict(
+    run: Path, stack: Path, out: Path, tta: bool, tile: int, device: str, quiet: bool, json_file: str | None
+) -> None:
+    """Write the probability of cell of a TIFF STACK, whole slices, as a float32 stack OUT."""
+    from training.fit import read_run
+    from training.predict import open_predictor, predict_stack
+
+    shape = predict_stack(open_predictor(read_run(run), device=device, tta=tta, tile=tile), stack, out)
+    report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
+    _tell(
+        [f"predicted    {shape[0]} slices of {shape[1]} x {shape[2]} px: {out}"],
+        report,
+        quiet=quiet,
+        json_file=json_file,
+    )
+
+
+@cli.command()
+@click.argument("prediction", type=PATH)
+@click.argument("labels", type=PATH)
+@_reporting
+def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
+    """Score a stack of cell probabilities against LABELS; no network needed."""
+    from training.evaluation import score_files
+
+    scores, n_slices = score_files(prediction, labels)
+    report = {**scores.as_dict(), "n": n_slices}
+    _tell(_table(report), report, quiet=quiet, json_file=json_file)
+
+
+@cli.command()
+@click.argument("dataset", type=PATH)
+@click.option("--preset", type=click.Choice(PRESET_NAMES), default="small", show_default=True, help="Network to train.")
+@click.option("--steps", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Steps to time.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any setting of the preset.")
+@_reporting
+def bench(
+    dataset: Path, preset: str, steps: int, settings: tuple[str, ...], quiet: bool, json_file: str | None
+) -> None:
+    """Measure samples a second with real and with synthetic data, and peak memory."""
+    from training.bench import bench as run_bench
+    from training.config import preset as find_preset
+
+    config = find_preset(preset).changed(dict(setting.partition("=")[::2] for setting in settings))
+    report = run_bench(dataset, config, steps=steps)
+    lines = [f"{name:<22}{value}" for name, value in report.items() if name != "loaders"]
+    lines[2:2] = [f"{'samples/s ' + name:<22}{value}" for name, value in report["loaders"].items()]
+    _tell(lines, report, quiet=quiet, json_file=json_file)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: as those of augpipe."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        cli.main(arguments, prog_name="augtrain", standalone_mode=False)
+    except AugpipeError as error:
+        return _fail(str(error), error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("interrupted; augtrain resume goes on with a run", INTERRUPTED)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except OSError as error:
+        return _fail(f"{error.filename or 'augtrain'}: {error.strerror or error}", AugpipeError.exit_code)
+    return 0
+
+
+def run() -> None:
+    """Run as the installed command."""
+    sys.exit(main())
+
+
+class _Progress:
+    """A bar for the steps, and a line for every round."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        logging.getLogger("augtrain").setLevel(logging.WARNING if quiet else logging.INFO)
+
+    def __enter__(self) -> Any:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from training.fit import Listener
+
+        if self._quiet:
+            return Listener()
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, transient=True, disable=not sys.stderr.isatty())
+        self._bar.start()
+        task = self._bar.add_task("steps", total=None)
+
+        def on_round(row: Any) -> None:
+            click.echo(
+                f"round {row.round:>4}   step {row.step:>6}   loss {row.loss:.4f}   val {row.val_loss:.4f}   "
+                f"pixel error {row.val_pixel_error:.4f}   IoU of cells {row.val_iou_cell:.4f}"
+            )
+
+        return Listener(lambda done, steps: self._bar.update(task, completed=done, total=steps), on_round)
+
+    def __exit__(self, *_: object) -> None:
+        if not self._quiet:
+            self._bar.stop()
+
+
+def _tell_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
+    report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
+    lines = [f"run          {run.folder}", f"next         augtrain evaluate {run.folder} {run.dataset} --split test"]
+    _tell(lines, report, quiet=quiet, json_file=json_file)
+
+
+def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
+    if not quiet:
+        for line in lines:
+            click.echo(line, err=json_file == "-")
+    if json_file:
+        from training.checkpoint import as_json, write_file
+
+        if json_file == "-":
+            click.echo(as_json(report), nl=False)
+        else:
+            write_file(Path(json_file), as_json(report))
+
+
+_MEANINGS = {
+    "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",
+    "misclassified": "share of wrong pixels at 0.5, pooled",
+    "iou_cell": "of cell pixels at 0.5, pooled",
+    "iou_membrane": "of membrane pixels at 0.5, pooled",
+    "v_rand": "after border thinning, mean of slices, best threshold",
+    "v_info": "after border thinning, mean of slices, best threshold",
+    "warping_error": "splits and mergers a pixel, best threshold, pooled",
+    "adapted_rand_error": "of 4-connected cells at 0.5, mean of slices",
+}
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    """Return a line for each score, with its class, threshold and pooling."""
+    lines = []
+    for name, meaning in _MEANINGS.items():
+        threshold = report.get(f"{name}_threshold")
+        at = "" if threshold is None else f" ({threshold:.1f})"
+        lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
+    return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"augtrain: {' '.join(message.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    run()
