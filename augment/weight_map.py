@@ -202,3 +202,8 @@ def _weigh(values, class_weights, nearest, second, w0, spread, end_squared, weig
             squared = one + other + 2.0 * math.sqrt(one * other)
             emphasis = w0 * _fall(squared * spread) if squared < end_squared else 0.0
             weights[y, x] = class_weights[values[y, x]] + emphasis
+
+
+def round_weights(weights: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Return weights as they are stored and trained with: float16, none above the largest that it holds, 65504."""
+    return np.minimum(weights, np.float32(np.finfo(np.float16).max)).astype(np.float16)

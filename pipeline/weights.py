@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.weight_map import unet_weight_map
+from augment.weight_map import round_weights, unet_weight_map
 from pipeline.labels import LabelKind
-
-_LARGEST = np.float32(np.finfo(np.float16).max)
 
 
 def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
@@ -16,5 +14,4 @@ def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
 
     A class of so few pixels that float16 cannot hold its weight gets the largest that it can, 65504.
     """
-    weights = unet_weight_map(label, instances=kind == "instances")
-    return np.minimum(weights, _LARGEST).astype(np.float16)
+    return round_weights(unet_weight_map(label, instances=kind == "instances"))

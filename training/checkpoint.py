@@ -3,12 +3,14 @@
 import io
 import json
 import os
-import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.files import sync_folder
 from pipeline.shards import AugpipeError, StorageError
 
 
@@ -20,25 +22,31 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then give it its own.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: it cannot be written; what had the name before is still there.
     """
+    temporary = _temporary(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
-            temporary.unlink()
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise
+        sync_folder(path.parent)  # so that the renaming of one file cannot outlive a power cut that undoes another's
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); free space or go elsewhere"
         ) from error
+
+
+def remove_remains(paths: Iterable[Path]) -> None:
+    """Remove what a process that was killed while it wrote these files has left."""
+    for path in paths:
+        _temporary(path).unlink(missing_ok=True)
 
 
 def as_json(values: Any) -> bytes:
@@ -69,3 +77,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RunError(f"{path}: expected a checkpoint, found {type(values).__name__}; train again")
     return values
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")

@@ -135,7 +135,7 @@ def evaluate(
         result = evaluate_samples(predictor, dataset, split)
     else:
         result = evaluate_slices(predictor, dataset, split, images, labels)
-    draw_thresholds(run / "thresholds.png", result.scores)
+    draw_thresholds(run / f"thresholds-{split}.png", result.scores)
     _tell(_table(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
 
 
@@ -261,12 +261,13 @@ def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_fil
         for line in lines:
             click.echo(line, err=json_file == "-")
     if json_file:
-        from training.checkpoint import as_json, write_file
+        from pipeline.files import write_report
+        from training.checkpoint import as_json
 
         if json_file == "-":
             click.echo(as_json(report), nl=False)
         else:
-            write_file(Path(json_file), as_json(report))
+            write_report(Path(json_file), as_json(report))
 
 
 _MEANINGS = {

@@ -23,11 +23,11 @@ class Slice(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight (h, w) or None."""
+    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight (h, w) float16 or None."""
 
     image: NDArray[Any]
     label: NDArray[np.uint8]
-    weight: NDArray[np.floating[Any]] | None
+    weight: NDArray[np.float16] | None
 
 
 class ShardDataset:
@@ -50,7 +50,9 @@ class ShardDataset:
     def __init__(
         self, folder: Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
     ) -> None:
-        self._split = open_dataset(folder)[split]
+        dataset = open_dataset(folder)
+        self._split = dataset[split]
+        self._instances = dataset.record.values["label_kind"] == "instances"
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not self.rows:
@@ -72,14 +74,23 @@ class ShardDataset:
         names = self._split.ids
         return tuple(names[row] for row in self.rows)
 
-    def _weight(self, row: int, label: NDArray[Any]) -> NDArray[np.floating[Any]] | None:
+    @property
+    def firsts(self) -> tuple[int, ...]:
+        """Where the first sample of each slice is, in order."""
+        found: dict[Slice, int] = {}
+        for index, row in enumerate(self.rows):
+            shown = self._split.manifest[row]
+            found.setdefault(Slice(shown.stack, shown.z), index)
+        return tuple(found.values())
+
+    def _weight(self, row: int, label: NDArray[Any]) -> NDArray[np.float16] | None:
         if self.weights == "none":
             return None
         if self._split.weights is not None:
             return self._split.weights[row]
-        from augment.weight_map import unet_weight_map
+        from augment.weight_map import round_weights, unet_weight_map
 
-        return unet_weight_map(label)
+        return round_weights(unet_weight_map(label, instances=self._instances))
 
 
 @dataclass(frozen=True, slots=True)

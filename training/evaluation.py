@@ -49,8 +49,7 @@ def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluat
             probability, label = (centre(part, target).numpy() for part in parts)
             yield probability, label
 
-    with torch.inference_mode():
-        return Evaluation(score_slices(pairs()), split, "augmented samples", len(data))
+    return Evaluation(score_slices(pairs()), split, "augmented samples", len(data))
 
 
 def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path) -> Evaluation:
@@ -70,21 +69,18 @@ def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Pat
     from pipeline.tiff import open_stack
 
     record = open_dataset(dataset).record.values
-    with torch.inference_mode():
-        pictures, truth = open_stack(images), open_stack(labels, labels=True)
-        try:
-            stack = _find_stack(record["inputs"], pictures, images)
-            _require_labels(record["inputs"][stack]["labels"], truth, labels)
-            slices = [
-                z for part in record["split"]["slices"].get(split, []) if part["stack"] == stack for z in part["z"]
-            ]
-            if not slices:
-                raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {_splits(record)}")
-            background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
-            scores = score_slices((predictor(pictures[z]), truth[z] != background) for z in slices)
-        finally:
-            pictures.close()
-            truth.close()
+    pictures, truth = open_stack(images), open_stack(labels, labels=True)
+    try:
+        stack = _find_stack(record["inputs"], pictures, images)
+        _require_labels(record["inputs"][stack]["labels"], truth, labels)
+        slices = [z for part in record["split"]["slices"].get(split, []) if part["stack"] == stack for z in part["z"]]
+        if not slices:
+            raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {_splits(record)}")
+        background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
+        scores = score_slices((predictor(pictures[z]), truth[z] != background) for z in slices)
+    finally:
+        pictures.close()
+        truth.close()
     return Evaluation(scores, split, "whole slices", len(slices))
 
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from pipeline.shards import AugpipeError, ConfigError, StorageError, open_dataset
-from training.checkpoint import RunError, as_json, load, save, write_file
+from pipeline.shards import ConfigError, StorageError, open_dataset
+from training.checkpoint import RunError, as_json, load, remove_remains, save, write_file
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset, divide
 from training.device import autocast, find_device, find_precision, repeatable
@@ -23,16 +23,22 @@ from training.loading import Batch, Batches, Normalisation, measure_gray, open_s
 from training.losses import centre, weighted_cross_entropy
 from training.schedules import Progress, learning_rate
 from training.unet import UNet, count_parameters
-from training.validation import Row, Watch
+from training.validation import DivergedError, Row, Watch
 
 CONFIG_FILE, CHECKPOINT_FILE, NETWORK_FILE = "config.json", "checkpoint.pt", "network.pt"
 ROWS_FILE, TABLE_FILE, TIMES_FILE = "metrics.jsonl", "metrics.csv", "times.jsonl"
+_FILES = (
+    CONFIG_FILE,
+    CHECKPOINT_FILE,
+    NETWORK_FILE,
+    ROWS_FILE,
+    TABLE_FILE,
+    "curves.png",
+    "samples.png",
+    "thresholds.png",
+)
 RUN_SCHEMA = "augtrain/run/1"
 _PROBED_STEPS, _UNTIMED_STEPS, _MARGIN = 8, 3, 0.95
-
-
-class DivergedError(AugpipeError):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ def resume(
 
     Raises:
         RunError: there is no run, or its checkpoint cannot be trusted.
-        ConfigError: the dataset is another one.
+        ConfigError: the dataset is another one, or the device of the run is not there.
         DivergedError: the loss is no longer finite.
     """
     run = read_run(folder, dataset=dataset)
@@ -128,6 +134,8 @@ def resume(
             f"{run.dataset}: expected the dataset with digest {run.division.digest[:12]}, found {found[:12]}; "
             "name the right one with --dataset"
         )
+    find_device(run.config.device)
+    remove_remains(folder / name for name in _FILES)
     with repeatable(run.config.threads):
         trainer = Trainer(run, ShardDataset(run.dataset, "train", run.division.train, weights=run.config.loss_weights))
         trainer.restore()
@@ -203,12 +211,14 @@ class Trainer:
         """Train from the round that comes next to the end."""
         ends = self._round_ends()
         for number in range(len(self.rows), self.config.rounds):
+            if self.progress.is_over(self.config) and self.config.schedule == "plateau":
+                break
             began = time.perf_counter()
             start, stop = ends[number], ends[number + 1]
             total, gradient = 0.0, 0.0
             for step, batch in enumerate(self.batches.stream(start, stop), start):
                 loss, norm = self.step(step, batch)
-                total, gradient = total + loss, max(gradient, norm)
+                total, gradient = total + loss, max(gradient, norm) if math.isfinite(norm) else gradient
                 listener.on_step(step + 1, self.config.steps)
             rate = self.optimizer.param_groups[0]["lr"]
             watched = self.watch.score(self.forward)
@@ -220,14 +230,12 @@ class Trainer:
             if pictures:
                 self._draw()
             listener.on_round(row)
-            if self.progress.is_over(self.config) and self.config.schedule == "plateau":
-                break
 
     def step(self, number: int, batch: Batch) -> tuple[float, float]:
         """Take one step; return the loss, and the norm of the gradient before it was clipped.
 
         Raises:
-            DivergedError: the loss is not finite; the network is as it was before the step.
+            DivergedError: the loss, or without a scaler its gradient, is not finite; no step was taken.
         """
         config = self.config
         for group in self.optimizer.param_groups:
@@ -235,16 +243,14 @@ class Trainer:
         self.network.train()
         loss = self._loss(batch)
         value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"step {number + 1}: the loss is {value}; the samples of the batch: {', '.join(batch.ids)}; the last "
-                "checkpoint is kept; lower the learning rate or --set clip_norm"
-            )
+        _require_finite("loss", value, number, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         limit = config.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit).item()
+        if not self.scaler.is_enabled():  # it skips such steps, and tries again with a smaller factor
+            _require_finite("norm of the gradient", norm, number, batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return value, norm
@@ -321,9 +327,10 @@ class Trainer:
         )  # orders, places and turns of the batches have an address: their number, which is the last row's step
 
     def _draw(self) -> None:
-        from training.plots import draw_run
+        from training.plots import THRESHOLDS_FILE, draw_run, draw_thresholds
 
         draw_run(self.run.folder, self.rows, self.watch.examples(self.forward))
+        draw_thresholds(self.run.folder / THRESHOLDS_FILE, self.watch.pixels)
 
 
 def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
@@ -345,6 +352,14 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
         crop=crop,
         steps=steps,
     )
+
+
+def _require_finite(name: str, value: float, number: int, batch: Batch) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"step {number + 1}: the {name} is {value}; the samples of the batch: {', '.join(batch.ids)}; the last "
+            "checkpoint is kept; lower the learning rate or --set clip_norm"
+        )
 
 
 def _refuse(path: Path, reason: str) -> NoReturn:

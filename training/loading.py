@@ -81,7 +81,7 @@ class LazyStore:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
         sample = self._data[index]
-        weight = None if sample.weight is None else torch.from_numpy(sample.weight).half()
+        weight = None if sample.weight is None else torch.from_numpy(sample.weight)
         return as_tensor(sample.image), torch.from_numpy(sample.label), weight
 
 

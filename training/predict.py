@@ -47,6 +47,7 @@ class Predictor:
         if self.tile < 1:
             raise ConfigError(f"--tile: expected 1 px or more, got {self.tile}")
 
+    @torch.inference_mode()
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Return the probability of cell (Y, X) of a slice (Y, X) in the gray levels that the network was trained on.
 
@@ -120,9 +121,7 @@ def predict_stack(predictor: Predictor, stack: Path, out: Path) -> tuple[int, in
 
 def predict_slices(predictor: Predictor, slices: Any) -> Iterator[NDArray[np.float32]]:
     """Yield the probability of cell of each slice."""
-    with torch.inference_mode():
-        for image in slices:
-            yield predictor(image)
+    return (predictor(image) for image in slices)
 
 
 def mirrored(start: int, n: int, side: int) -> Tensor:

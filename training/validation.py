@@ -1,5 +1,6 @@
 """What a run watches: the loss and the pixel scores on slices that it does not train on."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipeline.shards import AugpipeError
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset
 from training.device import autocast
 from training.loading import Normalisation, normalise, open_store
 from training.losses import cell_logits, centre, weighted_cross_entropy
 from training.metrics import count_pixels, pixel_scores
+
+
+class DivergedError(AugpipeError):
+    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +71,26 @@ class Watch:
         self._data = ShardDataset(dataset, division.watched_split, division.watched, weights=config.loss_weights)
         self._store = open_store(self._data, config.loader, device)
         self._config, self._normalisation, self._device = config, normalisation, device
+        self._firsts = self._data.firsts
         self._side = config.network.largest_input(min(self._data.window))
 
     def score(self, network: nn.Module) -> dict[str, Any]:
-        """Return the columns of a row that begin with val_."""
+        """Return the columns of a row that begin with val_.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
         losses, counts = [], np.zeros(1, np.int64)
         for index in range(len(self._data)):
             probability, label, loss = self._run(network, index)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"validation: the loss of sample {self._data.ids[index]} is {loss}; the last checkpoint is kept; "
+                    "lower the learning rate or --set clip_norm"
+                )
             losses.append(loss)
             counts = counts + count_pixels(probability, label)
-        scores = pixel_scores(counts)
+        self.pixels = scores = pixel_scores(counts)
         return {
             "val_loss": float(np.mean(losses)),
             "val_pixel_error": scores.pixel_error,
@@ -84,9 +100,9 @@ class Watch:
         }
 
     def examples(self, network: nn.Module, n: int = 3) -> list[Example]:
-        """Return the first samples, of as many slices as there are."""
+        """Return the first sample of each of the first `n` slices."""
         found = []
-        for index in range(min(n, len(self._data))):
+        for index in self._firsts[:n]:
             probability, label, _ = self._run(network, index)
             image = centre(self._store[index][0], label.shape[-1]).float().cpu().numpy()
             found.append(Example(self._data.ids[index], image, label, probability))
