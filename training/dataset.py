@@ -23,7 +23,7 @@ class Slice(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight (h, w) float16 or None."""
+    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight float16 or None."""
 
     image: NDArray[Any]
     label: NDArray[np.uint8]

@@ -1,0 +1,108 @@
+"""The small runs that the training tests share: networks of a few weights, trained for a few steps."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.checkpoint import load
+from training.config import FitConfig
+from training.fit import Run, fit
+from training.loading import Normalisation
+from training.predict import Predictor
+from training.unet import UNet, UNetConfig
+
+# AdamW along a cosine, batch norm, crops that turn; two rounds of two steps.
+COSINE = FitConfig(
+    network=UNetConfig(width=2, depth=1, outputs=1, padding="same", norm="batch"),
+    crop=64,
+    turns=True,
+    batch=2,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    schedule="cosine",
+    stop_patience=0,
+    steps=4,
+    rounds=2,
+    precision="fp32",
+    device="cpu",
+    threads=1,
+)
+# SGD on plateaus, valid convolutions of whole samples, dropout, which draws from torch's generator.
+PLATEAU = FitConfig(
+    network=UNetConfig(width=2, depth=1, dropout=0.3),
+    batch=2,
+    plateau_patience=0,
+    steps=4,
+    rounds=2,
+    precision="fp32",
+    device="cpu",
+    threads=1,
+)
+LOG = ("metrics.csv", "metrics.jsonl")
+
+
+def fit_small(dataset: Path, out: Path, config: FitConfig = COSINE, **changes: Any) -> Run:
+    """Train as the config says, with changes, and draw nothing."""
+    return fit(dataset, out, replace(config, **changes), pictures=False)
+
+
+def network_bytes(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every tensor of the network that a run keeps."""
+    return {name: tensor.numpy().tobytes() for name, tensor in load(folder / "network.pt")["network"].items()}
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_bytes().splitlines()]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file in a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lasting(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of a run but the one with wall times."""
+    return {name: data for name, data in contents(folder).items() if name != "times.jsonl"}
+
+
+def copy_run(run: Path, to: Path) -> Path:
+    return Path(shutil.copytree(run, to))
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Change settings in config.json of a run."""
+    values = json.loads((folder / "config.json").read_bytes())
+    values["config"] |= changes
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+def random_network(config: UNetConfig, seed: int = 0) -> UNet:
+    """Return a network in evaluation mode, with batch-norm statistics as if it had been trained."""
+    torch.manual_seed(seed)
+    network = UNet(config)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3)  # type: ignore[union-attr, operator]
+            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+    return network.eval()
+
+
+def small_predictor(
+    folder: Path, network: UNet, *, dtype: str = "uint8", tta: bool = False, tile: int = 512
+) -> Predictor:
+    """Return what predicts with a network that no run has trained."""
+    config = replace(COSINE, network=network.config)
+    scale = {"uint8": 1.0, "uint16": 257.0}[dtype]
+    run = Run(folder, folder, config, None, Normalisation(128 * scale, 40 * scale), dtype)  # type: ignore[arg-type]
+    return Predictor(run, network, torch.device("cpu"), tta=tta, tile=tile)
+
+
+def noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:
+    """Return random gray levels of the full range."""
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
