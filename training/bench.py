@@ -33,7 +33,7 @@ def bench(dataset: Path, config: FitConfig, *, steps: int = 10) -> dict[str, Any
     division = divide(dataset, n_train=config.n_train, held_out=config.held_out)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
-        data = ShardDataset(dataset, "train", division.train)
+        data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
         loaders = _loaders(dataset, data.rows[:64], config)
         report: dict[str, Any] = {"device": config.device, "batch": config.batch, "loaders": loaders}
         run = Run(dataset, dataset, config, division, Normalisation(128.0, 40.0), str(data.image_dtype))
@@ -63,6 +63,8 @@ def _loaders(dataset: Path, rows: Sequence[int], config: FitConfig) -> dict[str,
             began = time.perf_counter()
             for index in order:
                 source(index)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             times[name].append(time.perf_counter() - began)
     return {name: round(len(order) / median(taken), 1) for name, taken in times.items()}
 

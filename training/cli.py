@@ -15,6 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
 PRESET_NAMES = ("paper", "release", "report-keras", "report-pytorch", "small")
+EXTRA_LIBRARIES = ("torch", "matplotlib")
 INTERRUPTED = 130
 
 
@@ -208,6 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted; augtrain resume goes on with a run", INTERRUPTED)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_LIBRARIES:
+            raise
+        return _fail(f"{error.name} is missing; pip install 'augpipe[train]'", AugpipeError.exit_code)
     except OSError as error:
         return _fail(f"{error.filename or 'augtrain'}: {error.strerror or error}", AugpipeError.exit_code)
     return 0

@@ -112,27 +112,21 @@ class FitConfig:
         except (KeyError, TypeError) as error:
             raise ConfigError(f"not the config of a run ({error})") from error
 
-    def changed(self, assignments: Mapping[str, str]) -> "FitConfig":
-        """Return this config with values set from text: `{"learning_rate": "0.1", "network.width": "32"}`.
+    def changed(self, assignments: Mapping[str, Any]) -> "FitConfig":
+        """Return this config with values set, plain or as text: `{"rounds": 5, "network.width": "32"}`.
 
         Raises:
             ConfigError: there is no such setting, or the value is not of its kind.
         """
-        config = self
-        for name, text in assignments.items():
+        own: dict[str, Any] = {}
+        network: dict[str, Any] = {}
+        for name, given in assignments.items():
             part, _, inner = name.rpartition(".")
-            owner: Any = config.network if part == "network" else config
+            owner, changes = (self.network, network) if part == "network" else (self, own)
             if part not in ("", "network") or inner not in {f.name for f in fields(owner)} - {"network"}:
                 raise ConfigError(f"there is no setting {name!r}; config.json of a run lists them")
-            kind = type(getattr(owner, inner))
-            try:
-                value: Any = text if kind is str else json.loads(text)
-            except ValueError:
-                value = text  # its type is refused below, with the setting's name
-            value = float(value) if kind is float and type(value) is int else value
-            owner = replace(owner, **{inner: value})
-            config = replace(config, network=owner) if part else owner
-        return config
+            changes[inner] = _read(given, type(getattr(owner, inner)))
+        return replace(self, **own, network=replace(self.network, **network))
 
 
 _REPORT = FitConfig(target=512)  # samples of 700 px, of which 516 px come out
@@ -170,3 +164,14 @@ def preset(name: str) -> FitConfig:
     if name not in PRESETS:
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
     return PRESETS[name]
+
+
+def _read(given: Any, kind: type) -> Any:
+    """Return a value from text; what is not of the kind is left as it is, and refused with the setting's name."""
+    if not isinstance(given, str) or kind is str:
+        return given
+    try:
+        value = json.loads(given)
+    except ValueError:
+        return given
+    return float(value) if kind is float and type(value) is int else value

@@ -13,6 +13,7 @@ from pipeline.shards import ConfigError, DatasetError, open_dataset
 
 Weights = Literal["none", "unet2015"]
 _MANIFEST_FILE = "manifest.jsonl"
+_LEAST_GAP = 3  # slices: build's own default
 
 
 class Slice(NamedTuple):
@@ -20,6 +21,13 @@ class Slice(NamedTuple):
 
     stack: int
     z: int
+
+
+class _Shown(NamedTuple):
+    """What a sample shows: a slice, and the digest of its pixels."""
+
+    slice: Slice
+    pixels: str
 
 
 class Sample(NamedTuple):
@@ -104,6 +112,7 @@ class Division:
         watched: positions within that split.
         train_slices: what the training samples show.
         watched_slices: what the validation samples show.
+        trained_on: the digests of the pixels of the slices that the training samples show.
     """
 
     digest: str
@@ -112,11 +121,12 @@ class Division:
     watched: tuple[int, ...]
     train_slices: tuple[Slice, ...]
     watched_slices: tuple[Slice, ...]
+    trained_on: tuple[str, ...]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Division":
         """Return the division that was written as JSON."""
-        lists = {name: tuple(values[name]) for name in ("train", "watched")}
+        lists = {name: tuple(values[name]) for name in ("train", "watched", "trained_on")}
         slices = {name: tuple(Slice(*pair) for pair in values[name]) for name in ("train_slices", "watched_slices")}
         return cls(**{**values, **lists, **slices})
 
@@ -136,19 +146,23 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         ConfigError: too few slices or samples.
         DatasetError: the dataset cannot be read, or shows one slice in two splits.
     """
-    shown = _slices_of_splits(folder)
+    shown = _shown_by_splits(folder)
     record = open_dataset(folder).record
     if "train" not in shown:
         raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
-    train = tuple(range(len(shown["train"])))
+    there = shown["train"]
+    train = tuple(range(len(there)))
     if "val" in shown:
         watched_split, watched = "val", tuple(range(len(shown["val"])))
     else:
         watched_split = "train"
-        block, near = hold_out(shown["train"], share=held_out, gap=_gap(record.values))
-        watched = tuple(row for row in train if shown["train"][row] in block)
-        train = tuple(row for row in train if shown["train"][row] not in block | near)
+        block, near = hold_out([each.slice for each in there], share=held_out, gap=_gap(record.values))
+        watched = tuple(row for row in train if there[row].slice in block)
+        copies = {there[row].pixels for row in watched}  # the same picture may stand in a stack twice
+        train = tuple(row for row in train if there[row].slice not in block | near and there[row].pixels not in copies)
     kept = train[: n_train or None]
+    if not kept:
+        raise ConfigError(f"{folder}: validation leaves no sample to train on; build with --val, or with more slices")
     if n_train > len(kept):
         raise ConfigError(f"--n-train: {n_train} samples asked for, {len(kept)} are there to train on")
     return Division(
@@ -156,15 +170,17 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         train=kept,
         watched_split=watched_split,
         watched=watched,
-        train_slices=tuple(sorted({shown["train"][row] for row in kept})),
-        watched_slices=tuple(sorted({shown[watched_split][row] for row in watched})),
+        train_slices=tuple(sorted({there[row].slice for row in kept})),
+        watched_slices=tuple(sorted({shown[watched_split][row].slice for row in watched})),
+        trained_on=tuple(sorted({there[row].pixels for row in kept})),
     )
 
 
 def hold_out(slices: Sequence[Slice], *, share: float, gap: int) -> tuple[set[Slice], set[Slice]]:
     """Return a contiguous block of slices to hold out, and the slices too near to it to train on.
 
-    Of all blocks of that size in one stack, the one that costs the fewest slices is taken; among those, the first.
+    Of all blocks of that size, the one that costs the fewest slices is taken; among those, the first. Stacks follow
+    each other: a block may take the last slices of one and the first of the next, or several whole ones.
 
     Raises:
         ConfigError: nothing would be left to train on.
@@ -174,10 +190,10 @@ def hold_out(slices: Sequence[Slice], *, share: float, gap: int) -> tuple[set[Sl
     choices = []
     for first in range(len(there) - size + 1):
         block = there[first : first + size]
-        if block[0].stack == block[-1].stack:
-            near = {s for s in there if s.stack == block[0].stack and _distance(s.z, block) <= gap} - set(block)
-            choices.append((len(near), first, set(block), near))
-    if not choices or size + min(choices)[0] >= len(there):
+        ends = {stack: [s.z for s in block if s.stack == stack] for stack in {s.stack for s in block}}
+        near = {s for s in there if s.stack in ends and _distance(s.z, ends[s.stack]) <= gap} - set(block)
+        choices.append((len(near), first, set(block), near))
+    if size + min(choices)[0] >= len(there):
         raise ConfigError(
             f"validation needs {size} of {len(there)} training slices and a gap of {gap} beside them, and leaves none "
             "to train on; build with --val, or with more slices"
@@ -186,24 +202,28 @@ def hold_out(slices: Sequence[Slice], *, share: float, gap: int) -> tuple[set[Sl
     return block_held, near_held
 
 
-def _distance(z: int, block: Sequence[Slice]) -> int:
-    return max(block[0].z - z, z - block[-1].z, 0)
+def _distance(z: int, block: Sequence[int]) -> int:
+    return max(block[0] - z, z - block[-1], 0)
 
 
 def _gap(values: Any) -> int:
-    split = values["split"]
-    return 0 if split["independent"] else int(split["gap"] or 0)
+    """Return the gap that was asked for; where the strategy asks for none, the one that is there, and 3 at least."""
+    split, config = values["split"], values["config"]
+    if split["independent"]:
+        return 0
+    asked = config["split"] in ("block", "random", "kfold")
+    return int(config["gap"]) if asked else max(int(split["gap"] or 0), _LEAST_GAP)
 
 
-def _slices_of_splits(folder: Path | str) -> dict[str, tuple[Slice, ...]]:
+def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:
     """Return the slice of every sample, split by split; refuse a dataset that shows one slice in two splits."""
     dataset = open_dataset(folder)
     path = dataset.record.folder / _MANIFEST_FILE
-    shown: dict[str, tuple[Slice, ...]] = {}
+    shown: dict[str, tuple[_Shown, ...]] = {}
     owner: dict[Slice | str, tuple[str, str]] = {}
     for split in dataset.splits:
         rows = dataset[split].manifest
-        shown[split] = tuple(Slice(row.stack, row.z) for row in rows)
+        shown[split] = tuple(_Shown(Slice(row.stack, row.z), row.source_sha256) for row in rows)
         for row in rows:
             for key in (Slice(row.stack, row.z), row.source_sha256):
                 before, sample = owner.setdefault(key, (split, row.id))

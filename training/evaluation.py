@@ -1,4 +1,4 @@
-"""Scores of a network on a split, and of any prediction, against the labels."""
+"""Scores of a network on a split of a dataset."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,34 +13,44 @@ from pipeline.shards import ConfigError, StackDigest, open_dataset
 from training.dataset import ShardDataset
 from training.losses import centre
 from training.metrics import Scores, score_slices
-from training.predict import Predictor
+from training.predict import Predictor, as_levels
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scores, and what they are the scores of: `n` samples or slices of a split, augmented or as they are."""
+    """Scores, and what of: `n` samples or slices of a split, which show `trained_on` slices that were trained on."""
 
     scores: Scores
     split: str
     shown: str
     n: int
+    trained_on: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {**self.scores.as_dict(), "split": self.split, "shown": self.shown, "n": self.n}
+        return {
+            **self.scores.as_dict(),
+            "split": self.split,
+            "shown": self.shown,
+            "n": self.n,
+            "trained_on": self.trained_on,
+        }
 
 
 def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluation:
     """Return the scores on a split's samples, augmented as they are; the centre that training scores counts.
 
     Raises:
-        ConfigError: there is no such split.
+        ConfigError: there is no such split, or it is not `train` and shows slices that the network was trained on.
         DatasetError: the dataset cannot be read.
     """
     data = ShardDataset(dataset, split)
-    target = predictor.run.config.target
+    trained_on = _count_trained_on(predictor, dataset, split)
+    config = predictor.run.config
+    valid = config.network.padding == "valid"
+    target = config.target or (config.network.output_side(config.crop) if valid else 0)
 
     def pairs() -> Iterator[_Pair]:
         for index in range(len(data)):
@@ -49,7 +59,7 @@ def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluat
             probability, label = (centre(part, target).numpy() for part in parts)
             yield probability, label
 
-    return Evaluation(score_slices(pairs()), split, "augmented samples", len(data))
+    return Evaluation(score_slices(pairs()), split, "augmented samples", len(data), trained_on)
 
 
 def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path) -> Evaluation:
@@ -63,12 +73,14 @@ def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Pat
         labels: its labels.
 
     Raises:
-        ConfigError: the stack is none of the dataset's, or no slice of it is in the split.
+        ConfigError: the stack is none of the dataset's, no slice of it is in the split, or the split is not `train` and
+            shows slices that the network was trained on.
         SourceError: a stack cannot be read.
     """
     from pipeline.tiff import open_stack
 
     record = open_dataset(dataset).record.values
+    trained_on = _count_trained_on(predictor, dataset, split)
     pictures, truth = open_stack(images), open_stack(labels, labels=True)
     try:
         stack = _find_stack(record["inputs"], pictures, images)
@@ -81,35 +93,19 @@ def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Pat
     finally:
         pictures.close()
         truth.close()
-    return Evaluation(scores, split, "whole slices", len(slices))
+    return Evaluation(scores, split, "whole slices", len(slices), trained_on)
 
 
-def score_files(prediction: Path, labels: Path) -> tuple[Scores, int]:
-    """Return the scores of one TIFF stack against another, and their number of slices.
-
-    Args:
-        prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
-        labels: (Z, Y, X), 0 = membrane, anything else cell.
-
-    Raises:
-        ConfigError: a file is not there.
-        SourceError: a file cannot be read.
-        ScoreError: the stacks do not fit each other.
-    """
-    from pipeline.tiff import open_stack
-
-    found, truth = open_stack(prediction), open_stack(labels, labels=True)
-    try:
-        if found.shape != truth.shape:
-            raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
-        whole = float(np.iinfo(found.dtype).max) if found.dtype.kind == "u" else 1.0
-        pairs = (
-            (image.astype(np.float32) / np.float32(whole), label) for image, label in zip(found, truth, strict=True)
+def _count_trained_on(predictor: Predictor, dataset: Path, split: str) -> int:
+    """Return how many slices of a split the network was trained on; refuse any, but for the split `train`."""
+    known = set(predictor.run.division.trained_on)
+    seen = {row.source_sha256 for row in open_dataset(dataset)[split].manifest} & known
+    if seen and split != "train":
+        raise ConfigError(
+            f"{dataset}: {split} shows {len(seen)} slices that the network of {predictor.run.folder} was trained on; "
+            "evaluate it on the dataset of its run"
         )
-        return score_slices(pairs), len(found)
-    finally:
-        found.close()
-        truth.close()
+    return len(seen)
 
 
 def _find_stack(inputs: list[dict[str, Any]], stack: Any, path: Path) -> int:
@@ -125,7 +121,10 @@ def _find_stack(inputs: list[dict[str, Any]], stack: Any, path: Path) -> int:
 
 
 def _require_labels(expected: dict[str, Any], stack: Any, path: Path) -> None:
-    found = _digest(stack)
+    digest = StackDigest(stack.shape, stack.dtype)
+    for label in stack:
+        digest.update(label)
+    found = digest.hexdigest()
     if found != expected["sha256"]:
         raise ConfigError(
             f"{path}: its pixels have the digest {found[:12]}, the dataset's labels {expected['sha256'][:12]}"
@@ -133,9 +132,9 @@ def _require_labels(expected: dict[str, Any], stack: Any, path: Path) -> None:
 
 
 def _digest(stack: Any) -> str:
-    digest = StackDigest(stack.shape, stack.dtype)
+    digest = StackDigest(stack.shape, as_levels(np.empty(0, stack.dtype)).dtype)
     for image in stack:
-        digest.update(image)
+        digest.update(as_levels(image))
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from pipeline.files import storage_errors
 from pipeline.shards import ConfigError, StorageError, open_dataset
 from training.checkpoint import RunError, as_json, load, remove_remains, save, write_file
 from training.config import FitConfig
@@ -52,6 +53,7 @@ class Run:
         division: the samples on each side.
         normalisation: of the gray levels.
         image_dtype: of the images.
+        framework: `torch`, or `keras`, which keeps no checkpoints.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Run:
     division: Division
     normalisation: Normalisation
     image_dtype: str
+    framework: str = field(default="torch", compare=False)
 
 
 @dataclass(slots=True)
@@ -128,6 +131,8 @@ def resume(
         DivergedError: the loss is no longer finite.
     """
     run = read_run(folder, dataset=dataset)
+    if run.framework != "torch":
+        raise RunError(f"{folder}: was trained with {run.framework}, which keeps no checkpoint here; train again")
     found = open_dataset(run.dataset).record.sha256
     if found != run.division.digest:
         raise ConfigError(
@@ -161,6 +166,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             division=Division.from_dict(values["dataset"]["division"]),
             normalisation=Normalisation(**values["normalisation"]),
             image_dtype=values["image_dtype"],
+            framework=values.get("framework", "torch"),
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error
@@ -305,7 +311,7 @@ class Trainer:
         table = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
         write_file(folder / TABLE_FILE, "".join(f"{line}\n" for line in table).encode())
         write_file(folder / ROWS_FILE, b"".join(as_json(row) for row in rows))
-        with (folder / TIMES_FILE).open("a", encoding="utf-8") as times:
+        with storage_errors(folder / TIMES_FILE), (folder / TIMES_FILE).open("a", encoding="utf-8") as times:
             times.write(json.dumps({"round": rows[-1]["round"], "seconds": round(seconds, 3)}) + "\n")
         weights = self.network.state_dict()
         if config.schedule == "cosine" or improved:

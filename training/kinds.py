@@ -14,7 +14,7 @@ def require_types(config: Any) -> None:
     for name, hint in get_type_hints(type(config)).items():
         value, choices = getattr(config, name), get_args(hint)
         kinds = (int, float) if hint is float else (hint,)
-        if choices and value not in choices:
+        if choices and (value not in choices or type(value) is not type(choices[0])):
             raise ConfigError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
         if not choices and (not isinstance(value, kinds) or (isinstance(value, bool) and hint is not bool)):
             raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -89,13 +90,13 @@ def open_store(data: ShardDataset, loader: Loader, device: torch.device) -> Stor
     """Return the samples in the fastest memory that they fit, or where `loader` wants them; say so in the log.
 
     Raises:
-        ConfigError: `device` was asked for, and the device is the CPU or too small.
+        ConfigError: `device` was asked for, and its memory is too small. On the CPU it is the same as `host`.
     """
     pixels = len(data) * int(np.prod(data.window))
     itemsize = data.image_dtype.itemsize
     n_bytes = pixels * ((itemsize if itemsize == 1 else 4) + 1 + (2 if data.weights != "none" else 0))
     on_device = device.type == "cuda" and n_bytes <= _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
-    in_memory = n_bytes <= _SHARE_OF_MEMORY * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    in_memory = n_bytes <= _SHARE_OF_MEMORY * _free_memory()
     if loader == "device" and not (on_device or device.type == "cpu"):
         raise ConfigError(f"--loader device: {n_bytes / 1e6:.0f} MB do not fit the free memory of {device}")
     tier = loader if loader != "auto" else "device" if on_device else "host" if in_memory else "lazy"
@@ -208,6 +209,15 @@ def measure_gray(data: ShardDataset) -> Normalisation:
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, epoch))).permutation(n)
+
+
+def _free_memory() -> int:
+    """Return the bytes of memory that programs can get without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):  # no Linux
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _home(tier: str, device: torch.device) -> torch.device:

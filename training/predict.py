@@ -54,6 +54,7 @@ class Predictor:
         Raises:
             ConfigError: the slice has another dtype.
         """
+        image = as_levels(image)
         if str(image.dtype) != self.run.image_dtype:
             raise ConfigError(
                 f"the network was trained on {self.run.image_dtype} images, and gets {image.dtype}; convert "
@@ -111,6 +112,8 @@ def predict_stack(predictor: Predictor, stack: Path, out: Path) -> tuple[int, in
 
     if out.exists() and stack.exists() and out.samefile(stack):
         raise ConfigError(f"{out}: is the stack itself; name another file for the prediction")
+    if out.is_dir() or not out.name:
+        raise ConfigError(f"{out}: is a folder; name a file for the prediction")
     slices = open_stack(stack)
     try:
         write_slices(out, predict_slices(predictor, slices), slices.shape, np.float32)
@@ -122,6 +125,13 @@ def predict_stack(predictor: Predictor, stack: Path, out: Path) -> tuple[int, in
 def predict_slices(predictor: Predictor, slices: Any) -> Iterator[NDArray[np.float32]]:
     """Yield the probability of cell of each slice."""
     return (predictor(image) for image in slices)
+
+
+def as_levels(image: NDArray[Any]) -> NDArray[Any]:
+    """Return a slice in the gray levels that a build makes of it: one bit becomes 0 and 255, float16 float32."""
+    if image.dtype == np.bool_:
+        return np.where(image, np.uint8(255), np.uint8(0))
+    return image.astype(np.float32) if image.dtype == np.float16 else image
 
 
 def mirrored(start: int, n: int, side: int) -> Tensor:

@@ -27,7 +27,7 @@ class Progress:
         if loss < self.best:
             return replace(self, best=loss, waited=0, stale=0)
         if self.waited + 1 > config.plateau_patience:
-            lowered = max(self.rate * config.plateau_factor, config.lowest_rate)
+            lowered = min(self.rate, max(self.rate * config.plateau_factor, config.lowest_rate))
             return replace(self, rate=lowered, waited=0, stale=self.stale + 1)
         return replace(self, waited=self.waited + 1, stale=self.stale + 1)
 

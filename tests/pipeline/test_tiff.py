@@ -1,17 +1,25 @@
 """A broken TIFF must be an error, never a shorter or a darker stack."""
 
 import contextlib
+import errno
+import math
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from augment.errors import AugpipeError, ConfigError, SourceError
-from pipeline.tiff import read_stack, write_stack
+import pipeline.files
+import pipeline.tiff.stack
+from augment.errors import AugpipeError, ConfigError, SourceError, StorageError
+from pipeline.tiff import read_stack, write_slices, write_stack
 
 STACK = np.arange(3 * 20 * 24, dtype=np.uint8).reshape(3, 20, 24)
 
@@ -34,6 +42,51 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         write_stack(tmp_path / name, STACK)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "bool"])
+def test_slices_written_one_by_one_make_the_same_file(tmp_path: Path, dtype: str, depth: int) -> None:
+    stack = (STACK[:depth] % 2 if dtype == "bool" else STACK[:depth]).astype(dtype)
+    write_stack(tmp_path / "a", stack)
+    write_slices(tmp_path / "b", iter(stack), stack.shape, stack.dtype)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_large_stack_of_slices_is_a_big_tiff(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classic TIFF ends at 4 GB."""
+    monkeypatch.setattr(pipeline.tiff.stack, "_LARGEST_CLASSIC_TIFF", STACK.nbytes - 1)
+    write_slices(path, iter(STACK), STACK.shape, STACK.dtype)
+    assert path.read_bytes()[:4] == b"II\x2b\0"
+    assert np.array_equal(read_stack(path), STACK)
+    monkeypatch.setattr(pipeline.tiff.stack, "_LARGEST_CLASSIC_TIFF", STACK.nbytes)
+    write_slices(path, iter(STACK), STACK.shape, STACK.dtype)
+    assert path.read_bytes()[:4] == b"II\x2a\0"
+
+
+@pytest.mark.parametrize("error", [SourceError, KeyboardInterrupt])
+def test_slices_that_fail_on_the_way_leave_what_was_there(path: Path, error: type[BaseException]) -> None:
+    def slices() -> Iterator[NDArray[Any]]:
+        yield STACK[0]
+        raise error("slice 1")
+
+    for before in ([], [path]):
+        with pytest.raises(error, match="slice 1"):
+            write_slices(path, slices(), STACK.shape, STACK.dtype)
+        assert list(path.parent.iterdir()) == before
+        write_stack(path, STACK)
+    assert np.array_equal(read_stack(path), STACK)
+
+
+def test_slices_on_a_full_disk_leave_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pipeline.files.os, "fsync", fail)
+    needed = f"{math.prod(STACK.shape) / 1e6:.1f} MB are needed"
+    with pytest.raises(StorageError, match=rf"stack\.tif: the disk is full; {needed}"):
+        write_slices(path, iter(STACK), STACK.shape, STACK.dtype)
+    assert not list(path.parent.iterdir())
 
 
 @pytest.mark.parametrize(

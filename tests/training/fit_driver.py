@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import training.plots  # noqa: F401  # imported once, before the forks
 from training.cli import main
@@ -48,7 +48,7 @@ class HalfFile:
     def __init__(self, file: Any) -> None:
         self._file = file
 
-    def __enter__(self) -> "HalfFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -31,10 +31,12 @@ def phantom_stack() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return stack
 
 
-def build_phantom(out: Path, *, images: NDArray[Any] | None = None, **changes: Any) -> Path:
-    """Build the small dataset, of the phantom or of other images with its labels, and return its folder."""
-    gray, labels = phantom_stack()
-    source = make_source(gray if images is None else images, labels, name="phantom")
+def build_phantom(
+    out: Path, *, images: NDArray[Any] | None = None, labels: NDArray[Any] | None = None, **changes: Any
+) -> Path:
+    """Build the small dataset, of the phantom or with other images or labels, and return its folder."""
+    gray, cells = phantom_stack()
+    source = make_source(gray if images is None else images, cells if labels is None else labels, name="phantom")
     return build_dataset(source, BuildConfig(**{**OPTIONS, **changes}), out=out, jobs=1).out
 
 

@@ -66,9 +66,25 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def lasting(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of every file of a run but the one with wall times."""
-    return {name: data for name, data in contents(folder).items() if name != "times.jsonl"}
+def lasting(folder: Path) -> dict[str, Any]:
+    """Return every file of a run but the one with wall times: bytes, and of what torch saved, the values.
+
+    Pickles of equal values may differ: they say which strings are one object.
+    """
+    return {
+        name: plain(load(folder / name)) if name.endswith(".pt") else data
+        for name, data in contents(folder).items()
+        if name != "times.jsonl"
+    }
+
+
+def plain(values: Any) -> Any:
+    """Return nested values with tensors as bytes, so that == is equality of bits."""
+    if isinstance(values, torch.Tensor):
+        return str(values.dtype), tuple(values.shape), values.contiguous().numpy().tobytes()
+    if isinstance(values, dict):
+        return {key: plain(value) for key, value in values.items()}
+    return [plain(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def copy_run(run: Path, to: Path) -> Path:

@@ -32,7 +32,8 @@ STEPS, ROUNDS = 6, 3
 FILES = ("checkpoint.pt", "config.json", "metrics.csv", "metrics.jsonl", "network.pt", "times.jsonl")
 SCHEDULES = {
     "sgd, plateau, dropout": (
-        "--preset", "release", "--set", "network.last_up=0", "--set", "network.dropout=0.5", "--set", "plateau_patience=0",
+        "--preset", "release", "--set", "network.last_up=0", "--set", "network.dropout=0.5",
+        "--set", "plateau_patience=0",
     ),
     "adamw, cosine, batch norm": ("--preset", "small", "--set", "crop=64"),
 }  # fmt: skip
@@ -124,9 +125,9 @@ def test_a_run_killed_in_the_middle_of_a_round_ends_with_the_same_bits(
 # What a run does on the disk: config.json, then csv, jsonl, network and checkpoint of each round.
 PLACES = [
     *(("step", k) for k in (0, 1, 2, 5)),  # the first two before there is a checkpoint
-    *(("write", k) for k in range(1, 9)),
-    *(("rename", k) for k in (*range(1, 5), 11, 12)),
-    *(("flush", k) for k in (7, 8, 21, 22)),
+    *(("write", k) for k in (1, 2, 3, 4, 5, 6, 7, 8)),  # half of each file of two rounds
+    *(("rename", k) for k in (3, 4)),  # whole files, under their temporary names
+    *(("flush", k) for k in (7, 15)),  # the folder, after a checkpoint has its name
 ]
 
 
@@ -239,7 +240,7 @@ def finished(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_another_dataset_is_refused(finished: Path, tmp_path: Path) -> None:
     other = build_phantom(tmp_path / "other", seed=1)
-    with pytest.raises(ConfigError, match="expected the dataset with digest .*, found .*--dataset") as caught:
+    with pytest.raises(ConfigError, match=r"expected the dataset with digest .*, found .*--dataset") as caught:
         resume(finished, dataset=other)
     assert caught.value.exit_code == 2
 
@@ -316,6 +317,18 @@ def test_a_damaged_run_is_refused_and_left_alone(finished: Path, tmp_path: Path,
     with pytest.raises(RunError, match=words) as caught:
         resume(folder, pictures=False)
     assert "\n" not in str(caught.value)
+    assert contents(folder) == before
+
+
+def test_a_run_of_keras_is_refused_and_left_alone(finished: Path, tmp_path: Path) -> None:
+    """It has no checkpoint, and beginning again as torch would write over its files."""
+    folder = copy_run(finished, tmp_path / "run")
+    (folder / "checkpoint.pt").unlink()
+    values = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps({**values, "framework": "keras"}), encoding="utf-8")
+    before = contents(folder)
+    with pytest.raises(RunError, match="was trained with keras, which keeps no checkpoint"):
+        resume(folder, pictures=False)
     assert contents(folder) == before
 
 

@@ -1,0 +1,125 @@
+"""A file has its name when it is whole and on the disk, or what had the name before is as it was."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.files
+from augment.errors import StorageError
+from pipeline.files import storage_errors, sync_folder, whole_file, write_atomically, write_report
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_whole_file_gets_its_name_at_the_end(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "a") as file:
+        file.write(b"one")
+        assert "a" not in files(tmp_path)
+        file.write(b"two")
+    assert files(tmp_path) == {"a": b"onetwo"}
+
+
+def test_what_was_written_may_be_read_and_changed_before(tmp_path: Path) -> None:
+    """Writers of TIFF go back to the offsets."""
+    with whole_file(tmp_path / "a") as file:
+        file.write(b"0000one")
+        file.seek(0)
+        file.write(b"7")
+        file.seek(0)
+        assert file.read() == b"7000one"
+    assert files(tmp_path) == {"a": b"7000one"}
+
+
+@pytest.mark.parametrize("before", [{}, {"a": b"old"}], ids=["new", "old"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, before: dict[str, bytes], error: type[BaseException]) -> None:
+    for name, data in before.items():
+        (tmp_path / name).write_bytes(data)
+
+    def write_half() -> None:
+        with whole_file(tmp_path / "a") as file:
+            file.write(b"half")
+            file.flush()
+            raise error
+
+    with pytest.raises((error, StorageError)):
+        write_half()
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_full_disk_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, code: int
+) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(*{"fsync": (pipeline.files.os, "fsync"), "replace": (Path, "replace")}[where], fail)
+    words = "a: cannot be written" if code == errno.EIO else r"a: the disk is full; 5\.0 MB are needed there"
+    with pytest.raises(StorageError, match=words):
+        write_atomically(tmp_path / "a", [b"new"], n_bytes=5_000_000)
+    assert files(tmp_path) == {"a": b"old"}
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves an empty file under a name that promises a whole one."""
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flush(descriptor: int) -> None:
+        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        order.append("folder" if folder else f"{os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def rename(path: Path, target: Any) -> Path:
+        order.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(pipeline.files.os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", rename)
+    write_atomically(tmp_path / "a", [b"one", memoryview(b"two")])
+    assert order == ["6 bytes", "rename", "folder"]
+
+
+def test_what_a_killed_process_left_is_used_again(tmp_path: Path) -> None:
+    (tmp_path / ".a.tmp").write_bytes(b"much more than that")
+    write_atomically(tmp_path / "a", [b"new"])
+    assert files(tmp_path) == {"a": b"new"}
+
+
+def test_no_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"none/a: cannot be written \(No such file or directory\)"):
+        write_atomically(tmp_path / "none" / "a", [b""])
+    with pytest.raises(FileNotFoundError):
+        sync_folder(tmp_path / "none")
+
+
+def test_a_report_goes_through_links_and_pipes(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/a")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_report(tmp_path / "link", b"one")
+    write_report(tmp_path / "pipe", b"two")
+    assert os.read(reader, 99) == b"two"
+    os.close(reader)
+    assert files(tmp_path / "folder") == {"a": b"one"}
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(ValueError, match="not of the disk"), storage_errors(Path("a")):
+        raise ValueError("not of the disk")

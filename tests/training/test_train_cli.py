@@ -1,0 +1,487 @@
+"""`augtrain`: parses, calls one function, prints; a failure is one line and the right exit code."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import pytest
+from small_datasets import build_phantom, phantom_stack
+from small_runs import COSINE, contents, copy_run, fit_small, network_bytes, noise, read_log
+
+import training.fit
+from pipeline.shards import open_dataset
+from pipeline.tiff import read_stack, write_stack
+from training.cli import PRESET_NAMES, cli, main
+from training.config import PRESETS, FitConfig
+from training.fit import read_run
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = cli.commands
+TINY = (
+    "--set", "network.width=2", "--set", "network.depth=1", "--batch", "2", "--device", "cpu", "--threads", "1",
+    "--no-pictures",
+)  # fmt: skip
+SHORT = ("--steps", "2", "--rounds", "1", *TINY)
+SMALL = ("--set", "crop=64", "--precision", "fp32", *SHORT)
+
+
+class Outcome(NamedTuple):
+    """What a command left: its exit status and its lines."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def augtrain(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run; tests that write into it take a copy."""
+    return fit_small(phantom_dataset, tmp_path_factory.mktemp("cli") / "run").folder
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The stack of the datasets and its labels, as files."""
+    folder = tmp_path_factory.mktemp("stack")
+    for name, pixels in zip(("images.tif", "labels.tif"), phantom_stack(), strict=True):
+        write_stack(folder / name, pixels)
+    return folder / "images.tif", folder / "labels.tif"
+
+
+def run_python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a few lines of Python in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+# Help
+
+
+def test_the_installed_command_is_this_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"]["augtrain"] == "training.cli:run"
+
+
+@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_there_and_exits_0(augtrain: Run, path: tuple[str, ...], flag: str) -> None:
+    code, out, err = augtrain(*path, flag)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: augtrain")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    first = command.help.splitlines()[0]
+    assert first[0].isupper()
+    assert first.endswith(".")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_quiet_and_write_a_report(name: str) -> None:
+    assert {"quiet", "json_file"} <= {parameter.name for parameter in COMMANDS[name].params}
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"augtrain {name} " in readme, name
+
+
+def test_presets_in_the_help_are_those_of_the_library() -> None:
+    """The help is told without importing torch, so the names stand in two places."""
+    assert set(PRESET_NAMES) == set(PRESETS)
+
+
+def test_help_loads_no_torch(tmp_path: Path) -> None:
+    code = "import sys\nfrom training.cli import main\nmain(sys.argv[1:])\nprint(*sys.modules, file=sys.stderr)"
+    for arguments in (["--help"], ["fit", "--help"], ["--version"]):
+        result = run_python(code, *arguments, cwd=tmp_path)
+        loaded = set(result.stderr.split())
+        assert "click" in loaded
+        assert not loaded & {"torch", "numba", "scipy", "matplotlib", "keras", "rich.progress"}, arguments
+
+
+def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "training.cli", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("Usage: augtrain")
+
+
+def test_the_version_is_told(augtrain: Run) -> None:
+    assert augtrain("--version").code == 0
+
+
+# Refusals
+
+BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "no such command": (("train",), 2, "No such command 'train'"),
+    "no dataset": (("fit",), 2, "Missing argument 'DATASET'"),
+    "no out": (("fit", "d"), 2, "Missing option '--out'"),
+    "no such dataset": (("fit", "none", "--out", "r"), 3, "none: expected the folder of a dataset, found nothing"),
+    "no such preset": (("fit", "d", "--out", "r", "--preset", "huge"), 2, "'huge' is not one of 'paper'"),
+    "no number": (("fit", "d", "--out", "r", "--batch", "many"), 2, "'many' is not a valid integer"),
+    "no batch": (("fit", "d", "--out", "r", "--batch", "0"), 2, "batch: expected 1 to 4096, got 0"),
+    "no such setting": (("fit", "d", "--out", "r", "--set", "colour=red"), 2, "there is no setting 'colour'"),
+    "no value": (("fit", "d", "--out", "r", "--set", "batch"), 2, "batch: expected a value like 5, got ''"),
+    "a bad choice": (
+        ("fit", "d", "--out", "r", "--set", "optimizer=lion"),
+        2,
+        "expected one of sgd, adamw, got 'lion'",
+    ),
+    "too many rounds": (("fit", "d", "--out", "r", "--steps", "3"), 2, "at least one a round (10), got 3"),
+    "no time": (("fit", "d", "--out", "r", "--minutes", "-1"), 2, "--minutes: expected a time above 0"),
+    "no such device": (("fit", "d", "--out", "r", "--device", "abacus"), 2, "--device: expected auto, cpu, cuda"),
+    "large crop": (("fit", "d", "--out", "r"), 2, "crops of 256 px do not fit"),
+    "no run": (("resume", "none"), 3, "none: no run of augtrain fit here"),
+    "no run to evaluate": (("evaluate", "none", "d"), 3, "no run of augtrain fit here"),
+    "half a stack": (("evaluate", "none", "d", "--images", "a.tif"), 2, "--images and --labels belong together"),
+    "no such split": (("evaluate", "run", "d", "--split", "exam"), 2, "exam"),
+    "no such stack": (("predict", "run", "none.tif", "out.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
+    "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 1 px or more"),
+    "no prediction": (("score", "none.tif", "none.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
+    "no steps": (("bench", "d", "--steps", "0"), 2, "0 is not in the range x>=1"),
+    "no dataset to bench": (("bench", "none"), 3, "none: expected the folder of a dataset, found nothing"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    augtrain: Run, phantom_dataset: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d").symlink_to(phantom_dataset)
+    Path("run").symlink_to(run_folder)
+    before = contents(run_folder)
+    arguments, code, words = BAD[case]
+    outcome = augtrain(*arguments)
+    assert outcome.code == code, outcome.err
+    assert outcome.out == ""
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.startswith("augtrain: ")
+    assert words in outcome.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "run"]
+    assert contents(run_folder) == before
+
+
+def test_a_second_run_in_a_folder_is_refused(augtrain: Run, phantom_dataset: Path, run_folder: Path) -> None:
+    before = contents(run_folder)
+    code, out, err = augtrain("fit", phantom_dataset, "--out", run_folder, *SMALL)
+    assert (code, out) == (2, "")
+    words = f"holds a run already; go on with augtrain resume {run_folder}, or choose another --out"
+    assert err == f"augtrain: {run_folder}: {words}\n"
+    assert contents(run_folder) == before
+
+
+def test_another_dataset_cannot_be_gone_on_with(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
+    other = build_phantom(tmp_path / "other", seed=1)
+    code, out, err = augtrain("resume", run_folder, "--dataset", other)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "expected the dataset with digest" in err
+
+
+def test_a_loss_that_explodes_exits_3(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the ids of the batch."""
+    out = tmp_path / "run"
+    monkeypatch.setattr(training.fit, "learning_rate", lambda *_: 1e30)
+    options = ("--preset", "paper", *TINY, "--set", "network.width=4", "--set", "clip_norm=0", "--precision", "fp32")
+    code, _, err = augtrain("fit", phantom_dataset, "--out", out, *options, "--steps", "8", "--rounds", "1", "--quiet")
+    assert code == 3
+    assert err.count("\n") == 1
+    named = {word.strip(",;") for word in err.split()} & set(open_dataset(phantom_dataset)["train"].ids)
+    assert 1 <= len(named) <= 2
+    assert set(contents(out)) == {"config.json"}
+
+
+def test_ctrl_c_exits_130_and_the_run_goes_on(phantom_dataset: Path, tmp_path: Path, augtrain: Run) -> None:
+    code = """
+import os, signal, sys
+import training.fit
+from training.cli import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
+save = training.fit.Trainer._save
+def save_and_interrupt(*arguments, **keywords):
+    save(*arguments, **keywords)
+    os.kill(os.getpid(), signal.SIGINT)
+training.fit.Trainer._save = save_and_interrupt
+run()
+"""
+    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--steps", "4", "--rounds", "2")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result = run_python(code, "fit", str(phantom_dataset), "--out", str(cut), *options, cwd=tmp_path)
+    assert result.returncode == 130, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == "augtrain: interrupted; augtrain resume goes on with a run"
+    assert len(read_log(cut)) == 1
+    assert augtrain("resume", cut, "--no-pictures").code == 0
+    assert augtrain("fit", phantom_dataset, "--out", whole, *options).code == 0
+    assert network_bytes(cut) == network_bytes(whole)
+    assert read_log(cut) == read_log(whole)
+
+
+# fit and resume
+
+
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_every_preset_trains_on_what_fits(augtrain: Run, phantom_dataset: Path, tmp_path: Path, name: str) -> None:
+    """With its own optimiser, loss, schedule and network, only narrower."""
+    narrow = ("--set", "network.last_up=4") if name == "release" else ()
+    crop = ("--set", "crop=64") if name == "small" else ()
+    code, _, err = augtrain("fit", phantom_dataset, "--out", tmp_path / "run", "--preset", name, *SHORT, *narrow, *crop)
+    assert code == 0, err
+    config, expected = read_run(tmp_path / "run").config, PRESETS[name]
+    for setting in ("optimizer", "learning_rate", "schedule", "stop_patience", "turns", "target", "channels_last"):
+        assert getattr(config, setting) == getattr(expected, setting), setting
+    for setting in ("outputs", "up", "init", "padding", "norm", "dropout", "up_relu"):
+        assert getattr(config.network, setting) == getattr(expected.network, setting), setting
+
+
+FLAGS: dict[str, tuple[tuple[str, ...], Callable[[FitConfig], Any], Any]] = {
+    "n-train": (("--n-train", "3"), lambda config: config.n_train, 3),
+    "rounds": (("--rounds", "2"), lambda config: config.rounds, 2),
+    "steps": (("--steps", "3"), lambda config: config.steps, 3),
+    "batch": (("--batch", "1"), lambda config: config.batch, 1),
+    "seed": (("--seed", "5"), lambda config: config.seed, 5),
+    "loss weights": (("--loss-weights", "unet2015"), lambda config: config.loss_weights, "unet2015"),
+    "loader": (("--loader", "lazy"), lambda config: config.loader, "lazy"),
+    "bf16": (("--precision", "bf16"), lambda config: config.precision, "bf16"),
+    "fp16": (("--precision", "fp16"), lambda config: config.precision, "fp16"),
+    "channels last": (("--channels-last",), lambda config: config.channels_last, True),
+    "channels first": (("--channels-first",), lambda config: config.channels_last, False),
+    "threads": (("--threads", "2"), lambda config: config.threads, 2),
+    "float": (("--set", "learning_rate=1"), lambda config: config.learning_rate, 1.0),
+    "word": (("--set", "network.up=upsample"), lambda config: config.network.up, "upsample"),
+    "truth": (("--set", "turns=false"), lambda config: config.turns, False),
+    "network": (("--set", "network.dropout=0.25"), lambda config: config.network.dropout, 0.25),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_flag_reaches_the_run(augtrain: Run, phantom_dataset: Path, tmp_path: Path, flag: str) -> None:
+    options, read, expected = FLAGS[flag]
+    code, _, err = augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *SMALL, *options, "--quiet")
+    assert (code, err) == (0, "")
+    assert read(read_run(tmp_path / "run").config) == expected
+
+
+def test_compile_reaches_the_run(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(training.fit.torch, "compile", lambda network: seen.append(network) or network)
+    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *SMALL, "--compile").code == 0
+    assert len(seen) == 1
+    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "other", *SMALL, "--no-compile").code == 0
+    assert len(seen) == 1
+
+
+def test_minutes_are_fixed_as_steps(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
+    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *SMALL, "--minutes", "0.0001").code == 0
+    steps = read_run(tmp_path / "run").config.steps
+    assert steps >= 1
+    assert [row["step"] for row in read_log(tmp_path / "run")] == [steps]
+    assert augtrain("resume", tmp_path / "run", "--no-pictures").code == 0
+    assert [row["step"] for row in read_log(tmp_path / "run")] == [steps]
+
+
+def test_a_run_tells_its_rounds_and_what_comes_next(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And in the log, where its samples are kept."""
+    out = tmp_path / "run"
+    code, printed, _ = augtrain("fit", phantom_dataset, "--out", out, *SMALL, "--json", tmp_path / "report.json")
+    assert code == 0
+    lines = printed.splitlines()
+    assert lines[0].startswith("round    1   step      2   loss ")
+    assert lines[1:] == [f"run          {out}", f"next         augtrain evaluate {out} {phantom_dataset} --split test"]
+    assert caplog.messages[0].startswith("loader: host, 12 samples")
+    report = json.loads((tmp_path / "report.json").read_bytes())
+    assert report["dataset"] == open_dataset(phantom_dataset).record.sha256
+    assert FitConfig.from_dict(report["config"]) == read_run(out).config
+
+
+def test_pictures_are_drawn_unless_told_otherwise(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
+    options = tuple(option for option in SMALL if option != "--no-pictures")
+    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *options).code == 0
+    assert {"curves.png", "samples.png"} <= set(contents(tmp_path / "run"))
+
+
+# evaluate, predict, score, bench
+
+KEYS = {
+    "pixel_error", "misclassified", "iou_cell", "iou_membrane", "v_rand", "v_info", "warping_error",
+    "adapted_rand_error", "pixel_error_threshold", "v_rand_threshold", "v_info_threshold", "warping_error_threshold",
+    "n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["samples", "slices"])
+def test_evaluate(
+    augtrain: Run, phantom_dataset: Path, run_folder: Path, stack: tuple[Path, Path], tmp_path: Path, whole: bool
+) -> None:
+    run = copy_run(run_folder, tmp_path / "run")
+    files = ("--images", stack[0], "--labels", stack[1]) if whole else ()
+    code, out, err = augtrain("evaluate", run, phantom_dataset, "--split", "test", *files, "--tta", "--json", "-")
+    assert code == 0, err
+    report = json.loads(out)
+    assert set(report) == KEYS | {"split", "shown", "n"}
+    assert report["n"] == (3 if whole else 6)
+    lines = err.splitlines()
+    for key in ("pixel_error", "iou_cell", "v_rand", "warping_error"):
+        assert any(line.startswith(f"{key} ") and f"{report[key]:.5f}" in line for line in lines), key
+    assert (run / "thresholds-test.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_score_is_told_with_its_class_threshold_and_pooling(
+    augtrain: Run, stack: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The report's own table mixes definitions."""
+    write_stack(tmp_path / "probability.tif", (phantom_stack()[0] / 255).astype(np.float32))
+    code, out, _ = augtrain("score", tmp_path / "probability.tif", stack[1], "--json", tmp_path / "report.json")
+    assert code == 0
+    report = json.loads((tmp_path / "report.json").read_bytes())
+    assert set(report) == KEYS
+    told = dict(line.split(maxsplit=1) for line in out.splitlines())
+    for key in sorted(KEYS - {"n"}):
+        if key.endswith("_threshold"):
+            assert told[key.removesuffix("_threshold")].endswith(f"({report[key]:.1f})"), key
+        else:
+            assert told[key].startswith(f"{report[key]:.5f} "), key
+            assert "pooled" in told[key] or "mean of slices" in told[key], key
+            assert "0.5" in told[key] or "threshold" in told[key], key
+    assert told["scored"] == "12 slices"
+
+
+def test_predict(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
+    write_stack(tmp_path / "stack.tif", noise((2, 30, 40)))
+    code, out, err = augtrain("predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tile", "16")
+    assert (code, out, err) == (0, f"predicted    2 slices of 30 x 40 px: {tmp_path / 'out.tif'}\n", "")
+    plain = read_stack(tmp_path / "out.tif")
+    assert (plain.shape, plain.dtype) == ((2, 30, 40), np.float32)
+    report = tmp_path / "report.json"
+    code, out, _ = augtrain(
+        "predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tta", "--quiet", "--json", report
+    )
+    assert (code, out) == (0, "")
+    assert json.loads(report.read_bytes()) == {
+        "out": str(tmp_path / "out.tif"), "shape": [2, 30, 40], "tile": 512, "tta": True,
+    }  # fmt: skip
+    assert not np.array_equal(read_stack(tmp_path / "out.tif"), plain)
+
+
+def test_bench(augtrain: Run, phantom_dataset: Path) -> None:
+    settings = (
+        f"--set={name}" for name in ("network.width=2", "network.depth=1", "crop=64", "threads=1", "device=cpu")
+    )
+    code, out, err = augtrain("bench", phantom_dataset, "--steps", "1", *settings, "--json", "-")
+    assert code == 0, err
+    report = json.loads(out)
+    for name in ("train_real", "train_synthetic", "real_of_synthetic", "peak_memory_mb"):
+        assert f"{name:<22}{report[name]}" in err
+    for name in ("host", "lazy", "copy"):
+        assert f"{'samples/s ' + name:<22}{report['loaders'][name]}" in err
+
+
+def test_quiet_is_quiet(
+    augtrain: Run,
+    phantom_dataset: Path,
+    run_folder: Path,
+    stack: tuple[Path, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also the log."""
+    run = copy_run(run_folder, tmp_path / "run")
+    settings = (
+        f"--set={name}" for name in ("network.width=2", "network.depth=1", "crop=64", "threads=1", "device=cpu")
+    )
+    commands: dict[str, tuple[object, ...]] = {
+        "fit": ("fit", phantom_dataset, "--out", tmp_path / "new", *SMALL),
+        "resume": ("resume", run, "--no-pictures"),
+        "evaluate": ("evaluate", run, phantom_dataset),
+        "predict": ("predict", run, stack[0], tmp_path / "out.tif"),
+        "score": ("score", stack[1], stack[1]),
+        "bench": ("bench", phantom_dataset, "--steps", "1", *settings),
+    }
+    assert set(commands) == set(COMMANDS)
+    for name, arguments in commands.items():
+        assert augtrain(*arguments, "--quiet") == (0, "", ""), name
+        assert not caplog.messages, name
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no /dev/null here")
+def test_a_report_may_go_into_a_device(augtrain: Run, stack: tuple[Path, Path], tmp_path: Path) -> None:
+    """And through a link: neither is replaced by a file."""
+    (tmp_path / "null").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("null", "pipe"):
+        assert augtrain("score", stack[1], stack[1], "--quiet", "--json", tmp_path / name) == (0, "", "")
+    assert set(json.loads(os.read(reader, 1 << 16))) == KEYS
+    os.close(reader)
+    assert (tmp_path / "null").is_symlink()
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@pytest.mark.isbi
+@pytest.mark.slow
+def test_score_of_the_fixtures_is_the_challenges(augtrain: Run) -> None:
+    folder = ROOT.parent / "shared" / "fixtures" / "metrics"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing")
+    numbers = json.loads((folder / "official.json").read_text(encoding="utf-8"))
+    official = numbers["probability (u8/255 as float32)"]
+    code, out, _ = augtrain("score", folder / "probability_u8.tif", folder / "labels.tif", "--quiet", "--json", "-")
+    assert code == 0
+    report = json.loads(out)
+    assert report["pixel_error"] == pytest.approx(1 - official["pixel_f_max"], abs=1e-6)
+    assert report["misclassified"] == pytest.approx(official["pixel_misclassified@0.5"], abs=1e-6)
+    assert report["v_rand"] == pytest.approx(official["v_rand_max"], abs=1e-3)
+    assert report["v_info"] == pytest.approx(official["v_info_max"], abs=1e-3)
+    assert report["warping_error"] == pytest.approx(official["warping_min_splits_mergers_r20"], rel=0.03)
+
+
+def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
+    """`pip install augpipe` without [train]."""
+    code = "import sys\nsys.modules['torch'] = None\nfrom training.cli import main\nsys.exit(main(sys.argv[1:]))"
+    result = run_python(code, "fit", "d", "--out", "r", cwd=tmp_path)
+    assert result.returncode == 3
+    assert result.stderr == "augtrain: torch is missing; pip install 'augpipe[train]'\n"
+
+
+def test_the_small_config_is_what_the_tests_think(run_folder: Path) -> None:
+    assert read_run(run_folder).config == COSINE
