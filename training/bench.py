@@ -13,8 +13,10 @@ import torch
 from training.config import FitConfig
 from training.dataset import ShardDataset, divide
 from training.device import repeatable
-from training.fit import Run, Trainer, settle
+from training.fit import settle
 from training.loading import Loader, Normalisation, open_store
+from training.run import Run
+from training.trainer import Trainer
 
 _ROUNDS = 5
 

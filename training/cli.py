@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,14 +79,15 @@ def fit(
     """Train on DATASET; validation is its split val, or whole slices held out of train."""
     from training.config import preset as find_preset
 
-    pairs = dict(setting.partition("=")[::2] for setting in settings)
-    given = {name: value for name, value in flags.items() if value is not None}
-    config = replace(find_preset(preset), **given).changed(pairs)
+    given = {name: value for name, value in flags.items() if value is not None} | _pairs(settings)
+    if minutes and "steps" in given:
+        raise ConfigError("--minutes and --steps: either decides how long to train; leave one of them out")
+    config = find_preset(preset).changed({**({"steps": 0} if minutes else {}), **given})
     with _Progress(quiet=quiet or json_file == "-") as listener:
         if framework == "keras":
-            from training.keras_unet import fit_keras
+            from training.keras_fit import fit_keras
 
-            run = fit_keras(dataset, out, config, minutes=minutes, listener=listener)
+            run = fit_keras(dataset, out, config, minutes=minutes, pictures=pictures, listener=listener)
         else:
             from training.fit import fit as fit_torch
 
@@ -125,9 +125,9 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score the network of RUN on a split of DATASET."""
     from training.evaluation import evaluate_samples, evaluate_slices
-    from training.fit import read_run
     from training.plots import draw_thresholds
     from training.predict import open_predictor
+    from training.run import read_run
 
     if (images is None) != (labels is None):
         raise ConfigError("--images and --labels belong together: the stack and its labels")
@@ -136,8 +136,8 @@ def evaluate(
         result = evaluate_samples(predictor, dataset, split)
     else:
         result = evaluate_slices(predictor, dataset, split, images, labels)
-    draw_thresholds(run / f"thresholds-{split}.png", result.scores)
     _tell(_table(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
+    draw_thresholds(run / f"thresholds-{split}-{'slices' if images else 'samples'}.png", result.scores)
 
 
 @cli.command()
@@ -152,8 +152,8 @@ def predict(
     run: Path, stack: Path, out: Path, tta: bool, tile: int, device: str, quiet: bool, json_file: str | None
 ) -> None:
     """Write the probability of cell of a TIFF STACK, whole slices, as a float32 stack OUT."""
-    from training.fit import read_run
     from training.predict import open_predictor, predict_stack
+    from training.run import read_run
 
     shape = predict_stack(open_predictor(read_run(run), device=device, tta=tta, tile=tile), stack, out)
     report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
@@ -171,7 +171,7 @@ def predict(
 @_reporting
 def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
     """Score a stack of cell probabilities against LABELS; no network needed."""
-    from training.evaluation import score_files
+    from training.scoring import score_files
 
     scores, n_slices = score_files(prediction, labels)
     report = {**scores.as_dict(), "n": n_slices}
@@ -191,7 +191,7 @@ def bench(
     from training.bench import bench as run_bench
     from training.config import preset as find_preset
 
-    config = find_preset(preset).changed(dict(setting.partition("=")[::2] for setting in settings))
+    config = find_preset(preset).changed(_pairs(settings))
     report = run_bench(dataset, config, steps=steps)
     lines = [f"{name:<22}{value}" for name, value in report.items() if name != "loaders"]
     lines[2:2] = [f"{'samples/s ' + name:<22}{value}" for name, value in report["loaders"].items()]
@@ -203,18 +203,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         cli.main(arguments, prog_name="augtrain", standalone_mode=False)
-    except AugpipeError as error:
-        return _fail(str(error), error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        return _fail("interrupted; augtrain resume goes on with a run", INTERRUPTED)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA_LIBRARIES:
+    except (Exception, KeyboardInterrupt) as error:
+        message, code = _explain(error)
+        if not message:
             raise
-        return _fail(f"{error.name} is missing; pip install 'augpipe[train]'", AugpipeError.exit_code)
-    except OSError as error:
-        return _fail(f"{error.filename or 'augtrain'}: {error.strerror or error}", AugpipeError.exit_code)
+        click.echo(f"augtrain: {' '.join(message.split())}", err=True)
+        return code
     return 0
 
 
@@ -233,7 +227,7 @@ class _Progress:
     def __enter__(self) -> Any:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from training.fit import Listener
+        from training.trainer import Listener
 
         if self._quiet:
             return Listener()
@@ -255,9 +249,18 @@ class _Progress:
             self._bar.stop()
 
 
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    """Return what --set gives, by name."""
+    return dict(setting.partition("=")[::2] for setting in settings)
+
+
 def _tell_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
     report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
-    lines = [f"run          {run.folder}", f"next         augtrain evaluate {run.folder} {run.dataset} --split test"]
+    from pipeline.shards import open_dataset
+
+    lines = [f"run          {run.folder}"]
+    if "test" in open_dataset(run.dataset).splits:
+        lines.append(f"next         augtrain evaluate {run.folder} {run.dataset} --split test")
     _tell(lines, report, quiet=quiet, json_file=json_file)
 
 
@@ -297,9 +300,20 @@ def _table(report: dict[str, Any]) -> list[str]:
     return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
 
 
-def _fail(message: str, code: int) -> int:
-    click.echo(f"augtrain: {' '.join(message.split())}", err=True)
-    return code
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the line and the exit status that a failure means; no line for what is a mistake of ours."""
+    code = AugpipeError.exit_code
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        return "interrupted; a run goes on with augtrain resume", INTERRUPTED
+    if isinstance(error, AugpipeError | click.ClickException):
+        return error.format_message() if isinstance(error, click.ClickException) else str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_LIBRARIES:
+        return f"{error.name} is missing; pip install 'augpipe[train]'", code
+    if isinstance(error, OSError):
+        return f"{error.filename or 'augtrain'}: {error.strerror or error}", code
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which this module does not load
+        return "the device's memory is full; try a smaller --batch, crop or --tile", code
+    return "", code
 
 
 if __name__ == "__main__":

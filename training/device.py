@@ -54,20 +54,29 @@ def repeatable(threads: int) -> Iterator[None]:
     Sums are split by threads: another number of them gives other bits.
     """
     before = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    cuda: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    rounded = [part.allow_tf32 for part in cuda]
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS, once started, repeats itself only so
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    for part in cuda:
-        part.allow_tf32 = False  # fp32 means fp32
     try:
-        yield
+        with full_precision():
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.benchmark = before[1]
-        for part, allowed in zip(cuda, rounded, strict=True):
-            part.allow_tf32 = allowed
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let fp32 mean fp32 on CUDA, where convolutions are otherwise rounded to TF32; leave it as it was."""
+    parts: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [part.allow_tf32 for part in parts]
+    for part in parts:
+        part.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for part, allowed in zip(parts, before, strict=True):
+            part.allow_tf32 = allowed

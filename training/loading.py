@@ -226,4 +226,5 @@ def _home(tier: str, device: torch.device) -> torch.device:
 
 def as_tensor(image: NDArray[Any]) -> Tensor:
     """Return gray levels as a tensor: uint8 as they are, others as float32, which holds 16 bits exactly."""
-    return torch.from_numpy(image if image.dtype == np.uint8 else image.astype(np.float32))
+    levels = image if image.dtype == np.uint8 else image.astype(np.float32)
+    return torch.from_numpy(levels if levels.flags.writeable else levels.copy())

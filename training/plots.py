@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from training.checkpoint import write_file
+from pipeline.files import write_atomically
 from training.metrics import PixelScores, Scores
-from training.validation import Example, Row
+from training.validation import Example, Row, Watch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,16 @@ _DPI, _TEXT_PT, _LINE_PX, _FRAME = 100, 9, 17, 200
 _LEAST_PX, _MOST_PX = 240, 320  # sides in samples.png: what is smaller is enlarged, what is larger cropped
 _GAP_PX, _HEAD_PX, _FOOT_PX = 12, 34, 56
 _PALE = 0.5  # how far the image is lightened under the errors, so that both colours stand out
+
+
+def draw_round(folder: Path, rows: Sequence[Row], watch: Watch, network: nn.Module) -> None:
+    """Write curves.png, samples.png and thresholds.png of a run, as its last round left them.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    draw_run(folder, rows, watch.examples(network))
+    draw_thresholds(folder / THRESHOLDS_FILE, watch.pixels)
 
 
 def draw_run(folder: Path, rows: Sequence[Row], examples: Sequence[Example]) -> None:
@@ -197,4 +208,4 @@ def _write(path: Path, figure: "Figure") -> None:
     """Write a PNG that says neither when nor by what it was made: equal pictures are equal files."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi="figure", metadata={"Software": None})
-    write_file(path, buffer.getvalue())
+    write_atomically(path, [buffer.getvalue()])

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.shards import ConfigError
-from training.device import find_device
-from training.fit import Run, read_network
+from training.device import find_device, full_precision
 from training.loading import as_tensor, normalise, turned, turned_back
 from training.losses import cell_logits
+from training.run import Run, read_network
 from training.unet import UNet
 
 TILE_PX = 512
@@ -63,8 +63,9 @@ class Predictor:
         levels = normalise(as_tensor(image), self.run.normalisation)
         total = torch.zeros(levels.shape)
         ways = range(8 if self.tta else 1)
-        for way in ways:
-            total += turned_back(self._tiles(turned(levels, way).contiguous()), way)
+        with full_precision():
+            for way in ways:
+                total += turned_back(self._tiles(turned(levels, way).contiguous()), way)
         return (total / len(ways)).clamp_(0, 1).numpy()
 
     def _tiles(self, image: Tensor) -> Tensor:

@@ -17,13 +17,16 @@ import numpy as np
 
 from pipeline.build import build_dataset
 from pipeline.config import BuildConfig
+from pipeline.files import write_atomically
 from pipeline.reading import read_folder
-from training.checkpoint import as_json, write_file
+from training.checkpoint import as_json
 from training.config import preset
 from training.dataset import Division, divide
 from training.evaluation import evaluate_slices
-from training.fit import CONFIG_FILE, Listener, fit_division, resume
+from training.fit import fit_division, resume
 from training.predict import open_predictor
+from training.run import CONFIG_FILE
+from training.trainer import Listener
 
 FOLDS = 5
 COLUMNS = ("iou_cell", "iou_membrane", "pixel_error", "misclassified", "v_rand", "v_info", "warping_error")
@@ -44,9 +47,9 @@ def main() -> None:
         if name not in rows:
             print(f"{name} ...", flush=True)
             rows[name] = make()
-            write_file(path, as_json(rows))
+            write_atomically(path, [as_json(rows)])
     text = table(rows)
-    write_file(arguments.work / "table.md", text.encode())
+    write_atomically(arguments.work / "table.md", [text.encode()])
     print(text)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import training.plots  # noqa: F401  # imported once, before the forks
 from training.cli import main
-from training.fit import Trainer
+from training.trainer import Trainer
 
 PLACES: dict[str, tuple[Any, str]] = {
     "step": (Trainer, "step"),

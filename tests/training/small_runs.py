@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from training.checkpoint import load
 from training.config import FitConfig
-from training.fit import Run, fit
+from training.fit import fit
 from training.loading import Normalisation
 from training.predict import Predictor
+from training.run import Run
 from training.unet import UNet, UNetConfig
 
 # AdamW along a cosine, batch norm, crops that turn; two rounds of two steps.

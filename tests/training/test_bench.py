@@ -13,7 +13,7 @@ from small_runs import COSINE, contents
 import training.bench
 from training.bench import bench
 from training.dataset import divide
-from training.fit import Trainer
+from training.trainer import Trainer
 
 
 @pytest.fixture

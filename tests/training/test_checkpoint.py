@@ -4,19 +4,17 @@ import errno
 import json
 import os
 import pickle
-import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_runs import contents
 
 from pipeline.shards import StorageError
-from training.checkpoint import RunError, as_json, load, remove_remains, save, write_file
+from training.checkpoint import RunError, as_json, load, save
 
 VALUES = {"network": {"a": torch.arange(6.0).reshape(2, 3)}, "rows": [{"round": 1, "loss": 0.1}], "digest": "ab"}
 
@@ -93,84 +91,18 @@ def test_numpy_numbers_are_no_plain_values(tmp_path: Path) -> None:
         load(tmp_path / "a.pt")
 
 
-# Disks
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last checkpoint must outlive the failure to write the next one."""
+    save(tmp_path / "a.pt", {"step": 1})
 
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-def test_a_file_is_replaced_and_nothing_else_appears(tmp_path: Path) -> None:
-    for data in (b"one", b"two"):
-        write_file(tmp_path / "a", data)
-        assert contents(tmp_path) == {"a": data}
-
-
-@pytest.mark.parametrize("before", [None, b"old"])
-@pytest.mark.parametrize("where", ["write", "fsync", "replace"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_a_full_disk_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, code: int, before: bytes | None
-) -> None:
-    if before:
-        write_file(tmp_path / "a", before)
-    was = contents(tmp_path)
-
-    def fail(*_: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    if where == "write":
-        monkeypatch.setattr(Path, "open", lambda path, mode: FullFile(open(path, mode), code))  # noqa: PTH123, SIM115
-    else:
-        monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[where], fail)
-    with pytest.raises(StorageError, match=rf"a: cannot be written \({re.escape(os.strerror(code))}\); free space"):
-        write_file(tmp_path / "a", b"new")
-    monkeypatch.undo()
-    assert contents(tmp_path) == was
-
-
-class FullFile:
-    """Takes a byte, and then the disk is full."""
-
-    def __init__(self, file: Any, code: int) -> None:
-        self._file, self._code = file, code
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data[:1])
-        raise OSError(self._code, os.strerror(self._code))
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_write_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
-) -> None:
-    write_file(tmp_path / "a", b"old")
-
-    def interrupt(_: int) -> None:
-        raise error
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(error):
-        write_file(tmp_path / "a", b"new")
-    assert contents(tmp_path) == {"a": b"old"}
-
-
-def test_a_place_that_takes_no_files_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "none" / "a", tmp_path / "file" / "a", tmp_path / "folder"):
-        with pytest.raises(StorageError, match=rf"{path}: cannot be written"):
-            write_file(path, b"new")
-    assert contents(tmp_path) == {"file": b""}
-
-
-def test_remains_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".a.tmp", ".b.tmp", "a", ".notes.tmp"):
-        (tmp_path / name).write_bytes(b"")
-    remove_remains(tmp_path / name for name in ("a", "b", "c"))
-    assert sorted(contents(tmp_path)) == [".notes.tmp", "a"]
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match="the disk is full"):
+        save(tmp_path / "a.pt", {"step": 2})
+    assert load(tmp_path / "a.pt") == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
 def test_json_is_one_line_in_one_order() -> None:

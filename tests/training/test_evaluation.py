@@ -1,4 +1,4 @@
-"""Scores of a run on the right slices, equal to the metrics of what it predicts for them."""
+"""Scores of a run on the right slices, and of files: equal to the metrics of what it predicts for them."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,11 @@ from pipeline.config import BuildConfig
 from pipeline.shards import ConfigError, open_dataset
 from pipeline.source import make_source
 from pipeline.tiff import write_stack
-from training.evaluation import evaluate_samples, evaluate_slices, score_files
-from training.fit import read_run
+from training.evaluation import evaluate_samples, evaluate_slices
 from training.metrics import ScoreError, score_stack
 from training.predict import Predictor, open_predictor
+from training.run import read_run
+from training.scoring import score_files
 
 KEYS = (
     "pixel_error", "misclassified", "iou_cell", "iou_membrane", "v_rand", "v_info", "warping_error",
@@ -75,12 +76,27 @@ def test_whole_slices_of_the_split_are_scored(
     assert (result.split, result.shown, result.n) == ("test", "whole slices", 3)
 
 
-def test_other_splits_are_other_slices(
+def test_train_may_be_scored_and_says_what_was_trained_on(
+    predictor: Predictor, phantom_dataset: Path, stack: tuple[Path, Path], seen: list[NDArray[Any]]
+) -> None:
+    """Slices 0 to 7, of which some were held out."""
+    result = evaluate_slices(predictor, phantom_dataset, "train", *stack)
+    assert result.n == 8
+    assert np.array_equal(seen, phantom_stack()[0][:8])
+    assert 0 < result.trained_on == len(predictor.run.division.train_slices) < 8
+    assert evaluate_slices(predictor, phantom_dataset, "test", *stack).trained_on == 0
+
+
+def test_slices_that_were_trained_on_are_no_test(
     predictor: Predictor, phantom_with_val: Path, stack: tuple[Path, Path], seen: list[NDArray[Any]]
 ) -> None:
-    images = phantom_stack()[0]
-    assert evaluate_slices(predictor, phantom_with_val, "val", *stack).n == 2
-    assert np.array_equal(seen, images[6:8])
+    """Another dataset of the same stack, with slices 6 and 7 in val: the network knows them."""
+    assert {z for _, z in predictor.run.division.train_slices} & {6, 7}
+    with pytest.raises(ConfigError, match=r"val shows [12] slices that the network of .* was trained on"):
+        evaluate_slices(predictor, phantom_with_val, "val", *stack)
+    with pytest.raises(ConfigError, match=r"val shows [12] slices that the network of .* was trained on"):
+        evaluate_samples(predictor, phantom_with_val, "val")
+    assert not seen
 
 
 def test_every_label_of_a_cell_is_cell(predictor: Predictor, tmp_path: Path, stack: tuple[Path, Path]) -> None:
@@ -122,7 +138,7 @@ def test_a_split_without_slices_is_refused(
     predictor: Predictor, phantom_dataset: Path, stack: tuple[Path, Path]
 ) -> None:
     for split in ("val", "tset"):
-        with pytest.raises(ConfigError, match=rf"no slice of images\.tif is in {split}; it has .*train"):
+        with pytest.raises(ConfigError, match=split):
             evaluate_slices(predictor, phantom_dataset, split, *stack)
         with pytest.raises(ConfigError, match=split):
             evaluate_samples(predictor, phantom_dataset, split)
@@ -133,26 +149,30 @@ def test_a_split_without_slices_is_refused(
 
 def test_samples_of_the_split_are_scored(predictor: Predictor, phantom_dataset: Path, seen: list[NDArray[Any]]) -> None:
     result = evaluate_samples(predictor, phantom_dataset, "test")
-    split = open_dataset(phantom_dataset)["test"]
-    assert np.array_equal(seen, split.images[:])
-    expected = score_stack([predictor(sample.image) for sample in split], [sample.label for sample in split])
-    assert result.scores == expected
+    assert np.array_equal(seen, open_dataset(phantom_dataset)["test"].images[:])
     assert (result.split, result.shown, result.n) == ("test", "augmented samples", 6)
 
 
 def test_samples_are_scored_where_training_scores_them(phantom_dataset: Path, tmp_path: Path) -> None:
-    """The centre of 32 px."""
-    run = read_run(fit_small(phantom_dataset, tmp_path / "run", PLATEAU, target=32).folder)
-    predictor = open_predictor(run, device="cpu")
+    """The centre: of 32 px where that is the target, else the 92 px that come out of valid convolutions."""
     split = open_dataset(phantom_dataset)["test"]
-    inner = np.s_[38:70, 38:70]
-    expected = score_stack([predictor(s.image)[inner] for s in split], [s.label[inner] for s in split])
+    for target, inner in ((32, np.s_[38:70, 38:70]), (0, np.s_[8:100, 8:100])):
+        run = read_run(fit_small(phantom_dataset, tmp_path / str(target), PLATEAU, target=target).folder)
+        predictor = open_predictor(run, device="cpu")
+        expected = score_stack([predictor(s.image)[inner] for s in split], [s.label[inner] for s in split])
+        assert evaluate_samples(predictor, phantom_dataset, "test").scores == expected
+
+
+def test_padded_networks_are_scored_on_whole_samples(phantom_dataset: Path, tmp_path: Path) -> None:
+    split = open_dataset(phantom_dataset)["test"]
+    predictor = open_predictor(read_run(fit_small(phantom_dataset, tmp_path / "run").folder), device="cpu")
+    expected = score_stack([predictor(s.image) for s in split], [s.label for s in split])
     assert evaluate_samples(predictor, phantom_dataset, "test").scores == expected
 
 
 def test_the_report_is_flat(predictor: Predictor, phantom_dataset: Path) -> None:
     report = evaluate_samples(predictor, phantom_dataset, "test").as_dict()
-    assert set(report) == {*KEYS, *(f"{key}_threshold" for key in CHOSEN), "split", "shown", "n"}
+    assert set(report) == {*KEYS, *(f"{key}_threshold" for key in CHOSEN), "split", "shown", "n", "trained_on"}
     assert all(isinstance(value, float | int | str) for value in report.values())
     assert json.loads(json.dumps(report)) == report
 

@@ -19,18 +19,20 @@ from pipeline.shards import ConfigError
 from pipeline.source import make_source
 from training.config import FitConfig, preset
 from training.dataset import ShardDataset
-from training.fit import Listener, fit, read_network, read_run
+from training.fit import fit
+from training.keras_fit import fit_keras
 from training.keras_unet import (
     TorchView,
     build_keras_unet,
     copy_weights,
-    fit_keras,
     import_keras,
     shard_sequence,
     to_torch,
 )
 from training.loading import Batches, LazyStore, Normalisation
 from training.losses import centre
+from training.run import read_network, read_run
+from training.trainer import Listener
 from training.unet import UNet, UNetConfig, count_parameters
 from training.validation import DivergedError, Row, Watch
 

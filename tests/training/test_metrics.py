@@ -414,7 +414,7 @@ def test_one_bad_pixel_is_refused() -> None:
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
-    code = "import training.metrics, sys; print(sorted({'numba', 'scipy', 'torch', 'h5py'} & set(sys.modules)))"
+    code = "import training.metrics, sys; print(sorted({'numba', 'scipy', 'torch', 'tifffile'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True).stdout == b"[]\n"
 
 

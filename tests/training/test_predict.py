@@ -20,8 +20,8 @@ import pipeline.tiff
 from pipeline.shards import ConfigError, StorageError
 from pipeline.tiff import read_stack, write_stack
 from training.checkpoint import RunError
-from training.fit import read_run
 from training.predict import Predictor, mirrored, open_predictor, predict_slices, predict_stack
+from training.run import read_run
 from training.unet import UNetConfig
 
 NETWORKS = {
@@ -261,6 +261,13 @@ def test_the_stack_is_never_overwritten(predictor: Predictor, tmp_path: Path) ->
         with pytest.raises(ConfigError, match="is the stack itself; name another file"):
             predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
     assert contents(tmp_path) == before
+
+
+def test_a_folder_is_no_file_for_a_prediction(predictor: Predictor, tmp_path: Path) -> None:
+    """Said before hours of prediction, and not after them."""
+    write_stack(tmp_path / "stack.tif", noise((1, 8, 8)))
+    with pytest.raises(ConfigError, match="is a folder; name a file"):
+        predict_stack(predictor, tmp_path / "stack.tif", tmp_path)
 
 
 def test_no_stack_is_a_question_of_use(predictor: Predictor, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from small_runs import (
 
 from pipeline.shards import ConfigError
 from training.checkpoint import RunError, load, save
-from training.fit import Listener, fit, resume
+from training.fit import fit, resume
+from training.trainer import Listener
 
 STEPS, ROUNDS = 6, 3
 FILES = ("checkpoint.pt", "config.json", "metrics.csv", "metrics.jsonl", "network.pt", "times.jsonl")
@@ -122,12 +123,12 @@ def test_a_run_killed_in_the_middle_of_a_round_ends_with_the_same_bits(
     assert_same_run(tmp_path / "run", whole(*options))
 
 
-# What a run does on the disk: config.json, then csv, jsonl, network and checkpoint of each round.
+# What a run does on the disk: config.json, then csv, jsonl, times, network and checkpoint of each round.
 PLACES = [
     *(("step", k) for k in (0, 1, 2, 5)),  # the first two before there is a checkpoint
-    *(("write", k) for k in (1, 2, 3, 4, 5, 6, 7, 8)),  # half of each file of two rounds
-    *(("rename", k) for k in (3, 4)),  # whole files, under their temporary names
-    *(("flush", k) for k in (7, 15)),  # the folder, after a checkpoint has its name
+    *(("write", k) for k in range(1, 11)),  # half of each file of two rounds
+    *(("rename", k) for k in (4, 5)),  # whole files, under their temporary names
+    *(("flush", k) for k in (11, 19)),  # the folder, after a file has got its name
 ]
 
 
@@ -148,7 +149,7 @@ def test_the_network_may_be_a_round_ahead_of_the_checkpoint(
 ) -> None:
     """The gap between the two renamings: the plan of PLACES is not off by one."""
     options = (*SCHEDULES["adamw, cosine, batch norm"], "--precision", "fp32")
-    assert driver.fit(phantom_dataset, tmp_path / "run", *options, kill=("rename", 8))["killed"]
+    assert driver.fit(phantom_dataset, tmp_path / "run", *options, kill=("rename", 10))["killed"]
     before = contents(tmp_path / "run")
     rows = load(tmp_path / "run" / "checkpoint.pt")["rows"]
     assert len(rows) == 1
@@ -182,6 +183,24 @@ def test_a_run_killed_before_it_began_begins_again(
     assert "no run of augtrain fit here" in answer["lines"][0]
     assert driver.fit(phantom_dataset, tmp_path / "run", *options)["code"] == 0
     assert_same_run(tmp_path / "run", whole(*options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [6, 8, 24])
+def test_pictures_that_were_cut_are_drawn_again(
+    driver: Driver, whole: Whole, phantom_dataset: Path, tmp_path: Path, k: int
+) -> None:
+    """Three pictures after each of three checkpoints; 24 is the last file of all."""
+    options = (*SCHEDULES["adamw, cosine, batch norm"], "--precision", "fp32")
+    where = ("--out", tmp_path / "run")
+    answer = driver.run("fit", phantom_dataset, *where, *options, *TINY, "--pictures", kill=("write", k))
+    assert answer["killed"]
+    assert any(name.endswith(".png.tmp") for name in contents(tmp_path / "run"))
+    assert driver.run("resume", tmp_path / "run", "--quiet") == {"killed": False, "code": 0, "lines": []}
+    files = lasting(tmp_path / "run")
+    for name in ("curves.png", "samples.png", "thresholds.png"):
+        assert files.pop(name).startswith(b"\x89PNG"), name
+    assert files == lasting(whole(*options))
 
 
 def test_generators_matter(phantom_dataset: Path, tmp_path: Path) -> None:
@@ -271,6 +290,17 @@ def test_a_device_that_is_not_there_is_refused(finished: Path, tmp_path: Path, m
         resume(folder, pictures=False)
 
 
+def test_other_versions_are_told(finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = copy_run(finished, tmp_path / "run")
+    resume(folder, pictures=False)
+    assert "bits may differ" not in caplog.text
+    values = json.loads((folder / "config.json").read_bytes())
+    values["versions"]["torch"] = "1.0"
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    resume(folder, pictures=False)
+    assert f"torch was 1.0 when the run began and is {torch.__version__} now; the bits may differ" in caplog.text
+
+
 def damage_schema(folder: Path) -> None:
     text = (folder / "config.json").read_text(encoding="utf-8")
     (folder / "config.json").write_text(text.replace("augtrain/run/1", "augtrain/run/9"), encoding="utf-8")
@@ -298,6 +328,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an older version": (damage_schema, r"schema 'augtrain/run/9', expected augtrain/run/1"),
     "a bad setting": (lambda folder: edit_config(folder, batch=0), "batch: expected 1 to 4096, got 0"),
     "an unknown setting": (lambda folder: edit_config(folder, colour="red"), "not the config of a run"),
+    "no checkpoint": (
+        lambda folder: (folder / "checkpoint.pt").unlink(),
+        r"checkpoint\.pt is missing, so the run cannot",
+    ),
     "a torn checkpoint": (
         lambda folder: (folder / "checkpoint.pt").write_bytes((folder / "checkpoint.pt").read_bytes()[:5000]),
         "not a checkpoint that can be trusted",

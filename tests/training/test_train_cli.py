@@ -1,5 +1,6 @@
 """`augtrain`: parses, calls one function, prints; a failure is one line and the right exit code."""
 
+import itertools
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import click
@@ -16,12 +18,12 @@ import pytest
 from small_datasets import build_phantom, phantom_stack
 from small_runs import COSINE, contents, copy_run, fit_small, network_bytes, noise, read_log
 
-import training.fit
+import training.trainer
 from pipeline.shards import open_dataset
 from pipeline.tiff import read_stack, write_stack
 from training.cli import PRESET_NAMES, cli, main
 from training.config import PRESETS, FitConfig
-from training.fit import read_run
+from training.run import read_run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = cli.commands
@@ -162,6 +164,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     ),
     "too many rounds": (("fit", "d", "--out", "r", "--steps", "3"), 2, "at least one a round (10), got 3"),
     "no time": (("fit", "d", "--out", "r", "--minutes", "-1"), 2, "--minutes: expected a time above 0"),
+    "two times": (("fit", "d", "--out", "r", "--minutes", "1", "--steps", "9"), 2, "--minutes and --steps: either"),
     "no such device": (("fit", "d", "--out", "r", "--device", "abacus"), 2, "--device: expected auto, cpu, cuda"),
     "large crop": (("fit", "d", "--out", "r"), 2, "crops of 256 px do not fit"),
     "no run": (("resume", "none"), 3, "none: no run of augtrain fit here"),
@@ -216,7 +219,7 @@ def test_a_loss_that_explodes_exits_3(
 ) -> None:
     """With the ids of the batch."""
     out = tmp_path / "run"
-    monkeypatch.setattr(training.fit, "learning_rate", lambda *_: 1e30)
+    monkeypatch.setattr(training.trainer, "learning_rate", lambda *_: 1e30)
     options = ("--preset", "paper", *TINY, "--set", "network.width=4", "--set", "clip_norm=0", "--precision", "fp32")
     code, _, err = augtrain("fit", phantom_dataset, "--out", out, *options, "--steps", "8", "--rounds", "1", "--quiet")
     assert code == 3
@@ -229,14 +232,14 @@ def test_a_loss_that_explodes_exits_3(
 def test_ctrl_c_exits_130_and_the_run_goes_on(phantom_dataset: Path, tmp_path: Path, augtrain: Run) -> None:
     code = """
 import os, signal, sys
-import training.fit
+import training.trainer
 from training.cli import run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
-save = training.fit.Trainer._save
+save = training.trainer.Trainer._save
 def save_and_interrupt(*arguments, **keywords):
     save(*arguments, **keywords)
     os.kill(os.getpid(), signal.SIGINT)
-training.fit.Trainer._save = save_and_interrupt
+training.trainer.Trainer._save = save_and_interrupt
 run()
 """
     options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--steps", "4", "--rounds", "2")
@@ -244,7 +247,7 @@ run()
     result = run_python(code, "fit", str(phantom_dataset), "--out", str(cut), *options, cwd=tmp_path)
     assert result.returncode == 130, result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1] == "augtrain: interrupted; augtrain resume goes on with a run"
+    assert result.stderr.splitlines()[-1] == "augtrain: interrupted; a run goes on with augtrain resume"
     assert len(read_log(cut)) == 1
     assert augtrain("resume", cut, "--no-pictures").code == 0
     assert augtrain("fit", phantom_dataset, "--out", whole, *options).code == 0
@@ -301,20 +304,25 @@ def test_compile_reaches_the_run(
     augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(training.fit.torch, "compile", lambda network: seen.append(network) or network)
+    monkeypatch.setattr(training.trainer.torch, "compile", lambda network: seen.append(network) or network)
     assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *SMALL, "--compile").code == 0
     assert len(seen) == 1
     assert augtrain("fit", phantom_dataset, "--out", tmp_path / "other", *SMALL, "--no-compile").code == 0
     assert len(seen) == 1
 
 
-def test_minutes_are_fixed_as_steps(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
-    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *SMALL, "--minutes", "0.0001").code == 0
-    steps = read_run(tmp_path / "run").config.steps
-    assert steps >= 1
-    assert [row["step"] for row in read_log(tmp_path / "run")] == [steps]
-    assert augtrain("resume", tmp_path / "run", "--no-pictures").code == 0
-    assert [row["step"] for row in read_log(tmp_path / "run")] == [steps]
+def test_minutes_are_fixed_as_steps(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock by which everything takes a second: 0.95 of 30 s, less 18 to try and 1 to validate."""
+    ticks = itertools.count()
+    monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.5")
+    assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *options).code == 0
+    for _ in range(2):
+        assert read_run(tmp_path / "run").config.steps == 9
+        assert [row["step"] for row in read_log(tmp_path / "run")] == [9]
+        assert augtrain("resume", tmp_path / "run", "--no-pictures").code == 0
 
 
 def test_a_run_tells_its_rounds_and_what_comes_next(
@@ -357,12 +365,13 @@ def test_evaluate(
     code, out, err = augtrain("evaluate", run, phantom_dataset, "--split", "test", *files, "--tta", "--json", "-")
     assert code == 0, err
     report = json.loads(out)
-    assert set(report) == KEYS | {"split", "shown", "n"}
+    assert set(report) == KEYS | {"split", "shown", "n", "trained_on"}
     assert report["n"] == (3 if whole else 6)
     lines = err.splitlines()
     for key in ("pixel_error", "iou_cell", "v_rand", "warping_error"):
         assert any(line.startswith(f"{key} ") and f"{report[key]:.5f}" in line for line in lines), key
-    assert (run / "thresholds-test.png").read_bytes().startswith(b"\x89PNG")
+    picture = run / f"thresholds-test-{'slices' if whole else 'samples'}.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_score_is_told_with_its_class_threshold_and_pooling(

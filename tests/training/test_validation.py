@@ -13,9 +13,9 @@ from torch import nn
 from pipeline.shards import open_dataset
 from training.config import FitConfig
 from training.dataset import divide
-from training.fit import read_network, read_run
 from training.loading import Normalisation
 from training.metrics import score_stack
+from training.run import read_network, read_run
 from training.unet import UNetConfig
 from training.validation import DivergedError, Row, Watch
 
