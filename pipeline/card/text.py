@@ -70,15 +70,15 @@ def _claims(card: CardRecord) -> Iterator[str]:
 def _terms(card: CardRecord) -> Iterator[str]:
     name, page = licence(card)
     source = card.source
-    yield "**Source.** The samples are derived from a stack of others, and its terms are theirs:"
+    yield "**Source and licence.** The samples are derived from this source, and its terms are theirs:"
     yield ""
-    yield f"- Stack: {escape(origin(card))}"
+    yield f"- Made from: {escape(origin(card))}"
     if "voxel_size_nm" in source:
         yield f"- Voxel size: {' x '.join(f'{side:g}' for side in source['voxel_size_nm'])} nm (z, y, x)"
     yield f"- Licence: {escape(name)}{f' ({page})' * bool(page)}"
     yield f"- To cite: {escape(source.get('citation', 'not recorded'))}"
     if "url" in source:
-        yield f"- From: {escape(source['url'])}"
+        yield f"- Found at: {escape(source['url'])}"
     for part in source.get("parts", []):
         terms = "; ".join(str(part[key]) for key in ("title", "licence", "citation") if key in part)
         yield f"- Stack {part['stack']}: {escape(terms)}"

@@ -76,10 +76,12 @@ def rendering(card: CardRecord) -> str:
 
 def guarantee(card: CardRecord) -> str:
     """Return what the splits ensure."""
-    text = "Whole slices were assigned to the splits before anything was augmented"
+    text = "Whole slices were assigned to the splits before anything was augmented, and no slice is in two splits"
     if card.gap is None:
-        return f"{text}: no slice is in two splits."
-    return f"{text}: no slice is in two splits, and at least {counted(card.gap, 'slice')} between two splits in none."
+        return f"{text}."
+    if card.gap == 0:
+        return f"{text}; slices of two splits are neighbours."
+    return f"{text}; {counted(card.gap, 'slice')} or more between two splits of a stack (the gap) belong to none."
 
 
 def limits(card: CardRecord) -> list[str]:
