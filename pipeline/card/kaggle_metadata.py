@@ -29,7 +29,8 @@ def kaggle_metadata(
         title: unless given, one made from the name.
         licence: Kaggle's name of it; unless given, that of the source, or `other` or `unknown`.
     """
-    source = [card.source[key] for key in ("title", "citation", "url") if key in card.source]
+    told = ("title", "url") if card.synthetic else ("title", "citation", "url")
+    source = [card.source[key] for key in told if key in card.source]
     return {
         "title": title or _title(card),
         "subtitle": _subtitle(card),

@@ -99,12 +99,25 @@ def gather_card(
     )
     if damage := next((finding for finding in report.findings if finding.check in _RECORD_CHECKS), None):
         raise DamagedError(f"{damage.text}; a card would describe another dataset: {damage.advice}")
-    record = read_record(dataset)
-    facts = {key: value for key, value in dataset_json(dataset).items() if key != "dataset"}
+    return describe_dataset(read_record(dataset), report, source=source)
+
+
+def describe_dataset(record: DatasetRecord, report: AuditReport, *, source: Path | None = None) -> CardRecord:
+    """Return all that there is to tell of a dataset that was audited already.
+
+    Args:
+        record: the dataset.
+        report: the audit; what it tells of places on this machine is left out.
+        source: where the stack was looked for, so that it can be left out.
+
+    Raises:
+        DatasetError: the dataset cannot be read.
+    """
+    facts = {key: value for key, value in dataset_json(record.folder).items() if key != "dataset"}
     return CardRecord(
         record=record,
         facts=facts,
-        rows=tuple(map(index_row, read_manifest(dataset / MANIFEST_FILE))),
+        rows=tuple(map(index_row, read_manifest(record.folder / MANIFEST_FILE))),
         report=_without_places(report, record, source),
         version=_version(),
         date=_built_on(record),

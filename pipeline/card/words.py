@@ -44,7 +44,7 @@ def one_line(card: CardRecord) -> str:
     """Return what the dataset is, in one line."""
     height, width = card.record.window
     samples = ", ".join(f"{n} {split}" for split, n in card.facts["split"]["samples"].items())
-    synthetic = " Synthetic: a computer made the stack, and it shows no real tissue." * card.synthetic
+    synthetic = " Synthetic: a computer made it." * card.synthetic
     return (
         f"{card.record.n} images of {height} x {width} px with their labels ({samples}), augmented from "
         f"{counted(card.n_slices, 'annotated slice')} of: {card.source['title']}.{synthetic}"
@@ -54,7 +54,7 @@ def one_line(card: CardRecord) -> str:
 def origin(card: CardRecord) -> str:
     """Return what the samples were made from."""
     source, inputs = card.source, card.facts["inputs"]
-    specimen = f"; {source['specimen']}" if "specimen" in source else ""
+    specimen = f"; {source['specimen']}" if "specimen" in source and not card.synthetic else ""
     shapes = ", ".join(" x ".join(map(str, stack["images"]["shape"])) for stack in inputs[:3])
     more = f" and {len(inputs) - 3} more" * (len(inputs) > 3)
     return f"{source['title']}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}"
@@ -105,6 +105,8 @@ def limits(card: CardRecord) -> list[str]:
         )
     if card.report.gap < DEFAULT_GAP:
         lines.append(f"The audit was asked for a gap of {card.report.gap} alone, not for the usual {DEFAULT_GAP}.")
+    if card.synthetic:
+        lines.append("A computer made the stack: it shows no real tissue, and scores on it tell nothing of real data.")
     lines.append(
         f"{counted(card.record.n, 'sample')} of {counted(card.n_slices, 'slice')}: samples of one slice are not "
         "independent, and errors in the source's labels are in all of them."

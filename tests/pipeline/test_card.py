@@ -27,14 +27,14 @@ from small_worlds import (
 
 from augment.errors import ConfigError, DamagedError, StorageError
 from pipeline.audit.conductor import audit_dataset
-from pipeline.card import CardRecord, card_files, gather_card, write_card
+from pipeline.card import CardRecord, card_files, gather_card, lay_card, write_card
 from pipeline.card.cover import SIZE_PX
 from pipeline.card.index import index_csv
 from pipeline.card.kaggle_metadata import SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_LENGTHS, kaggle_metadata
 from pipeline.card.text import card_text
 from pipeline.card.words import guarantee, kaggle_licence, licence, limits
 from pipeline.digest import canonical_json, file_digest
-from pipeline.shards import open_dataset
+from pipeline.shards import open_dataset, read_record
 from pipeline.shards.record import CARD_FILES
 from pipeline.verify import verify_dataset
 
@@ -231,7 +231,7 @@ def test_limits_are_those_of_the_split(card: CardRecord, split: dict[str, Any], 
 def test_what_is_synthetic_is_said_to_be(card: CardRecord) -> None:
     source = {"title": "augpipe phantom", "synthetic": True}
     known = replace(told(card, source=source), record=replace(card.record, name="phantom"))
-    assert "no real tissue" in card_text(known)
+    assert "shows no real tissue" in card_text(known)
     assert "synthetic" in kaggle_metadata(known)["subtitle"]
     assert "--source" not in card_text(known)
     assert "--source" in card_text(card)
@@ -274,6 +274,21 @@ def test_a_card_can_lie_anywhere(carded: Path, tmp_path: Path) -> None:
         assert file_digest(out / file["contentUrl"]) == file["sha256"]
     with pytest.raises(ConfigError, match="is the dataset itself"):
         write_card(carded, carded, gap=1)
+
+
+def test_a_published_card_lies_beside_the_data(carded: Path, card: CardRecord, tmp_path: Path) -> None:
+    """As publishing writes it: from a report that was made before, and from a copy of the dataset."""
+    published = Path(shutil.copytree(carded, tmp_path / "published", ignore=shutil.ignore_patterns("card")))
+    lay_card(read_record(carded), published, report=card.report, url="https://example.org/set")
+    values = json.loads((published / "croissant.json").read_bytes())
+    assert values["url"] == "https://example.org/set"
+    for file in values["distribution"]:
+        assert file["contentUrl"] == file["name"]
+        assert file_digest(published / file["contentUrl"]) == file["sha256"]
+    same = [name for name in CARD_FILES if name != "croissant.json"]
+    assert [(published / name).read_bytes() for name in same] == [
+        (carded / "card" / name).read_bytes() for name in same
+    ]
 
 
 def test_a_leaking_dataset_gets_a_card_that_says_so(dataset: Path, augpipe: Run) -> None:

@@ -31,7 +31,9 @@ def test_the_reference_datasets_are_these() -> None:
     assert presets[1]["rotate_deg"] == [0.0, 0.0]
     assert presets[1]["extent"] == "padded"
     described = (MANIFESTS / "README.md").read_text(encoding="utf-8")
-    assert all(lock.name in described for lock in LOCKS)
+    for lock in LOCKS:
+        assert f"| `{lock.name}` |" in described
+        assert file_digest(lock / "dataset.json") in described
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
