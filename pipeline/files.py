@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -79,7 +79,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     partial, replaced = beside(folder)
     with storage_errors(folder, n_bytes=sum(map(len, files.values()))):
-        _require_own(folder, files)
+        require_own(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder):
             try:
@@ -106,7 +106,12 @@ def beside(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.replaced")
 
 
-def _require_own(folder: Path, files: Mapping[str, bytes]) -> None:
+def require_own(folder: Path, files: Collection[str]) -> None:
+    """Refuse to replace a folder that holds anything but files of these names.
+
+    Raises:
+        ConfigError: it does, or is no folder.
+    """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{folder}: expected a folder or nothing, found something else; move it")
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in files) if folder.exists() else []

@@ -1,6 +1,7 @@
 """Making a dataset again from its lock file, dataset.json and manifest alone, and a source of the same pixels."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +21,7 @@ def rebuild_dataset(
     out: Path | str | None = None,
     *,
     source_folder: Path | None = None,
+    pairs: Sequence[tuple[Path, Path]] = (),
     jobs: int = -1,
     progress: BuildProgress | None = None,
 ) -> BuildResult:
@@ -29,6 +31,7 @@ def rebuild_dataset(
         lock: a folder with dataset.json and manifest.jsonl; shards may lie there too, and are not looked at.
         out: the dataset's folder; `datasets/<name of the lock's folder>` unless named.
         source_folder: where the stack is; the built-in phantom needs none.
+        pairs: images and labels, stack by stack, instead of a folder.
         jobs: threads to render in.
         progress: is told how far the build is.
 
@@ -44,7 +47,7 @@ def rebuild_dataset(
     record = verification.record
     if verification.findings:
         raise DamagedError(f"{verification.findings[0]}; nothing was built: fetch the lock file again")
-    source = replace(find_origin(record, source_folder), facts=record.values["source"])
+    source = replace(find_origin(record, source_folder, pairs=pairs), facts=record.values["source"])
 
     def accept(dataset: bytes, folder: Path) -> None:
         if bytes_digest(dataset) != record.sha256:

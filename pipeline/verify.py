@@ -95,9 +95,10 @@ def verify_records(folder: Path | str) -> Verification:
     """Compare dataset.json and the manifest with each other and with what follows from the options; no shard is read.
 
     Raises:
-        DatasetError: there is no dataset.json, or it is of another renderer version.
+        DatasetError: one of the two is missing, or dataset.json is of another renderer version.
     """
     record = read_record(Path(folder))
+    require_plain_file(record.folder / MANIFEST_FILE)
     faults, _ = _verify_records(record)
     return Verification(record, n_checked=0, n_replayed=0, faults=tuple(faults))
 

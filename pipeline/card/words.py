@@ -1,6 +1,6 @@
 """Sentences about a dataset that more than one face of its card says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.card.record import CardRecord
 from pipeline.config import DEFAULT_GAP
@@ -64,13 +64,23 @@ def rendering(card: CardRecord) -> str:
     """Return how samples are made from slices."""
     config = card.facts["config"]
     ranges = config["ranges"]
-    low, high = ranges["rotate_deg"]
-    turned = f"rotated by {low:g} to {high:g} degrees, " if low != high else ""
     points = ranges["grid_points"]
+    done = {
+        f"rotated by {_span(ranges['rotate_deg'])} degrees": ranges["rotate_deg"][0] != ranges["rotate_deg"][1],
+        "mirrored left to right by chance": ranges["flip"],
+        f"magnified {_span(ranges['zoom'])} times": ranges["zoom"] != [1.0, 1.0],
+        f"deformed by a spline through {points} x {points} control points ({ranges['sigma_px']:g} px s.d.)": (
+            ranges["sigma_px"] > 0
+        ),
+        f"changed in gray level (gain {_span(ranges['gain'])}, bias {_span(ranges['bias'])})": (
+            ranges["gain"] != [1.0, 1.0] or ranges["bias"] != [0.0, 0.0]
+        ),
+    }
+    steps = ["mirrored beyond its edges", *(step for step, was_done in done.items() if was_done)]
     return (
-        f"Each slice was mirrored beyond its edges, {turned}deformed by a spline through {points} x {points} control "
-        f"points ({ranges['sigma_px']:g} px s.d.) and cropped, in one resampling; images by cubic B-spline, labels by "
-        f"nearest neighbour at the same places. Seed {config['seed']}; manifest.jsonl has every sample's recipe."
+        f"Each slice was {', '.join(steps)} and "
+        "cropped, in one resampling: images by cubic B-spline, labels by nearest neighbour at the same places. "
+        f"Seed {config['seed']}; manifest.jsonl has every sample's recipe."
     )
 
 
@@ -132,3 +142,8 @@ def kaggle_licence(card: CardRecord) -> str:
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _span(ends: Sequence[float]) -> str:
+    low, high = (f"{end:g}" for end in ends)
+    return low if low == high else f"{low} to {high}"

@@ -14,7 +14,7 @@ from pipeline.card.record import CardRecord, describe_dataset, gather_card
 from pipeline.card.text import card_text
 from pipeline.config import DEFAULT_GAP
 from pipeline.digest import canonical_json
-from pipeline.files import write_atomically, write_folder
+from pipeline.files import require_own, storage_errors, write_atomically, write_folder
 from pipeline.preview import draw_preview
 from pipeline.shards.record import CARD_FILES, CARD_FOLDER, DatasetRecord
 
@@ -50,6 +50,8 @@ def write_card(
     out = out or dataset / CARD_FOLDER
     if out.resolve() == dataset.resolve():
         raise ConfigError(f"{out}: is the dataset itself; name a folder of its own for the card")
+    with storage_errors(out):
+        require_own(out, CARD_FILES)  # before an audit of minutes
     card = gather_card(dataset, source=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
     data_at = f"{os.path.relpath(dataset.resolve(), out.resolve())}/"
     write_folder(out, card_files(card, source=source, data_at=data_at))

@@ -32,7 +32,7 @@ from pipeline.card.cover import SIZE_PX
 from pipeline.card.index import index_csv
 from pipeline.card.kaggle_metadata import SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_LENGTHS, kaggle_metadata
 from pipeline.card.text import card_text
-from pipeline.card.words import guarantee, kaggle_licence, licence, limits
+from pipeline.card.words import guarantee, kaggle_licence, licence, limits, rendering
 from pipeline.digest import canonical_json, file_digest
 from pipeline.shards import open_dataset, read_record
 from pipeline.shards.record import CARD_FILES
@@ -226,6 +226,19 @@ def test_limits_are_those_of_the_split(card: CardRecord, split: dict[str, Any], 
     assert ("below 3" in said) == (split["gap"] == 0)
     assert "asked for a gap" not in said
     assert ("(the gap)" in guarantee(known)) == (split["gap"] == 3)
+
+
+def test_what_was_done_to_slices_is_told(card: CardRecord) -> None:
+    config = card.facts["config"]
+    plain = {"rotate_deg": [0.0, 0.0], "sigma_px": 0.0}
+    rich = {"flip": True, "zoom": [0.8, 1.25], "gain": [1.0, 1.0], "bias": [-5.0, 5.0]}
+    texts = [
+        rendering(told(card, config={**config, "ranges": {**config["ranges"], **ranges}})) for ranges in (plain, rich)
+    ]
+    for part in ("rotated by 0 to 360", "by chance", "magnified 0.8 to 1.25", "by a spline", "(gain 1, bias -5 to 5)"):
+        assert part in texts[1]
+        assert part not in texts[0]
+    assert "Each slice was mirrored beyond its edges and cropped" in texts[0]
 
 
 def test_what_is_synthetic_is_said_to_be(card: CardRecord) -> None:

@@ -26,6 +26,7 @@ from pipeline.config import BuildConfig
 from pipeline.phantom import make_phantom
 from pipeline.rebuild import default_out, rebuild_dataset
 from pipeline.source import make_source
+from pipeline.tiff import write_stack
 
 Run = Callable[..., Any]
 LOCK = ("dataset.json", "manifest.jsonl")
@@ -81,6 +82,28 @@ def test_what_the_owner_knew_of_the_source_comes_back(tmp_path: Path) -> None:
     lock = lock_of(out, tmp_path / "lock")
     folder = write_folder(tmp_path / "stack", images, labels)
     assert digests(rebuild_dataset(lock, tmp_path / "e", source_folder=folder, jobs=1).out) == digests(out)
+
+
+def test_stacks_of_any_name_are_told_one_by_one(tmp_path: Path, augpipe: Run) -> None:
+    """A lock does not remember files: those of several stacks, or of other names, are named again."""
+    options: list[Any] = []
+    for stack in (1, 2):
+        pair = make_phantom((8, 64, 72), seed=stack)
+        for kind, pixels in zip(("images", "labels"), pair, strict=True):
+            path = tmp_path / f"{kind}-{stack}.tif"
+            write_stack(path, pixels)
+            options += [f"--{kind}", path]
+    build = ("--n", 4, "--size", "40x36", "--split", "stack", "--test", "0.5", "--name", "pair", "--jobs", 1)
+    assert augpipe("build", *options, *build, "--out", tmp_path / "d", "--quiet").code == 0
+    lock = lock_of(tmp_path / "d", tmp_path / "lock")
+    assert augpipe("rebuild", lock, *options, "--out", tmp_path / "e", "--quiet") == (0, "", "")
+    assert digests(tmp_path / "e") == digests(tmp_path / "d")
+    other_way_round = [*options[4:], *options[:4]]
+    assert augpipe("rebuild", lock, *other_way_round, "--out", tmp_path / "f").code == 3
+    for wrong in (options[:2], [*options, "--source", tmp_path]):
+        code, _, err = augpipe("rebuild", lock, *wrong)
+        assert code == 2
+        assert "either --source, or one --labels for each --images" in err
 
 
 def test_another_source_is_refused(tmp_path: Path, lock: Path, augpipe: Run) -> None:
