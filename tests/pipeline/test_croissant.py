@@ -10,11 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from small_worlds import digests, read_rows
+from small_worlds import digests, read_rows, small_config, small_source, small_stack
 
+from pipeline.build import build_dataset
 from pipeline.card import card_files, gather_card, write_card
 from pipeline.digest import canonical_json, file_digest
+from pipeline.phantom import make_phantom
+from pipeline.source import RawStack, Source, combine, make_source
 
 mlcroissant = pytest.importorskip("mlcroissant")
 
@@ -78,6 +82,45 @@ def test_neither_in_the_folder_nor_as_published(
         (published / name).write_bytes(data)
     assert complaints(published / "croissant.json", caplog) == []
     assert len(list(mlcroissant.Dataset(published / "croissant.json").records("samples"))) == 12
+
+
+def several_stacks() -> Source:
+    stacks = [RawStack(*make_phantom((6, 64, 72), seed=seed)) for seed in (1, 2, 3)]
+    return combine(stacks, name="three")
+
+
+def ids_and_floats() -> Source:
+    images, _ = small_stack()
+    labels = np.zeros(images.shape, np.uint16)
+    for k in range(40):
+        labels[:, k : k + 1, :20] = 1000 + k
+    facts = {"title": 'a "quoted" title, ünï {braces}', "licence": "CC-BY-4.0", "url": "https://example.org/s?a=b&c"}
+    return make_source(images.astype(np.float32) / 7, labels, name="ids", facts=facts)
+
+
+WORLDS: dict[str, tuple[Callable[[], Source], dict[str, Any]]] = {
+    "weights": (small_source, {"weights": "unet2015"}),
+    "validation": (lambda: small_source(name="v"), {"val": 0.2, "n": 20}),
+    "stacks": (several_stacks, {"split": "stack", "test": 0.4}),
+    "fields of view": (small_source, {"independent": True, "split": "random"}),
+    "ids and floats": (ids_and_floats, {}),
+}
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_kind_of_dataset_is_described(tmp_path: Path, caplog: pytest.LogCaptureFixture, world: str) -> None:
+    make, changes = WORLDS[world]
+    out = build_dataset(make(), small_config(**changes), out=tmp_path / "d", jobs=1).out
+    card = write_card(out, gap=1, allow_unknown=True, jobs=1)
+    path = out / "card" / "croissant.json"
+    assert complaints(path, caplog) == []
+    dataset = mlcroissant.Dataset(path)
+    records = list(dataset.records("samples"))
+    assert len(records) == card.record.n
+    splits = {str(record["splits/name"]) for record in dataset.records("splits")}
+    assert splits == {record["samples/split"].decode() for record in records} == set(card.facts["split"]["samples"])
+    assert ("samples/weights_sha256" in records[0]) == card.record.weights
 
 
 @pytest.mark.parametrize(
