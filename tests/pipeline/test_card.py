@@ -1,8 +1,10 @@
 """A card tells what a dataset is, the same in all of its faces, and appears whole or not at all."""
 
 import csv
+import fcntl
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -34,6 +36,7 @@ from pipeline.card.kaggle_metadata import SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_
 from pipeline.card.text import card_text
 from pipeline.card.words import guarantee, kaggle_licence, licence, limits, rendering
 from pipeline.digest import canonical_json, file_digest
+from pipeline.files import write_folder as write_folder_of_files
 from pipeline.shards import open_dataset, read_record
 from pipeline.shards.record import CARD_FILES
 from pipeline.verify import verify_dataset
@@ -354,6 +357,22 @@ def test_a_card_that_cannot_be_written_leaves_the_one_before(
     with pytest.raises(StorageError, match="the disk is full"):
         write_card(dataset, gap=1, allow_unknown=True, jobs=1)
     assert digests(dataset) == before
+    assert names(dataset) == names(carded)
+
+
+def test_one_writes_at_a_time(carded: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(carded, tmp_path / "dataset"))
+    before = digests(dataset)
+    descriptor = os.open(dataset, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="another program is writing it"):
+            write_folder_of_files(dataset / "card", {"README.md": b"x"} | dict.fromkeys(CARD_FILES, b"y"))
+        assert digests(dataset) == before
+    finally:
+        os.close(descriptor)
+    write_folder_of_files(dataset / "card", dict.fromkeys(CARD_FILES, b"y"))
+    assert {path.read_bytes() for path in (dataset / "card").iterdir()} == {b"y"}
     assert names(dataset) == names(carded)
 
 
