@@ -26,7 +26,9 @@ def card(
 ) -> None:
     """Audit DATASET and describe it, for people and programs, in DATASET/card.
 
-    The card (README.md), Croissant and Kaggle metadata, an index of the samples, the audit and pictures. Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
+    There: the card (README.md), Croissant and Kaggle metadata, an index of the samples, the audit, and pictures.
+
+    Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
     """
     from pipeline.card import write_card
     from pipeline.progress import choose_audit_progress
