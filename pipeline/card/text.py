@@ -8,7 +8,7 @@ from pipeline.card.loading import loading
 from pipeline.card.record import CardRecord
 from pipeline.card.words import counted, guarantee, licence, limits, one_line, origin, rendering
 from pipeline.fact_sheet import SPLIT_SIGNS
-from pipeline.manifest import SHARD_FILE
+from pipeline.known import PHANTOM
 
 _MOST_PICTURES = 12
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~])")
@@ -85,7 +85,9 @@ def _terms(card: CardRecord) -> Iterator[str]:
 
 
 def _rebuilding(card: CardRecord) -> Iterator[str]:
-    needed = "" if card.record.name == "phantom" else " --source FOLDER_OF_THE_STACK"
+    needed = "" if card.record.name == PHANTOM else " --source FOLDER_OF_THE_STACK"
+    if len(card.facts["inputs"]) > 1:
+        needed = " --images STACK --labels ITS_LABELS [--images ...]"
     yield "**The same bytes again**, from `dataset.json`, `manifest.jsonl` and the stack alone:"
     yield ""
     yield "```"
@@ -124,9 +126,7 @@ def _contents(card: CardRecord) -> Iterator[str]:
     yield "| file | |"
     yield "|---|---|"
     for split in card.facts["split"]["samples"]:
-        shards = [
-            shard.file for shard in card.record.shards if SHARD_FILE.fullmatch(shard.file) and shard.split == split
-        ]
+        shards = [shard.file for shard in card.record.shards if shard.split == split]
         names = f"`{shards[0]}`" if len(shards) == 1 else f"`{shards[0]}` to `{shards[-1]}`"
         weights = ", `/weights`" * card.record.weights
         yield f"| {names} | {split}: `/images`, `/labels`{weights} (N, height, width) and `/ids` |"

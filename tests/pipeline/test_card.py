@@ -251,6 +251,7 @@ def test_what_is_synthetic_is_said_to_be(card: CardRecord) -> None:
     assert "synthetic" in kaggle_metadata(known)["subtitle"]
     assert "--source" not in card_text(known)
     assert "--source" in card_text(card)
+    assert "--images STACK" in card_text(told(card, inputs=card.facts["inputs"] * 2))
 
 
 def test_nothing_in_it_is_markup_of_others(card: CardRecord) -> None:
