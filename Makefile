@@ -1,4 +1,4 @@
-# Two commands for a newcomer: `make demo` builds and audits a dataset, `make test` runs every check.
+# Two commands for a newcomer: `make demo` builds, audits and describes a dataset, `make test` runs every check.
 # Both make a virtual environment in .venv and need Python 3.11 or newer and a C compiler, nothing else.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := .venv/bin
 
 demo: .venv/.installed
 	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
-	$(BIN)/augpipe audit datasets/demo
+	$(BIN)/augpipe card datasets/demo
 
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,7 @@ def build_dataset(
     overwrite: bool = False,
     dry_run: bool = False,
     progress: BuildProgress | None = None,
+    accept: Callable[[bytes, Path], None] | None = None,
 ) -> BuildResult:
     """Make the dataset that `config` makes of `source`, or reuse it where it is there already.
 
@@ -87,6 +89,8 @@ def build_dataset(
         overwrite: replace a dataset of another fingerprint, or the same one if it is damaged.
         dry_run: say what would be done, and do nothing.
         progress: is told how far the build is.
+        accept: is given dataset.json and the folder in which the dataset grew, before it gets its name; where it
+            raises, nothing of the build is left.
 
     Raises:
         ConfigError: a split would be empty, or `out` is taken.
@@ -110,9 +114,13 @@ def build_dataset(
             progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
         n_bytes, sha256 = workspace.write_manifest(shards)
-        dataset = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
+        described = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
+        dataset = canonical_json(described)
+        if accept:
+            with workspace.discarded_unless_accepted():
+                accept(dataset, workspace.partial)
         build_info = describe_build(source, jobs=jobs, seconds=time.perf_counter() - start)
-        workspace.commit(canonical_json(build_info), canonical_json(dataset), replaces=existing)
+        workspace.commit(canonical_json(build_info), dataset, replaces=existing)
         return _result("built", "", plan, workspace, read_record(workspace.out), n_rendered, start)
 
 

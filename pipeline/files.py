@@ -1,13 +1,15 @@
 """Files that appear under their real name only when they are whole, and are on the disk when they do."""
 
 import errno
+import fcntl
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from augment.errors import StorageError
+from augment.errors import ConfigError, StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -62,6 +64,72 @@ def write_report(path: Path, report: bytes) -> None:
             return
         target = path.resolve()
     write_atomically(target, [report])
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder of these files, or replace one of them: written beside it first, then renamed into its place.
+
+    Args:
+        folder: what to make; its parent is made too.
+        files: name and bytes of every file.
+
+    Raises:
+        ConfigError: something else is there, which would be lost.
+        StorageError: the disk is full, or the folder cannot be written, or another program is writing it.
+    """
+    partial, replaced = beside(folder)
+    with storage_errors(folder, n_bytes=sum(map(len, files.values()))):
+        require_own(folder, files)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _only_writer(folder):
+            try:
+                for left in (partial, replaced):
+                    shutil.rmtree(left, ignore_errors=True)
+                partial.mkdir()
+                for name, data in files.items():
+                    write_atomically(partial / name, [data], n_bytes=len(data))
+                if folder.exists():
+                    folder.rename(replaced)
+                partial.rename(folder)
+                sync_folder(folder.parent)
+            except BaseException:
+                if replaced.exists() and not folder.exists():
+                    replaced.rename(folder)
+                raise
+            finally:
+                for left in (partial, replaced):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def beside(folder: Path) -> tuple[Path, Path]:
+    """Return where `write_folder` makes a folder, and where the one before waits for its removal."""
+    return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.replaced")
+
+
+def require_own(folder: Path, files: Collection[str]) -> None:
+    """Refuse to replace a folder that holds anything but files of these names.
+
+    Raises:
+        ConfigError: it does, or is no folder.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"{folder}: expected a folder or nothing, found something else; move it")
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in files) if folder.exists() else []
+    if foreign:
+        raise ConfigError(f"{folder / foreign[0]}: lies where a folder is to be replaced, and would be lost; move it")
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's parent, which needs no lock file."""
+    descriptor = os.open(folder.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise StorageError(f"{folder}: another program is writing it; wait for it, and run the same again") from error
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,25 @@ from pipeline.source import Source
 _LARGEST_BYTES = 1 << 28
 
 
-def find_origin(record: DatasetRecord, folder: Path | None = None) -> Source:
-    """Return the source of a dataset: in the folder named, else where build-info.json remembers it.
+def find_origin(
+    record: DatasetRecord, folder: Path | None = None, *, pairs: Sequence[tuple[Path, Path]] = ()
+) -> Source:
+    """Return the source of a dataset: in the folder or files named, else where build-info.json remembers it.
 
     Args:
         record: the dataset.
         folder: where to look, instead of asking build-info.json.
+        pairs: images and labels, stack by stack, instead of a folder.
 
     Raises:
         DatasetError: nothing is remembered, or the pixels found are not those that the dataset was made from.
         ConfigError: the folder named does not hold a source.
         SourceError: a stack cannot be read.
     """
-    source = _in_folder(record, folder) if folder else _remembered(record)
+    if pairs:
+        source = read_pairs(pairs, **_as_before(record))
+    else:
+        source = _in_folder(record, folder) if folder else _remembered(record)
     if source.inputs != record.values.get("inputs"):
         read = [str(file.path) for pair in source.files for file in pair]
         raise DatasetError(

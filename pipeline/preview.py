@@ -73,12 +73,19 @@ def preview_dataset(
         raise ConfigError(f"per-split: expected 1 to {MOST_PER_SPLIT} samples, got {per_split}")
     dataset = open_dataset(folder)
     path = _place(folder, out)
-    facts = _read_facts(dataset)
-    chosen = _choose(dataset, facts.n_slices, per_split)
-    source, missing = _find_source(dataset.record, source_folder)
-    rows = [_draw_row(dataset, row, k, source, several_stacks=facts.n_stacks > 1) for row, k in chosen]
-    write_report(path, _png(draw_sheet(dataset.name, facts.summary, facts.legend, rows)))
-    return Preview(path, tuple(row.id for row, _ in chosen), missing)
+    sheet, samples, missing = _draw(dataset, source_folder, per_split)
+    write_report(path, sheet)
+    return Preview(path, samples, missing)
+
+
+def draw_preview(folder: Path, *, source_folder: Path | None = None, per_split: int = 3) -> bytes:
+    """Return the contact sheet that `preview_dataset` writes, as the bytes of a PNG file.
+
+    Raises:
+        DatasetError: the dataset cannot be read, or the source in `source_folder` is another one.
+        SourceError: a stack in `source_folder` cannot be read.
+    """
+    return _draw(open_dataset(folder), source_folder, per_split)[0]
 
 
 def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
@@ -101,6 +108,16 @@ def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
             n_shown, n_there = (len(range(k, total, slices)) for total in (shown, n))
             rows += [k + slices * (replicate * n_there // n_shown) for replicate in range(n_shown)]
     return sorted(rows)
+
+
+def _draw(dataset: Dataset, source_folder: Path | None, per_split: int) -> tuple[bytes, tuple[str, ...], str]:
+    """Return the sheet as PNG, the ids of the samples on it, and why the source is not."""
+    facts = _read_facts(dataset)
+    chosen = _choose(dataset, facts.n_slices, per_split)
+    source, missing = _find_source(dataset.record, source_folder)
+    rows = [_draw_row(dataset, row, k, source, several_stacks=facts.n_stacks > 1) for row, k in chosen]
+    sheet = _png(draw_sheet(dataset.name, facts.summary, facts.legend, rows))
+    return sheet, tuple(row.id for row, _ in chosen), missing
 
 
 def _place(folder: Path, out: Path | None) -> Path:

@@ -1,5 +1,6 @@
 """What a command says at its end, as text for people and as JSON for programs."""
 
+from pathlib import Path
 from typing import Any
 
 from pipeline.build import BuildResult
@@ -97,6 +98,17 @@ def build_json(result: BuildResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "slices": plan.assignment.to_json(),
     }
+
+
+def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
+    """Return the closing lines of a dataset that was built again from its lock file."""
+    n_shards = len(result.record.shards) if result.record else 0
+    sha256 = result.record.sha256 if result.record else ""
+    return [
+        f"dataset      {result.out}: {n_shards} shards, {result.n_bytes / 1e6:.1f} MB",
+        f"digest       {sha256}  (of dataset.json; the one that {lock} records)",
+        f"{'rebuilt' if result.outcome == 'built' else 'reused'}: every byte is as recorded",
+    ]
 
 
 def verification_lines(verification: Verification) -> list[str]:

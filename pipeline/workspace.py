@@ -16,10 +16,12 @@ from pathlib import Path
 
 from augment.errors import AugpipeError, ConfigError, DatasetError, StorageError
 from pipeline.digest import canonical_json, file_digest
-from pipeline.files import storage_errors, sync_folder, write_atomically
+from pipeline.files import beside, storage_errors, sync_folder, write_atomically
 from pipeline.manifest import ManifestRow, parse_line
 from pipeline.shards.record import (
     BUILD_INFO_FILE,
+    CARD_FILES,
+    CARD_FOLDER,
     DATASET_FILE,
     MANIFEST_FILE,
     DatasetRecord,
@@ -193,7 +195,18 @@ class Workspace:
         if dataset is None:
             return []
         own = {DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE, *(shard.file for shard in dataset.shards)}
-        return sorted(path.name for path in self.out.iterdir() if path.name not in own)
+        foreign = [path.name for path in self.out.iterdir() if path.name not in own and not _is_card(path)]
+        return sorted(foreign)
+
+    @contextmanager
+    def discarded_unless_accepted(self) -> Iterator[None]:
+        """Remove the partial folder, with all that was finished in it, where the block raises what was expected."""
+        try:
+            yield
+        except AugpipeError:
+            with storage_errors(self.partial):
+                shutil.rmtree(self.partial)
+            raise
 
     def _give_name(self) -> None:
         shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
@@ -227,6 +240,15 @@ class Workspace:
 
     def _progress_file(self, file: str) -> Path:
         return self.partial / _PROGRESS / f"{file}.jsonl"
+
+
+def _is_card(path: Path) -> bool:
+    """Return whether a path is a card, or what a killed `augpipe card` left: all of it can be made again."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    if path.name == CARD_FOLDER:
+        return all(entry.name in CARD_FILES for entry in path.iterdir())
+    return path in beside(path.with_name(CARD_FOLDER))
 
 
 def _is_dataset(folder: Path) -> bool:

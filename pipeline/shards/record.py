@@ -16,6 +16,18 @@ from pipeline.manifest import SHARD_FILE
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE = "dataset.json", "manifest.jsonl", "build-info.json"
+CARD_FOLDER, CARD_FILES = (
+    "card",
+    (
+        "README.md",
+        "croissant.json",
+        "dataset-metadata.json",
+        "index.csv",
+        "audit.json",
+        "preview.png",
+        "dataset-cover-image.png",
+    ),
+)  # what `augpipe card` adds to a dataset, and can make again at any time
 
 WEIGHT_DTYPE = np.dtype("float16")
 

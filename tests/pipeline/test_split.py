@@ -87,7 +87,7 @@ def test_a_block_is_the_end_of_the_stack_and_as_large_as_asked_for(config: Build
     tested = [address.z for address in assign(config, (depth,)).slices("test")]
     assert tested == list(range(depth - len(tested), depth))
     if config.test:
-        assert abs(len(tested) - config.test * depth) <= 0.5 or len(tested) == 1
+        assert abs(len(tested) - Fraction(repr(config.test)) * depth) <= Fraction(1, 2) or len(tested) == 1
 
 
 @given(configs(), several)

@@ -1,0 +1,122 @@
+"""Writing a card: all of its files, or none."""
+
+import os
+from pathlib import Path
+
+from augment.errors import ConfigError
+from pipeline.audit.progress import AuditProgress
+from pipeline.audit.report import AuditReport
+from pipeline.card.cover import draw_cover
+from pipeline.card.croissant import croissant
+from pipeline.card.index import index_csv
+from pipeline.card.kaggle_metadata import kaggle_metadata
+from pipeline.card.record import CardRecord, describe_dataset, gather_card
+from pipeline.card.text import card_text
+from pipeline.config import DEFAULT_GAP
+from pipeline.digest import canonical_json
+from pipeline.files import require_own, storage_errors, write_atomically, write_folder
+from pipeline.preview import draw_preview
+from pipeline.shards.record import CARD_FILES, CARD_FOLDER, DatasetRecord
+
+
+def write_card(
+    dataset: Path,
+    out: Path | None = None,
+    *,
+    source: Path | None = None,
+    gap: int = DEFAULT_GAP,
+    allow_unknown: bool = False,
+    jobs: int = -1,
+    progress: AuditProgress | None = None,
+) -> CardRecord:
+    """Audit a dataset, write its card, and return what the card was made from.
+
+    Args:
+        dataset: its folder.
+        out: the card's folder, which appears when it is whole, in the place of an earlier card; DATASET/card unless
+            named.
+        source: where the stack is, if not where build-info.json remembers it.
+        gap: slices of two splits must be further apart than this.
+        allow_unknown: samples whose slice the audit does not find are warnings.
+        jobs: threads; decides the time taken, nothing else.
+        progress: is told how far the audit is.
+
+    Raises:
+        DamagedError: the dataset is not what its own records say. One that leaks gets a card that says so.
+        DatasetError: the dataset cannot be read, or the source named is not the one it was made from.
+        ConfigError: the gap is no number of slices, or something else lies in `out`.
+        StorageError: the card cannot be written.
+    """
+    out = out or dataset / CARD_FOLDER
+    if out.resolve() == dataset.resolve():
+        raise ConfigError(f"{out}: is the dataset itself; name a folder of its own for the card")
+    with storage_errors(out):
+        require_own(out, CARD_FILES)  # before an audit of minutes
+    card = gather_card(dataset, source=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
+    data_at = f"{os.path.relpath(dataset.resolve(), out.resolve())}/"
+    write_folder(out, card_files(card, source=source, data_at=data_at))
+    return card
+
+
+def lay_card(
+    record: DatasetRecord,
+    folder: Path,
+    *,
+    report: AuditReport,
+    source_folder: Path | None = None,
+    url: str | None = None,
+) -> None:
+    """Write the card of an audited dataset as it is published, for files of both that lie side by side.
+
+    Args:
+        record: the dataset.
+        folder: where to write; it is there.
+        report: the audit.
+        source_folder: where the stack is, for the preview, if not where build-info.json remembers it.
+        url: the dataset's page, where it has one.
+
+    Raises:
+        DatasetError: the dataset cannot be read.
+        StorageError: the card cannot be written.
+    """
+    card = describe_dataset(record, report, source=source_folder)
+    for name, data in card_files(card, source=source_folder, url=url).items():
+        write_atomically(folder / name, [data], n_bytes=len(data))
+
+
+def card_files(
+    card: CardRecord,
+    *,
+    source: Path | None = None,
+    data_at: str = "",
+    url: str | None = None,
+    dataset_id: str | None = None,
+    title: str | None = None,
+    licence: str | None = None,
+) -> dict[str, bytes]:
+    """Return the name and the bytes of every file of a card.
+
+    Args:
+        card: what is known.
+        source: where the stack is, for the preview, if not where build-info.json remembers it.
+        data_at: what leads from the card's files to the dataset's; nothing where they lie side by side, as published.
+        url: the dataset's page, where it has one.
+        dataset_id: Kaggle's `owner/slug`.
+        title: Kaggle's title.
+        licence: Kaggle's name of the licence.
+
+    Raises:
+        DatasetError: a sample cannot be read.
+    """
+    folder = card.record.folder
+    kaggle = kaggle_metadata(card, dataset_id=dataset_id, title=title, licence=licence)
+    contents = (
+        card_text(card).encode("utf-8"),
+        canonical_json(croissant(card, data_at=data_at, url=url)),
+        canonical_json(kaggle),
+        index_csv(card.rows),
+        canonical_json(card.report.to_json()),
+        draw_preview(folder, source_folder=source),
+        draw_cover(folder),
+    )
+    return dict(zip(CARD_FILES, contents, strict=True))
