@@ -11,6 +11,7 @@ from pipeline.cli.audit import audit, split_check
 from pipeline.cli.build import build
 from pipeline.cli.phantom import phantom
 from pipeline.cli.preview import preview
+from pipeline.cli.publish import publish
 from pipeline.cli.show import show
 from pipeline.cli.verify import verify
 from pipeline.cli.voice import printable
@@ -29,10 +30,11 @@ def cli() -> None:
     augpipe preview DATASET            draw samples beside their slices
     augpipe verify DATASET --replay    prove that it is what it says
     augpipe audit DATASET              prove that it does not leak
+    augpipe publish DATASET --to ...   give it to others, with that proof
     """  # noqa: D301  # \b is the character by which click knows a table
 
 
-for command in (audit, build, phantom, preview, show, split_check, verify):
+for command in (audit, build, phantom, preview, publish, show, split_check, verify):
     cli.add_command(command)
 
 
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Abort:
         named = next(iter(sys.argv[1:] if arguments is None else arguments), "")
-        hint = "; the same command continues where it stopped" if named == build.name else ""
+        hint = "; the same command continues where it stopped" if named in (build.name, publish.name) else ""
         return _fail(f"interrupted{hint}", INTERRUPTED)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "augpipe"
