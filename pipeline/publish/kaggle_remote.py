@@ -9,7 +9,7 @@ from augment.errors import ConfigError, RemoteError
 from pipeline.publish.clock import Clock
 from pipeline.publish.credentials import Credentials, find_credentials
 from pipeline.publish.journal import Journal
-from pipeline.publish.kaggle_calls import StatusError, KaggleCalls
+from pipeline.publish.kaggle_calls import KaggleCalls, StatusError
 from pipeline.publish.kaggle_upload import Uploader
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.parcel import Item
