@@ -8,7 +8,7 @@ import threading
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 OWNER, TOKEN = "ada", "KGAT_0123456789abcdef0123456789abcdef"
 LARGEST_BYTES = 1 << 26
@@ -70,7 +70,7 @@ class Loopback:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> "Loopback":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -95,7 +95,7 @@ class Loopback:
                 found.times -= 1
             return found
 
-    def answer(self, name: str, values: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, name: str, values: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: PLR0911  # a table
         """Return the status and the JSON of an answer."""
         ref = f"{values.get('ownerSlug')}/{values.get('datasetSlug', values.get('slug'))}"
         if name == "IntrospectToken":
@@ -104,14 +104,17 @@ class Loopback:
             token = f"blob-secret-{len(self.blobs)}"
             self.blobs[token] = Blob(values["name"], values["contentLength"])
             return 200, {"token": token, "createUrl": f"{self.url}/blobs/{token}?signature=url-secret"}
+        if name == "CreateDataset" and ref in self.datasets:
+            return 200, {"status": "error", "error": "The requested title is already in use by a dataset."}
         if name == "CreateDataset":
-            if ref in self.datasets:
-                return 200, {"status": "error", "error": "The requested title is already in use by a dataset."}
             return 200, self._make(ref, values, [])
         if name == "CreateDatasetVersion":
             return 200, self._make(ref, values["body"], self.datasets[ref].versions)
         if name == "ListDatasets":
             return 200, {"datasets": [{"ref": each} for each in self.datasets]}
+        return self._known(name, ref)
+
+    def _known(self, name: str, ref: str) -> tuple[int, dict[str, Any]]:
         if ref not in self.datasets:
             return 404, {"code": 404, "message": "Not found"}
         if name == "GetDatasetStatus":

@@ -45,7 +45,7 @@ def server() -> Iterator[Loopback]:
         assert loopback.errors == []
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of our own, with a token, so that no test can meet the credentials of whoever runs it."""
     import os
@@ -63,7 +63,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clock(server: Loopback, home: Path, monkeypatch: pytest.MonkeyPatch) -> StillClock:
+def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
     """Kaggle is the server on 127.0.0.1, and nobody really waits."""
     from kagglesdk import kaggle_env
 
@@ -95,7 +95,7 @@ def write_report(dataset: Path, **changes: Any) -> Path:
 
 @pytest.fixture
 def publish(augpipe: Run, dataset: Path) -> Run:
-    """Publish the small dataset to the server, with the report of a clean audit, and look for secrets in all that is left."""
+    """Publish the small dataset with the report of a clean audit, and look for secrets in all that is left."""
 
     def run(*options: object, **changes: Any) -> Any:
         report = write_report(dataset, **changes)
@@ -368,71 +368,72 @@ def test_what_kaggle_forbids_to_see_and_is_there_is_an_error(publish: Run, serve
     assert server.count("Create.*|PUT .*") == 0
 
 
-def refuse_leak(dataset: Path, home: Path) -> dict[str, Any]:
-    checks = [{"id": check, "status": "failed" if check == "P002" else "passed", "reason": ""} for check in CHECKS]
-    return {"checks": checks, "exit_code": 1, "verdict": "LEAKAGE: 1 of 3 test samples show tissue"}
+def damage(world: Path) -> None:
+    flip_bit(world / "dataset" / SHARDS[1], 5000)
 
 
-def refuse_modified(dataset: Path, home: Path) -> dict[str, Any]:
-    flip_bit(dataset / SHARDS[1], 5000)
-    return {}
+def lose(world: Path) -> None:
+    (world / "dataset" / SHARDS[1]).unlink()
 
 
-def refuse_missing(dataset: Path, home: Path) -> dict[str, Any]:
-    (dataset / SHARDS[1]).unlink()
-    return {}
+def make_synthetic(world: Path) -> None:
+    edit_record(world / "dataset", lambda values: values["source"].update(synthetic=True))
 
 
-def refuse_other_report(dataset: Path, home: Path) -> dict[str, Any]:
-    return {"dataset_sha256": "0" * 64}
+def show_token(world: Path) -> None:
+    (world / "home" / ".kaggle" / "access_token").chmod(0o640)
 
 
-def refuse_small_gap(dataset: Path, home: Path) -> dict[str, Any]:
-    return {"gap": 2}
-
-
-def refuse_synthetic(dataset: Path, home: Path) -> dict[str, Any]:
-    edit_record(dataset, lambda values: values["source"].update(synthetic=True))
-    return {}
-
-
-def refuse_readable_token(dataset: Path, home: Path) -> dict[str, Any]:
-    (home / ".kaggle" / "access_token").chmod(0o640)
-    return {}
-
-
-def refuse_readable_key(dataset: Path, home: Path) -> dict[str, Any]:
-    (home / ".kaggle" / "access_token").unlink()
-    path = home / ".kaggle" / "kaggle.json"
+def show_key(world: Path) -> None:
+    (world / "home" / ".kaggle" / "access_token").unlink()
+    path = world / "home" / ".kaggle" / "kaggle.json"
     path.write_text(json.dumps({"username": OWNER, "key": TOKEN}))
     path.chmod(0o644)
-    return {}
 
 
 @pytest.mark.parametrize(
-    ("refuse", "said"),
+    ("harm", "said"),
     [
-        (refuse_leak, "LEAKAGE: 1 of 3 test samples"),
-        (refuse_modified, "was changed after it was recorded"),
-        (refuse_missing, "found nothing"),
-        (refuse_other_report, "is not the dataset that"),
-        (refuse_small_gap, "made at a gap of 2, expected 3"),
-        (refuse_synthetic, "--allow-phantom"),
-        (refuse_readable_token, "chmod 600"),
-        (refuse_readable_key, "chmod 600"),
+        (damage, "was changed after it was recorded"),
+        (lose, "found nothing"),
+        (make_synthetic, "--allow-phantom"),
+        (show_token, "chmod 600"),
+        (show_key, "chmod 600"),
     ],
 )
 def test_what_must_not_be_published_is_refused_before_anything_is_asked(
-    publish: Run,
-    server: Loopback,
-    dataset: Path,
-    home: Path,
-    refuse: Callable[[Path, Path], dict[str, Any]],
-    said: str,
+    publish: Run, server: Loopback, tmp_path: Path, harm: Callable[[Path], None], said: str
 ) -> None:
-    code, _, err = publish(**refuse(dataset, home))
+    harm(tmp_path)
+    code, _, err = publish()
     assert (code, server.requests) == (1, [])
     assert said in one_line(err)
+
+
+def statuses(check: str, status: str) -> list[dict[str, str]]:
+    """Return the checks of a report, all of which have passed but one."""
+    return [{"id": each, "status": status if each == check else "passed", "reason": ""} for each in CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"checks": statuses("P002", "failed"), "exit_code": 1, "verdict": "LEAKAGE: 1 of 3"}, 1, "LEAKAGE: 1 of 3"),
+        ({"dataset_sha256": "0" * 64}, 1, "is not the dataset that"),
+        ({"gap": 2}, 1, "made at a gap of 2, expected 3"),
+        ({"checks": statuses("P003", "not run"), "exit_code": 3}, 3, "nothing proves"),
+        ({"checks": statuses("M004", "not applicable")}, 3, "nothing proves"),
+        ({"checks": []}, 3, "nothing proves"),
+        ({"checks": None}, 3, "cannot be understood"),
+        ({"schema": "augpipe/verify-report/1"}, 3, "expected the report of"),
+    ],
+)
+def test_a_report_that_proves_nothing_is_no_proof(
+    publish: Run, server: Loopback, changes: dict[str, Any], code: int, said: str
+) -> None:
+    outcome = publish(**changes)
+    assert (outcome.code, server.requests) == (code, [])
+    assert said in one_line(outcome.err)
 
 
 @pytest.mark.parametrize("licence", ["unknown", "CC-BY", "", "MIT"])
@@ -617,7 +618,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     api.authenticate()
     server.requests.clear()
     answer = api.dataset_create_new(str(mirror), public=False, quiet=True)
-    assert (answer.error, answer.status) == (None, "Ok")
+    assert (answer.error or None, answer.status) == (None, "Ok")
     assert set(server.datasets[REF].files) == SENT
     theirs = {request.name: request.values for request in server.requests}
     own = {request.name: request.values for request in ours}
