@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from augment.errors import DatasetError
+from pipeline.audit.report import AuditReport
 from pipeline.config import DEFAULT_GAP
 from pipeline.digest import canonical_json
 from pipeline.files import write_atomically
-from pipeline.publish.proof import AUDIT_FILE, Proof
+from pipeline.publish.proof import AUDIT_FILE
 from pipeline.shards.record import DatasetRecord
 
 CARD_FILE, METADATA_FILE = "README.md", "dataset-metadata.json"
@@ -19,21 +20,24 @@ class CardWriter(Protocol):
     """Writes a dataset's card and its companions into a folder: the same bytes whenever it is called."""
 
     def __call__(
-        self, record: DatasetRecord, folder: Path, *, report: Mapping[str, Any], source_folder: Path | None
+        self, record: DatasetRecord, folder: Path, *, report: AuditReport, source_folder: Path | None, url: str | None
     ) -> None:
         """Write README.md, audit.json, dataset-metadata.json, and whatever else goes along.
 
         Args:
             record: the dataset.
             folder: where to write; it is there and empty.
-            report: the audit, as JSON values without paths.
+            report: the audit; its subject is the dataset's name.
             source_folder: where the source is, if not where build-info.json remembers it.
+            url: where the dataset will be found, if that is known.
         """
 
 
-def plain_card(record: DatasetRecord, folder: Path, *, report: Mapping[str, Any], source_folder: Path | None) -> None:
+def plain_card(
+    record: DatasetRecord, folder: Path, *, report: AuditReport, source_folder: Path | None, url: str | None
+) -> None:
     """Write the least that a published dataset says about itself."""
-    del source_folder
+    del source_folder, url
     facts = record.values["source"]
     lines = [
         f"# {record.name}",
@@ -42,21 +46,21 @@ def plain_card(record: DatasetRecord, folder: Path, *, report: Mapping[str, Any]
         f"Source: {facts.get('title', record.name)}.",
         f"Licence of the source: {facts.get('licence', 'not told')}; citation: {facts.get('citation', 'not told')}.",
         "",
-        f"Audit: {report['verdict']}",
+        f"Audit: {report.verdict}",
     ]
-    metadata = {"title": record.name, "subtitle": "", "keywords": [], "licenses": []}
+    metadata = {"title": record.name, "subtitle": f"{record.n} samples, audited against leakage", "keywords": []}
     write_atomically(folder / CARD_FILE, ["\n".join([*lines, ""]).encode()])
-    write_atomically(folder / AUDIT_FILE, [canonical_json(dict(report))])
+    write_atomically(folder / AUDIT_FILE, [canonical_json(report.to_json())])
     write_atomically(folder / METADATA_FILE, [canonical_json(metadata)])
 
 
-def state_gap(folder: Path, proof: Proof, *, independent: bool) -> None:
+def state_gap(folder: Path, report: AuditReport, *, independent: bool) -> None:
     """Say on the card that a smaller gap than the usual one was asked for."""
-    if independent or proof.gap >= DEFAULT_GAP:
+    if independent or report.gap >= DEFAULT_GAP:
         return
     path = folder / CARD_FILE
     text = (
-        f"**Small gap.** This dataset was audited at a gap of {proof.gap}, less than the {DEFAULT_GAP} slices that "
+        f"**Small gap.** This dataset was audited at a gap of {report.gap}, less than the {DEFAULT_GAP} slices that "
         "augpipe keeps between two splits: neighbouring slices look alike, so its test scores may be too good."
     )
     card = path.read_text(encoding="utf-8")

@@ -50,6 +50,11 @@ class Order:
     allow_phantom: bool = False
     dry_run: bool = False
 
+    @property
+    def url(self) -> str | None:
+        """Where it will be found, if it is published to Kaggle."""
+        return f"https://www.kaggle.com/datasets/{self.identity}" if self.identity else None
+
     def __post_init__(self) -> None:
         require_gap(self.gap)
         if self.title is not None:
@@ -187,9 +192,11 @@ def _write_card(
     licence: str,
     source_folder: Path | None,
 ) -> Listing:
-    card(record, staging, report=proof.report, source_folder=source_folder)
-    state_gap(staging, proof, independent=record.values["split"]["independent"] is True)
-    metadata = own_metadata(read_metadata(staging), record, identity=order.identity, title=order.title, licence=licence)
+    card(record, staging, report=proof.report, source_folder=source_folder, url=order.url)
+    state_gap(staging, proof.report, independent=record.values["split"]["independent"] is True)
+    metadata = own_metadata(
+        staging, read_metadata(staging), record, identity=order.identity, title=order.title, licence=licence
+    )
     write_metadata(staging, metadata)
     return make_listing(staging, metadata, record, private=order.private, notes=order.notes)
 
@@ -222,7 +229,7 @@ def _send(
         version=None,
         after=state.version,
         licence=listing.licence,
-        gap=proof.gap,
+        gap=proof.report.gap,
         files=files,
     )
     if there:  # its receipt was lost, or another machine published it

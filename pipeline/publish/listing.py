@@ -13,12 +13,25 @@ from pipeline.shards.record import DatasetRecord
 
 
 def own_metadata(
-    card: Mapping[str, Any], record: DatasetRecord, *, identity: KaggleId | None, title: str | None, licence: str
+    folder: Path,
+    card: Mapping[str, Any],
+    record: DatasetRecord,
+    *,
+    identity: KaggleId | None,
+    title: str | None,
+    licence: str,
 ) -> dict[str, Any]:
-    """Return the card's metadata under the id, title and licence that it is published as."""
+    """Return the card's metadata under the id, title and licence that it is published as, described by the card."""
+    said = (folder / CARD_FILE).read_text(encoding="utf-8").rstrip()
     chosen = title or _fit_title(str(card.get("title") or ""), record.name)
     ids = {"id": str(identity)} if identity else {}
-    return {**card, **ids, "title": check_title(chosen), "licenses": [{"name": licence}]}
+    return {
+        **card,
+        **ids,
+        "title": check_title(chosen),
+        "licenses": [{"name": licence}],
+        "description": f"{said}\n\n{mark(record.sha256)}\n",
+    }
 
 
 def make_listing(
@@ -31,12 +44,11 @@ def make_listing(
         DatasetError: the card's metadata name a file that does not go along, or one twice.
     """
     _check_resources(folder, metadata, record)
-    said = (folder / CARD_FILE).read_text(encoding="utf-8").rstrip()
     keywords = metadata.get("keywords") or ()
     return Listing(
         title=str(metadata["title"]),
         subtitle=check_subtitle(str(metadata.get("subtitle") or "")),
-        description=f"{said}\n\n{mark(record.sha256)}\n",
+        description=str(metadata["description"]),
         licence=str(metadata["licenses"][0]["name"]),
         keywords=tuple(map(str, keywords)),
         private=private,

@@ -1,13 +1,12 @@
 """The proof that a dataset does not leak: an audit that is run now, or the report of one of the same bytes."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from augment.errors import DatasetError, RefusedError
-from pipeline.audit.report import AUDIT_SCHEMA, AuditReport
+from pipeline.audit.report import AuditReport
 from pipeline.shards.record import DatasetRecord
 
 CARD_FOLDER, AUDIT_FILE = "card", "audit.json"
@@ -22,17 +21,12 @@ class Proof:
     """An audit that found nothing.
 
     Attributes:
-        report: the report, as JSON values; its subject is the dataset's name, never a path of this machine.
+        report: the report; its subject is the dataset's name, never a path of this machine.
         found: where it comes from, to be told.
     """
 
-    report: Mapping[str, Any]
+    report: AuditReport
     found: str
-
-    @property
-    def gap(self) -> int:
-        """Slices of two splits were required to be further apart than this."""
-        return int(self.report["gap"])
 
 
 def prove_clean(
@@ -54,52 +48,40 @@ def prove_clean(
     """
     path = report_file or record.folder / CARD_FOLDER / AUDIT_FILE
     report = _read_report(path) if report_file or path.is_file() else None
-    if report is not None and report.get("dataset_sha256") != record.sha256:
+    if report is not None and report.dataset_sha256 != record.sha256:
         raise RefusedError(
             f"{record.folder}: is not the dataset that {path} is about: expected dataset.json {record.sha256[:12]}, "
-            f"the report names {str(report.get('dataset_sha256'))[:12]}; audit it again, and remove the old report"
+            f"the report names {str(report.dataset_sha256)[:12]}; audit it again, and remove the old report"
         )
-    if report is not None and report_file and not _covers(report, gap):
-        raise RefusedError(
-            f"{path}: was made at a gap of {report.get('gap')!r:.20}, expected {gap} or more; audit again"
-        )
-    if report is not None and _covers(report, gap):
+    if report is not None and report_file and report.gap < gap:
+        raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
+    if report is not None and report.gap >= gap:
         return Proof(_require_clean(report, record, str(path)), str(path))
-    return Proof(_require_clean(audit().to_json(), record, str(record.folder)), "an audit just now")
+    return Proof(_require_clean(audit(), record, str(record.folder)), "an audit just now")
 
 
-def _covers(report: Mapping[str, Any], gap: int) -> bool:
-    return type(report.get("gap")) is int and report["gap"] >= gap
-
-
-def _read_report(path: Path) -> Mapping[str, Any]:
+def _read_report(path: Path) -> AuditReport:
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise DatasetError(f"{path}: too large for the report of an audit")
-        report = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_BYTES else None
+        return AuditReport.from_json(values)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected the report of an audit, found no JSON") from error
-    if not isinstance(report, dict) or report.get("schema") != AUDIT_SCHEMA:
-        raise DatasetError(f"{path}: expected the report of `augpipe audit --json` ({AUDIT_SCHEMA})")
-    return report
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}; make one with augpipe audit --json") from error
 
 
-def _require_clean(report: Mapping[str, Any], record: DatasetRecord, where: str) -> Mapping[str, Any]:
+def _require_clean(report: AuditReport, record: DatasetRecord, where: str) -> AuditReport:
     """Return the report without paths of this machine, if every check that proves something has passed."""
-    verdict = str(report.get("verdict"))[:300]
-    try:
-        checks = {check["id"]: check for check in report["checks"]}
-        failed = report["exit_code"] == 1 or any(check["status"] == "failed" for check in checks.values())
-        required = _REQUIRED if record.values["split"]["independent"] is True else (*_REQUIRED, *_REQUIRED_OF_STACKS)
-        missing = [check for check in required if checks.get(check, {}).get("status") != "passed"]
-        reasons = [str(checks[check]["reason"]) for check in missing if checks.get(check, {}).get("reason")]
-    except (LookupError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{where}: the report of the audit cannot be understood ({error})") from error
-    if failed:
-        raise RefusedError(f"{where}: not published, the audit found something: {verdict}")
-    if missing or report["exit_code"] != 0:
-        why = f": {reasons[0]:.300}" if reasons else ""
+    checks = {check.id: check for check in report.checks}
+    if report.exit_code == 1 or any(check.status == "failed" for check in report.checks):
+        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}")
+    independent = record.values["split"]["independent"] is True
+    required = _REQUIRED if independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
+    missing = [each for each in required if each not in checks or checks[each].status != "passed"]
+    missing += [check.id for check in report.checks if check.status == "not run" and check.id not in missing]
+    if missing:
+        why = next((f": {checks[each].reason:.300}" for each in missing if each in checks and checks[each].reason), "")
         raise DatasetError(f"{where}: not published, nothing proves that it does not leak ({', '.join(missing)}){why}")
-    return {**report, "subject": record.name}
+    return replace(report, subject=record.name)

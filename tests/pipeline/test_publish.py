@@ -73,6 +73,24 @@ def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
     return still
 
 
+def statuses(check: str, status: str) -> list[dict[str, Any]]:
+    """Return the checks of a report, all of which have passed but one."""
+    return [{"id": each, "status": status if each == check else "passed", "n": 12, "reason": ""} for each in CHECKS]
+
+
+def leak(check: str) -> dict[str, Any]:
+    return {
+        "check": check,
+        "severity": "critical",
+        "text": "a test sample shows slice 3",
+        "advice": "",
+        "sample": None,
+        "other": None,
+        "splits": ["test", "train"],
+        "measures": {},
+    }
+
+
 def clean_report(dataset: Path, **changes: Any) -> dict[str, Any]:
     """Return the report of an audit in which every check has passed."""
     return {
@@ -80,9 +98,13 @@ def clean_report(dataset: Path, **changes: Any) -> dict[str, Any]:
         "subject": str(dataset),
         "dataset_sha256": file_digest(dataset / "dataset.json"),
         "gap": 3,
-        "exit_code": 0,
-        "verdict": "CLEAN: no test sample shows tissue that was trained on",
-        "checks": [{"id": check, "status": "passed", "reason": ""} for check in CHECKS],
+        "independent": False,
+        "checks": statuses("P007", "not applicable"),
+        "findings": [],
+        "coverage": {"total": 12, "by_pixels": 12, "replayed": 12, "unknown": 0},
+        "samples": {"train": 9, "test": 3},
+        "leak_rate": {"test": 0.0},
+        "thresholds": {},
         **changes,
     }
 
@@ -410,22 +432,18 @@ def test_what_must_not_be_published_is_refused_before_anything_is_asked(
     assert said in one_line(err)
 
 
-def statuses(check: str, status: str) -> list[dict[str, str]]:
-    """Return the checks of a report, all of which have passed but one."""
-    return [{"id": each, "status": status if each == check else "passed", "reason": ""} for each in CHECKS]
-
-
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"checks": statuses("P002", "failed"), "exit_code": 1, "verdict": "LEAKAGE: 1 of 3"}, 1, "LEAKAGE: 1 of 3"),
+        ({"checks": statuses("P002", "failed"), "findings": [leak("P002")]}, 1, "LEAKAGE: 1 critical finding"),
+        ({"leak_rate": {"test": 1 / 3}, "findings": [leak("P002")]}, 1, "LEAKAGE: 1 of 3 test samples"),
         ({"dataset_sha256": "0" * 64}, 1, "is not the dataset that"),
         ({"gap": 2}, 1, "made at a gap of 2, expected 3"),
-        ({"checks": statuses("P003", "not run"), "exit_code": 3}, 3, "nothing proves"),
+        ({"checks": statuses("P003", "not run")}, 3, "nothing proves"),
         ({"checks": statuses("M004", "not applicable")}, 3, "nothing proves"),
         ({"checks": []}, 3, "nothing proves"),
-        ({"checks": None}, 3, "cannot be understood"),
-        ({"schema": "augpipe/verify-report/1"}, 3, "expected the report of"),
+        ({"checks": None}, 3, "not the report of an audit"),
+        ({"schema": "augpipe/verify-report/1"}, 3, "of schema augpipe/audit-report/1"),
     ],
 )
 def test_a_report_that_proves_nothing_is_no_proof(
@@ -623,8 +641,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     theirs = {request.name: request.values for request in server.requests}
     own = {request.name: request.values for request in ours}
     tokens = {"files": None}
-    description = {"description": None}  # the client reads none from README.md
-    assert theirs["CreateDataset"] | tokens | description == own["CreateDataset"] | tokens | description
+    assert theirs["CreateDataset"] | tokens == own["CreateDataset"] | tokens
     assert set(theirs["StartBlobUpload"]) == set(own["StartBlobUpload"])
     first = {request.name: request for request in reversed(server.requests)}
     assert all(first[f"PUT {name}"].content_range is None for name in SENT)
@@ -632,3 +649,12 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
 
 def test_licences_are_named_once() -> None:
     assert len(set(map(str.lower, KAGGLE_LICENCES))) == len(KAGGLE_LICENCES)
+
+
+def test_a_report_is_read_as_it_was_written(dataset: Path) -> None:
+    from pipeline.audit.conductor import audit_dataset
+    from pipeline.audit.report import AuditReport
+
+    report = audit_dataset(dataset, gap=2, manifest_only=True, jobs=1)
+    assert report.findings
+    assert AuditReport.from_json(json.loads(json.dumps(report.to_json()))) == report
