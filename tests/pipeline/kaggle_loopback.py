@@ -148,6 +148,21 @@ class Loopback:
         return data.getvalue()
 
 
+@dataclass
+class StillClock:
+    """A clock that only moves when someone waits."""
+
+    time: float = 1.8e9
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
 class _Handler(BaseHTTPRequestHandler):
     loopback: Loopback
     protocol_version = "HTTP/1.1"

@@ -3,74 +3,25 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kaggle_loopback import OWNER, TOKEN, Fault, Loopback
+from kaggle_loopback import OWNER, TOKEN, Fault, Loopback, StillClock
 from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, names, run_python
 
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS
 from pipeline.digest import file_digest
 from pipeline.publish.licences import KAGGLE_LICENCES
 
+pytestmark = pytest.mark.usefixtures("home", "clock")
+
 Run = Callable[..., Any]
 REF = f"{OWNER}/small-cells"
 SENT = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json"}
 TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0")
 SECRETS = (TOKEN, "blob-secret", "url-secret")
-
-
-@dataclass
-class StillClock:
-    """A clock that only moves when someone waits."""
-
-    time: float = 1.8e9
-    slept: list[float] = field(default_factory=list)
-
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with Loopback() as loopback:
-        yield loopback
-        assert loopback.errors == []
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of our own, with a token, so that no test can meet the credentials of whoever runs it."""
-    import os
-
-    for name in [name for name in os.environ if name.startswith("KAGGLE") or name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    home = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    token = home / ".kaggle" / "access_token"
-    token.parent.mkdir(parents=True)
-    token.write_text(f"{TOKEN}\n")
-    token.chmod(0o600)
-    return home
-
-
-@pytest.fixture(autouse=True)
-def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
-    """Kaggle is the server on 127.0.0.1, and nobody really waits."""
-    from kagglesdk import kaggle_env
-
-    still = StillClock()
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
-    monkeypatch.setattr("pipeline.publish.kaggle_remote.Clock", lambda: still)
-    return still
 
 
 def statuses(check: str, status: str) -> list[dict[str, Any]]:
