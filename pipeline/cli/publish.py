@@ -10,8 +10,8 @@ from pipeline.cli.options import PATH, GroupedCommand, option, report_options
 from pipeline.cli.voice import Voice
 
 if TYPE_CHECKING:
-    from pipeline.publish.conductor import Publication
     from pipeline.publish.naming import KaggleId
+    from pipeline.publish.order import Publication
     from pipeline.publish.remote import Remote
 
 
@@ -55,7 +55,8 @@ def publish(
     Exit status: 0 it is there, 1 refused, 3 it could not be audited or sent.
     """  # noqa: D301  # \b is the character by which click knows a table
     from pipeline.progress import choose_audit_progress
-    from pipeline.publish.conductor import Order, publish_dataset
+    from pipeline.publish.conductor import publish_dataset
+    from pipeline.publish.order import Order
 
     chosen = _identity(to, identity, path)
     asked = Order(identity=chosen, **order)
@@ -92,7 +93,7 @@ def _remote(dataset: Path, path: Path | None, identity: "KaggleId | None") -> "R
         return FolderRemote(path, dataset)
     if identity is None:
         raise AssertionError
-    return KaggleRemote(identity, dataset.resolve().parent)
+    return KaggleRemote(identity, dataset)
 
 
 def _lines(published: "Publication") -> list[str]:

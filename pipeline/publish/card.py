@@ -11,7 +11,7 @@ from pipeline.config import DEFAULT_GAP
 from pipeline.digest import canonical_json
 from pipeline.files import write_atomically
 from pipeline.publish.proof import AUDIT_FILE
-from pipeline.shards.record import DatasetRecord
+from pipeline.shards.record import DATASET_FILE, DatasetRecord
 
 CARD_FILE, METADATA_FILE = "README.md", "dataset-metadata.json"
 
@@ -48,7 +48,13 @@ def plain_card(
         "",
         f"Audit: {report.verdict}",
     ]
-    metadata = {"title": record.name, "subtitle": f"{record.n} samples, audited against leakage", "keywords": []}
+    resources = [{"path": DATASET_FILE, "description": "what the dataset is"}]
+    metadata = {
+        "resources": resources,
+        "title": record.name,
+        "subtitle": f"{record.n} samples, audited against leakage",
+        "keywords": [],
+    }
     write_atomically(folder / CARD_FILE, ["\n".join([*lines, ""]).encode()])
     write_atomically(folder / AUDIT_FILE, [canonical_json(report.to_json())])
     write_atomically(folder / METADATA_FILE, [canonical_json(metadata)])

@@ -10,7 +10,6 @@ from pipeline.digest import bytes_digest, canonical_json
 from pipeline.files import storage_errors
 from pipeline.publish.parcel import Item
 
-JOURNAL_FILE = ".publish-uploads.json"
 _LONGEST_SECONDS = 6 * 24 * 3600  # addresses of uploads last a week; the official client trusts them for six days
 
 
@@ -30,10 +29,15 @@ class Upload:
 
 
 class Journal:
-    """Uploads that were begun, by account, name and content; a file that nobody but its owner can read."""
+    """Uploads that were begun for a dataset, by account, name and content; nobody but their owner can read them.
 
-    def __init__(self, folder: Path, account: str) -> None:
-        self._path = folder / JOURNAL_FILE
+    Args:
+        dataset: the dataset's folder, beside which they are noted until they have become part of a version.
+        account: who has begun them.
+    """
+
+    def __init__(self, dataset: Path, account: str) -> None:
+        self._path = dataset.parent / f".{dataset.name}.uploads.json"
         self._account = account
 
     def find(self, item: Item, now: float) -> Upload | None:

@@ -10,10 +10,11 @@ from pipeline.publish.clock import Clock
 from pipeline.publish.credentials import Credentials, find_credentials
 from pipeline.publish.journal import Journal
 from pipeline.publish.kaggle_calls import KaggleCalls, StatusError
+from pipeline.publish.kaggle_files import new_file
 from pipeline.publish.kaggle_upload import Uploader
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.parcel import Item
-from pipeline.publish.remote import Listing, Published, RemoteState
+from pipeline.publish.remote import FailedError, Listing, Published, RemoteState
 
 # Read by Kaggle's client, and not sent as files by it either.
 NOT_FILES = ("dataset-metadata.json", *(f"dataset-cover-image.{kind}" for kind in ("png", "jpg", "jpeg", "webp")))
@@ -40,13 +41,13 @@ class KaggleRemote:
 
     Args:
         identity: its owner and slug.
-        folder: where the journal of uploads is kept.
+        dataset: the dataset's folder, beside which uploads are noted.
         clock: the time.
     """
 
-    def __init__(self, identity: KaggleId, folder: Path, *, clock: Clock | None = None) -> None:
+    def __init__(self, identity: KaggleId, dataset: Path, *, clock: Clock | None = None) -> None:
         self._id = identity
-        self._folder = folder
+        self._dataset = dataset.resolve()
         self._clock = clock or Clock()
         self._credentials: Credentials | None = None
         self._opened: _Session | None = None
@@ -78,7 +79,12 @@ class KaggleRemote:
                 return RemoteState(exists=False)
             raise
         self._settle()  # while a version is being made, Kaggle takes no other
-        return RemoteState(exists=True, version=found.current_version_number, dataset_sha256=_marked(found))
+        return RemoteState(
+            exists=True,
+            version=found.current_version_number,
+            dataset_sha256=_marked(found),
+            public=found.is_private is False,
+        )
 
     def wants(self, item: Item) -> bool:
         """All but the metadata and the cover, which are no files of the dataset."""
@@ -94,11 +100,7 @@ class KaggleRemote:
         for item in items:
             item.require_unchanged()
         types = _types()
-        files = []
-        for item in items:
-            new = types.ApiDatasetNewFile()
-            new.token = self._tokens[item.name]
-            files.append(new)
+        about = {resource["path"]: resource for resource in listing.resources}
         if state.exists:
             body = types.ApiCreateDatasetVersionRequestBody()
             body.version_notes = listing.notes
@@ -111,7 +113,7 @@ class KaggleRemote:
             method, what = self._session.api.create_dataset, f"{self._id} was not created"
         body.subtitle = listing.subtitle or None
         body.description = listing.description
-        body.files = files
+        body.files = [new_file(self._tokens[item.name], about.get(item.name)) for item in items]
         body.category_ids = list(listing.keywords)
         if state.exists:
             request.body = body
@@ -176,7 +178,7 @@ class KaggleRemote:
         credentials = self._credentials or find_credentials()
         calls = KaggleCalls(credentials, self._clock)
         account = credentials.username or _introspect(calls, credentials)
-        return _Session(calls, Uploader(calls, Journal(self._folder, account), self._clock), account)
+        return _Session(calls, Uploader(calls, Journal(self._dataset, account), self._clock), account)
 
     def _is_listed(self) -> bool:
         """Return whether the account's own datasets hold it: Kaggle forbids what does not exist, too."""
@@ -216,10 +218,6 @@ class _Session:
         return self.calls.client.datasets.dataset_api_client
 
 
-class FailedError(RemoteError):
-    """A version that was accepted, and will never be ready."""
-
-
 def _introspect(calls: KaggleCalls, credentials: Credentials) -> str:
     from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
@@ -249,6 +247,6 @@ def _marked(found: Any) -> str | None:
     """Return the digest of the dataset in the current version: by its notes, else by the description."""
     notes = [each.version_notes for each in found.versions or [] if each.version_number == found.current_version_number]
     for text in (*notes, found.description):
-        if match := _MARK.search(text or ""):
-            return match[1]
+        if marks := _MARK.findall(text or ""):
+            return str(marks[-1])
     return None

@@ -7,7 +7,7 @@ failure an empty PUT with `Content-Range: bytes */N` asks how many arrived (308 
 
 from typing import Any
 
-from augment.errors import RemoteError
+from augment.errors import DamagedError, RemoteError
 from pipeline.publish.clock import Clock
 from pipeline.publish.journal import Journal, Upload
 from pipeline.publish.kaggle_calls import ATTEMPTS, PASSING, KaggleCalls, bounded_session
@@ -41,8 +41,8 @@ class Uploader:
             self._calls.hide(upload.token, upload.url)
             status, put = self._go_on(item, upload, ask=ask)
             sent += put
+            self._require_same(item)
             if status in _DONE:
-                item.require_unchanged()
                 return upload.token, sent
             if status in _GONE and not begun_now:  # expired: its address is of no use any more
                 self._journal.forget(item)
@@ -56,6 +56,14 @@ class Uploader:
                 self._calls.wait(attempt)
         said = "refused" if status else "the connection was lost"
         raise RemoteError(self._calls.tell(f"{item.name} could not be sent", status, f"{said}, {ATTEMPTS} times"))
+
+    def _require_same(self, item: Item) -> None:
+        """Refuse a file that has changed, and forget what was put: it may be of neither content."""
+        try:
+            item.require_unchanged()
+        except DamagedError:
+            self._journal.forget(item)
+            raise
 
     def forget(self, items: tuple[Item, ...]) -> None:
         """Forget uploads that have become part of a version.

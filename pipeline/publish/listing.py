@@ -53,13 +53,13 @@ def make_listing(
         keywords=tuple(map(str, keywords)),
         private=private,
         notes=f"{notes}; {mark(record.sha256)}" if notes else mark(record.sha256),
-        dataset_sha256=record.sha256,
+        resources=tuple(metadata.get("resources") or ()),
     )
 
 
 def _check_resources(folder: Path, metadata: Mapping[str, Any], record: DatasetRecord) -> None:
     paths = [resource.get("path") for resource in metadata.get("resources") or ()]
-    for path in paths:
+    for path in paths:  # as the client asks, of the one folder that the files will be in
         if not isinstance(path, str) or not ((folder / path).is_file() or (record.folder / path).is_file()):
             raise DatasetError(f"{METADATA_FILE}: names {path!r:.80}, which does not go along")
     if len(set(paths)) < len(paths):

@@ -1,10 +1,6 @@
 """publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from augment.errors import DatasetError
 from pipeline.digest import canonical_json
 from pipeline.files import storage_errors, write_atomically
+from pipeline.publish.lock import held
 
 RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
 State: TypeAlias = Literal["accepted", "ready"]
@@ -75,7 +72,7 @@ class ReceiptBook:
         self._replace(remote, ())
 
     def _replace(self, remote: str, receipts: tuple[Receipt, ...]) -> None:
-        with storage_errors(self.path), _only_one(self.path.parent):
+        with storage_errors(self.path), held(self.path.parent, wait=True):
             kept = [each for each in self._read() if not self._is_of(each, remote)]
             ordered = sorted([*kept, *receipts], key=lambda each: (each.dataset, each.remote))
             values = {"schema": RECEIPT_SCHEMA, "publications": [asdict(each) for each in ordered]}
@@ -98,14 +95,3 @@ class ReceiptBook:
             raise DatasetError(
                 f"{self.path}: not receipts of augpipe ({type(error).__name__}); move it away to publish again"
             ) from error
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Wait until nobody else writes receipts in a folder; the lock is on the folder, so that none is left behind."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

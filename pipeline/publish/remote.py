@@ -1,8 +1,10 @@
 """A place to publish to, as the conductor sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from augment.errors import RemoteError
 from pipeline.publish.parcel import Item
 
 
@@ -18,7 +20,7 @@ class Listing:
         keywords: tags.
         private: whether nobody else may see it.
         notes: what is new in this version.
-        dataset_sha256: the digest of dataset.json.
+        resources: what there is to say about single files, as dataset-metadata.json says it.
     """
 
     title: str
@@ -28,7 +30,7 @@ class Listing:
     keywords: tuple[str, ...]
     private: bool
     notes: str
-    dataset_sha256: str
+    resources: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,13 @@ class RemoteState:
         exists: whether there is a dataset of that id.
         version: the number of its current version.
         dataset_sha256: the digest of the dataset in it, where that is known.
+        public: whether everybody can see it.
     """
 
     exists: bool
     version: int | None = None
     dataset_sha256: str | None = None
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ class Published:
 
     url: str
     version: int | None
+
+
+class FailedError(RemoteError):
+    """A version that was accepted, and will never be ready."""
 
 
 class Remote(Protocol):

@@ -126,6 +126,7 @@ class Loopback:
             "url": f"https://www.kaggle.com/datasets/{ref}",
             "currentVersionNumber": len(versions),
             "description": versions[-1]["description"],
+            "isPrivate": versions[0].get("isPrivate", False),
             "versions": [
                 {"versionNumber": number, "versionNotes": each.get("versionNotes", "")}
                 for number, each in enumerate(versions, start=1)

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kaggle_loopback import OWNER, TOKEN, Fault, Loopback, StillClock
+from kaggle_loopback import OWNER, TOKEN, Dataset, Fault, Loopback, Request, StillClock
 from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, names, run_python
 
-from pipeline.audit.report import AUDIT_SCHEMA, CHECKS
+from augment.errors import DatasetError
+from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, AuditReport
 from pipeline.digest import file_digest
+from pipeline.publish.conductor import publish_dataset
+from pipeline.publish.folder_remote import FolderRemote
+from pipeline.publish.kaggle_remote import KaggleRemote
 from pipeline.publish.licences import KAGGLE_LICENCES
+from pipeline.publish.lock import held
+from pipeline.publish.naming import KaggleId
+from pipeline.publish.order import Order
 
 pytestmark = pytest.mark.usefixtures("home", "clock")
 
@@ -180,7 +188,7 @@ def test_a_receipt_says_what_was_sent(publish: Run, dataset: Path) -> None:
     own = {each["file"]: each["sha256"] for each in receipt["files"]}
     assert all(own[name] == hashlib.sha256(data).hexdigest() for name, data in sent(dataset).items())
     assert not any("receipt" in name for name in names(dataset))
-    assert not (dataset.parent / ".publish-uploads.json").exists()
+    assert not (dataset.parent / ".dataset.uploads.json").exists()
 
 
 def test_a_dry_run_asks_and_sends_nothing(publish: Run, server: Loopback, dataset: Path) -> None:
@@ -528,7 +536,6 @@ def test_a_mirror_is_whole_at_every_moment(
 ) -> None:
     """A copy that fails leaves what was there; the next one copies what is missing, and replaces it in one go."""
     from augment.errors import StorageError
-    from pipeline.publish.folder_remote import FolderRemote
 
     mirror = tmp_path / "cells"
     asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
@@ -566,36 +573,114 @@ def test_a_folder_with_other_things_is_not_touched(augpipe: Run, dataset: Path, 
     assert names(mirror) == ["thesis.txt"]
 
 
-def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
-    publish: Run, augpipe: Run, server: Loopback, dataset: Path, tmp_path: Path, home: Path, monkeypatch: Any
-) -> None:
-    """Its validation runs before its upload: what it sends for a mirror is what we send, but for private and times."""
-    publish("--private")
-    mirror = tmp_path / "mirror"
-    report = write_report(dataset)
-    listing = ("--id", REF, "--license", "CC-BY-4.0", "--audit", report)
-    assert augpipe("publish", dataset, "--to", "folder", mirror, *listing).code == 0
-    ours = server.requests.copy()
-    server.requests.clear()
-    server.datasets.clear()
+def card_with_a_table(record: Any, folder: Path, *, report: Any, **_: Any) -> None:
+    """Write a card with all that Kaggle's client reads from dataset-metadata.json."""
+    fields = [{"name": "id", "title": "the sample", "type": "string"}, {"name": "row", "type": "integer"}]
+    metadata = {
+        "title": "Small cells",
+        "subtitle": "twelve samples of twelve slices",
+        "keywords": ["biology"],
+        "resources": [
+            {"path": "index.csv", "description": "a line a sample", "schema": {"fields": fields}},
+            {"path": SHARDS[0], "description": "training samples"},
+        ],
+    }
+    (folder / "README.md").write_text(f"# {record.name}\n")
+    (folder / "index.csv").write_text("id,row\n")
+    (folder / "dataset-cover-image.png").write_bytes(b"a picture")
+    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+    (folder / "audit.json").write_text(json.dumps(report.to_json()))
 
+
+@pytest.mark.parametrize("version", [False, True], ids=["new", "version"])
+def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
+    server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any, version: bool
+) -> None:
+    """Its own validation runs before its upload, and what it sends of a mirror is what we send."""
     from kaggle.api.kaggle_api_extended import KaggleApi
 
+    order = Order(KaggleId.parse(REF), licence="CC-BY-4.0")
+    report = {"report_file": write_report(dataset), "card": card_with_a_table}
+    before = {REF: Dataset([{"description": "", "files": {}}])} if version else {}
+    server.datasets = before.copy()
+    publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, **report)
+    publish_dataset(dataset, FolderRemote(tmp_path / "mirror", dataset), order, **report)
+    ours = server.requests.copy()
+    server.datasets = before
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     api = KaggleApi()
     api.config = str(home / "none.json")
     api.authenticate()
     server.requests.clear()
-    answer = api.dataset_create_new(str(mirror), public=False, quiet=True)
+    if version:
+        notes = f"dataset sha256 {file_digest(dataset / 'dataset.json')}"
+        answer = api.dataset_create_version(str(tmp_path / "mirror"), notes, quiet=True)
+    else:
+        answer = api.dataset_create_new(str(tmp_path / "mirror"), public=True, quiet=True)
     assert (answer.error or None, answer.status) == (None, "Ok")
-    assert set(server.datasets[REF].files) == SENT
-    theirs = {request.name: request.values for request in server.requests}
-    own = {request.name: request.values for request in ours}
-    tokens = {"files": None}
-    assert theirs["CreateDataset"] | tokens == own["CreateDataset"] | tokens
-    assert set(theirs["StartBlobUpload"]) == set(own["StartBlobUpload"])
-    first = {request.name: request for request in reversed(server.requests)}
-    assert all(first[f"PUT {name}"].content_range is None for name in SENT)
+    assert set(server.datasets[REF].files) == SENT | {"index.csv"}
+    assert made(server, server.requests) == made(server, ours)
+    assert begun(server.requests) == begun(ours)
+
+
+def made(server: Loopback, requests: list[Request]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return what was to be made, and its files by name, without the tokens of their uploads."""
+    ((name, values),) = [(each.name, each.values) for each in requests if each.name.startswith("Create")]
+    body = values.get("body", values)
+    files = {server.blobs[file["token"]].name: {**file, "token": None} for file in body["files"]}
+    return name, {**values, "body": None, **body, "files": None}, files
+
+
+def begun(requests: list[Request]) -> dict[str, dict[str, Any]]:
+    """Return what was begun to be uploaded, without the times of files."""
+    values = [each.values for each in requests if each.name == "StartBlobUpload"]
+    return {each["name"]: {**each, "lastModifiedEpochSeconds": None} for each in values}
+
+
+def test_a_card_that_names_what_does_not_go_along_is_refused(server: Loopback, dataset: Path, clock: Any) -> None:
+    def card(record: Any, folder: Path, **given: Any) -> None:
+        card_with_a_table(record, folder, **given)
+        (folder / "index.csv").unlink()
+
+    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
+    with pytest.raises(DatasetError, match="which does not go along"):
+        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
+    assert server.requests == []
+
+
+def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Kaggle's versions have no privacy of their own: this one would be public."""
+    publish()
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    code, _, err = publish("--private")
+    assert code == 1
+    assert "this dataset is public there" in one_line(err)
+    assert len(server.datasets[REF].versions) == 1
+
+
+def test_two_at_once_publish_once(publish: Run, server: Loopback, dataset: Path) -> None:
+    with held(dataset, wait=False):
+        code, _, err = publish()
+    assert (code, server.requests) == (3, [])
+    assert "is being published by another augpipe" in one_line(err)
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_published(
+    publish: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = KaggleRemote.send
+
+    def change(self: KaggleRemote, item: Any) -> int:
+        if item.name == SHARDS[2]:
+            flip_bit(item.path, 5000)
+        return send(self, item)
+
+    monkeypatch.setattr(KaggleRemote, "send", change)
+    code, _, err = publish()
+    assert code == 1
+    assert "was changed while it was being published" in one_line(err)
+    assert server.count("Create.*") == 0
 
 
 def test_licences_are_named_once() -> None:
@@ -603,9 +688,6 @@ def test_licences_are_named_once() -> None:
 
 
 def test_a_report_is_read_as_it_was_written(dataset: Path) -> None:
-    from pipeline.audit.conductor import audit_dataset
-    from pipeline.audit.report import AuditReport
-
     report = audit_dataset(dataset, gap=2, manifest_only=True, jobs=1)
     assert report.findings
     assert AuditReport.from_json(json.loads(json.dumps(report.to_json()))) == report
