@@ -88,6 +88,7 @@ class FolderRemote:
     def commit(self, listing: Listing, items: tuple[Item, ...], state: RemoteState) -> str:  # noqa: ARG002
         """Give the copies the folder's name; what was there before is removed after that."""
         names = {item.name for item in items}
+        self._require_nothing_else(names)
         with storage_errors(self._path):
             for stray in self._partial.iterdir():
                 if stray.name not in names:
@@ -102,6 +103,14 @@ class FolderRemote:
             if self._replaced.exists():
                 shutil.rmtree(self._replaced)
         return str(self._path)
+
+    def _require_nothing_else(self, names: set[str]) -> None:
+        """Refuse to replace a folder into which somebody has put files of their own."""
+        if not self._path.exists() or not any(self._path.iterdir()):
+            return
+        known = names | {shard.file for shard in read_record(self._path).shards}
+        if strange := sorted(entry.name for entry in self._path.iterdir() if entry.name not in known):
+            raise ConfigError(f"{self._path / strange[0]}: is not of the dataset that would be replaced; move it away")
 
     def wait(self, after: int | None) -> Published:  # noqa: ARG002
         """It is there at once."""

@@ -36,7 +36,10 @@ class Blob:
 
 @dataclass
 class Fault:
-    """An answer to give instead of the right one; `cut` drops the connection after that share of a file."""
+    """An answer to give instead of the right one.
+
+    Without a status, the connection drops: after what was asked is done, or after the share `cut` of a file.
+    """
 
     name: str
     status: int = 0
@@ -178,7 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
         if service not in (DATASETS, BLOBS, OAUTH):
             self.loopback.errors.append(self.path)
             self._reply(404, b"{}")
-        elif fault := self.loopback.fault(name):
+        elif (fault := self.loopback.fault(name)) and not fault.status:
+            self.loopback.answer(name, values)
+            self._drop()
+        elif fault:
             self._reply(fault.status, json.dumps(fault.body).encode(), fault.headers)
         elif name == "DownloadDataset":
             data = self.loopback.archive(f"{values['ownerSlug']}/{values['datasetSlug']}")
@@ -207,12 +213,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.loopback.errors.append(f"{name}: {content_range} after {len(blob.data)} bytes")
         blob.data = (blob.data if content_range else b"") + data
         if fault:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self._drop()
         elif len(blob.data) == blob.size:
             self._reply(200, b"")
         else:
             self._reply(308, b"", {"Range": f"bytes=0-{len(blob.data) - 1}"} if blob.data else {})
+
+    def _drop(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def _body(self, length: int | None = None) -> bytes:
         n = int(self.headers.get("Content-Length") or 0) if length is None else length

@@ -11,7 +11,7 @@ import pytest
 from kaggle_loopback import OWNER, TOKEN, Dataset, Fault, Loopback, Request, StillClock
 from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, names, run_python
 
-from augment.errors import DatasetError
+from augment.errors import ConfigError, DatasetError, StorageError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, AuditReport
 from pipeline.digest import file_digest
@@ -293,6 +293,23 @@ def test_a_creation_of_unknown_outcome_is_not_repeated_blindly(publish: Run, ser
     assert server.count("CreateDataset") == 1
 
 
+def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: Loopback, dataset: Path) -> None:
+    server.faults = [Fault("CreateDataset")]
+    code, _, err = publish()
+    assert (code, receipts(dataset)) == (3, [])
+    assert "the connection was lost" in one_line(err)
+    server.requests.clear()
+    assert "already there" in publish().out
+    assert server.count("PUT .*|StartBlobUpload|Create.*") == 0
+    assert receipts(dataset)[0]["version"] == 1
+
+
+def test_a_question_whose_answer_was_lost_is_asked_again(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("GetDataset"), Fault("StartBlobUpload", times=2)]
+    assert publish().code == 0
+    assert len(server.datasets[REF].versions) == 1
+
+
 def test_an_error_in_an_answer_of_status_200_is_an_error(publish: Run, server: Loopback, dataset: Path) -> None:
     """The official client prints it and exits with 0."""
     server.faults = [Fault("CreateDataset", 200, body={"status": "error", "error": "The title is already in use."})]
@@ -535,8 +552,6 @@ def test_a_mirror_is_whole_at_every_moment(
     augpipe: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy that fails leaves what was there; the next one copies what is missing, and replaces it in one go."""
-    from augment.errors import StorageError
-
     mirror = tmp_path / "cells"
     asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
     augpipe(*asked, write_report(dataset))
@@ -571,6 +586,38 @@ def test_a_folder_with_other_things_is_not_touched(augpipe: Run, dataset: Path, 
     assert augpipe("publish", dataset, "--to", "folder", dataset / "mirror", *asked).code == 2
     assert augpipe("publish", dataset, "--to", "folder", *asked).code == 2
     assert names(mirror) == ["thesis.txt"]
+
+
+def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    augpipe(*asked)
+    mirror.rename(tmp_path / ".cells.replaced")
+    assert "already there" in augpipe(*asked).out
+    assert augpipe("verify", mirror).code == 0
+
+
+def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
+    augpipe(*asked, write_report(dataset))
+    (mirror / "thesis.txt").write_text("years of work")
+    before = digests(mirror)
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    code, _, err = augpipe(*asked, write_report(dataset))
+    assert code == 2
+    assert "thesis.txt" in one_line(err)
+    assert digests(mirror) == before
+
+
+def test_a_mirror_that_was_damaged_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    augpipe(*asked)
+    flip_bit(mirror / SHARDS[1], 5000)
+    assert augpipe(*asked).code == 0
+    assert augpipe("verify", mirror).code == 0
 
 
 def card_with_a_table(record: Any, folder: Path, *, report: Any, **_: Any) -> None:
@@ -635,6 +682,21 @@ def begun(requests: list[Request]) -> dict[str, dict[str, Any]]:
     """Return what was begun to be uploaded, without the times of files."""
     values = [each.values for each in requests if each.name == "StartBlobUpload"]
     return {each["name"]: {**each, "lastModifiedEpochSeconds": None} for each in values}
+
+
+@pytest.mark.parametrize("subtitle", ["too short", "long " * 20])
+def test_a_subtitle_that_kaggle_does_not_take_is_refused(
+    server: Loopback, dataset: Path, clock: Any, subtitle: str
+) -> None:
+    def card(record: Any, folder: Path, **given: Any) -> None:
+        card_with_a_table(record, folder, **given)
+        path = folder / "dataset-metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "subtitle": subtitle}))
+
+    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
+    with pytest.raises(ConfigError, match="20 to 80 characters"):
+        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
+    assert server.requests == []
 
 
 def test_a_card_that_names_what_does_not_go_along_is_refused(server: Loopback, dataset: Path, clock: Any) -> None:
