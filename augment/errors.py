@@ -33,6 +33,16 @@ class DamagedError(AugpipeError):
     exit_code: ClassVar[int] = 1
 
 
+class RefusedError(AugpipeError):
+    """Something that was looked at, and must not leave this machine as it is."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RemoteError(AugpipeError):
+    """A server that could not be reached, or did not do what it was asked to."""
+
+
 class StorageError(AugpipeError):
     """A file or folder that could not be written: full disk, missing permission, another writer."""
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from augment.errors import DatasetError
+
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
 
@@ -183,6 +185,37 @@ class AuditReport:
             ],
             "findings": [finding.to_json() for finding in self.findings],
         }
+
+    @classmethod
+    def from_json(cls, values: Any) -> "AuditReport":
+        """Return the report that `to_json` has written.
+
+        Raises:
+            DatasetError: these values are none.
+        """
+        if not isinstance(values, Mapping) or values.get("schema") != AUDIT_SCHEMA:
+            raise DatasetError(f"expected the report of an audit, of schema {AUDIT_SCHEMA}")
+        try:
+            known = [check for check in values["checks"] if check["id"] in CHECKS]
+            return cls(
+                subject=str(values["subject"]),
+                dataset_sha256=values["dataset_sha256"],
+                gap=int(values["gap"]),
+                independent=values["independent"] is True,
+                checks=tuple(Check(each["id"], each["status"], int(each["n"]), str(each["reason"])) for each in known),
+                findings=tuple(
+                    Finding(**{**each, "splits": tuple(each["splits"]), "measures": dict(each["measures"])})
+                    for each in values["findings"]
+                ),
+                coverage=Coverage(**values["coverage"]),
+                n_samples={str(split): int(n) for split, n in values["samples"].items()},
+                n_leaking={
+                    str(split): round(rate * values["samples"][split]) for split, rate in values["leak_rate"].items()
+                },
+                thresholds=dict(values["thresholds"]),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"not the report of an audit ({type(error).__name__}: {error})") from error
 
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:

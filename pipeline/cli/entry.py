@@ -12,6 +12,7 @@ from pipeline.cli.build import build
 from pipeline.cli.card import card
 from pipeline.cli.phantom import phantom
 from pipeline.cli.preview import preview
+from pipeline.cli.publish import publish
 from pipeline.cli.rebuild import rebuild
 from pipeline.cli.show import show
 from pipeline.cli.verify import verify
@@ -32,11 +33,12 @@ def cli() -> None:
     augpipe verify DATASET --replay    prove that it is what it says
     augpipe audit DATASET              prove that it does not leak
     augpipe card DATASET               describe it for people and programs
+    augpipe publish DATASET --to ...   give it to others, with that proof
     augpipe rebuild LOCK-FOLDER        make it again from its records
     """  # noqa: D301  # \b is the character by which click knows a table
 
 
-for command in (audit, build, card, phantom, preview, rebuild, show, split_check, verify):
+for command in (audit, build, card, phantom, preview, publish, rebuild, show, split_check, verify):
     cli.add_command(command)
 
 
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code)
     except click.exceptions.Abort:
         named = next(iter(sys.argv[1:] if arguments is None else arguments), "")
-        hint = "; the same command continues where it stopped" if named in (build.name, rebuild.name) else ""
+        goes_on = named in (build.name, publish.name, rebuild.name)
+        hint = "; the same command continues where it stopped" if goes_on else ""
         return _fail(f"interrupted{hint}", INTERRUPTED)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "augpipe"

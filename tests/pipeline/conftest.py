@@ -1,11 +1,13 @@
 """Fixtures of the pipeline's tests."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kaggle_loopback import TOKEN, Loopback, StillClock
 from small_worlds import OPTIONS, small_stack, write_folder
 
 from pipeline.cli import main
@@ -49,3 +51,36 @@ def augpipe(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with Loopback() as loopback:
+        yield loopback
+        assert loopback.errors == []
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of our own, with a token, so that no test can meet the credentials of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("KAGGLE") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    token = home / ".kaggle" / "access_token"
+    token.parent.mkdir(parents=True)
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o600)
+    return home
+
+
+@pytest.fixture
+def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    """Kaggle is the server on 127.0.0.1, and nobody really waits."""
+    from kagglesdk import kaggle_env
+
+    still = StillClock()
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
+    monkeypatch.setattr("pipeline.publish.kaggle_remote.Clock", lambda: still)
+    return still

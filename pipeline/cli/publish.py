@@ -1,0 +1,128 @@
+"""`augpipe publish`: a dataset, with its proof, for others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from augment.errors import ConfigError
+from pipeline.cli.options import PATH, GroupedCommand, option, report_options
+from pipeline.cli.voice import Voice
+
+if TYPE_CHECKING:
+    from pipeline.publish.naming import KaggleId
+    from pipeline.publish.order import Publication
+    from pipeline.publish.remote import Remote
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("dataset", type=PATH)
+@click.argument("path", type=PATH, required=False)
+@option("Place", "--to", type=click.Choice(["kaggle", "folder"]), required=True, help="Where to; a folder needs PATH.")
+@option("Place", "--id", "identity", metavar="OWNER/SLUG", help="What it is called on Kaggle.")
+@option("Listing", "--title", help="6 to 50 characters.  [default: the card's]")
+@option("Listing", "--license", "licence", metavar="NAME", help="As Kaggle spells it.  [default: the source's]")
+@option("Listing", "--private", is_flag=True, help="For your own eyes only.")
+@option("Listing", "--notes", default="", help="What is new in this version.")
+@option("Proof", "--source", type=PATH, help="Folder of the source.  [default: as remembered]")
+@option("Proof", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
+@option(
+    "Proof", "--audit", "report_file", type=PATH, help="Report of an audit.  [default: card/audit.json, or audit now]"
+)
+@option("Proof", "--allow-phantom", is_flag=True, help="Publish a synthetic stack, too.")
+@option("Running", "--dry-run", is_flag=True, help="Check everything, send nothing.")
+@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
+@report_options
+def publish(
+    dataset: Path,
+    path: Path | None,
+    to: str,
+    identity: str | None,
+    source: Path | None,
+    report_file: Path | None,
+    jobs: int,
+    quiet: bool,
+    json_file: str | None,
+    **order: Any,
+) -> None:
+    """Publish DATASET with its card and its audit: all of it, or nothing.
+
+    \b
+    augpipe publish DATASET --to kaggle --id me/my-cells --license CC-BY-4.0
+    augpipe publish DATASET --to folder /mnt/share/my-cells
+
+    What leaks, was changed after its audit, or has no licence is refused. The same dataset is never sent twice.
+    Exit status: 0 it is there, 1 refused, 3 it could not be audited or sent.
+    """  # noqa: D301  # \b is the character by which click knows a table
+    from pipeline.progress import choose_audit_progress
+    from pipeline.publish.conductor import publish_dataset
+    from pipeline.publish.order import Order
+
+    chosen = _identity(to, identity, path)
+    asked = Order(identity=chosen, **order)
+    say = Voice(quiet=quiet, json_file=json_file)
+    published = publish_dataset(
+        dataset,
+        _remote(dataset, path, chosen),
+        asked,
+        source_folder=source,
+        report_file=report_file,
+        jobs=jobs,
+        progress=choose_audit_progress(quiet=quiet),
+        say=say.line,
+    )
+    say.lines(_lines(published))
+    say.json(_json(published))
+
+
+def _identity(to: str, identity: str | None, path: Path | None) -> "KaggleId | None":
+    from pipeline.publish.naming import KaggleId
+
+    if to == "kaggle" and (path or not identity):
+        raise ConfigError("publish: --to kaggle needs --id OWNER/SLUG, and no PATH")
+    if to == "folder" and not path:
+        raise ConfigError("publish: --to folder needs a PATH after it")
+    return KaggleId.parse(identity) if identity else None
+
+
+def _remote(dataset: Path, path: Path | None, identity: "KaggleId | None") -> "Remote":
+    from pipeline.publish.folder_remote import FolderRemote
+    from pipeline.publish.kaggle_remote import KaggleRemote
+
+    if path:
+        return FolderRemote(path, dataset)
+    if identity is None:
+        raise AssertionError
+    return KaggleRemote(identity, dataset)
+
+
+def _lines(published: "Publication") -> list[str]:
+    before = published.state.version if published.state else None
+    version = f", version {published.version}" if published.version else ""
+    after = f", after version {before}" if before and published.outcome != "already there" else ""
+    lines = {
+        "dataset": published.record.sha256,
+        "audit": published.proof,
+        "sent": f"{published.n_sent / 1e6:.1f} of {published.n_bytes / 1e6:.1f} MB in {published.n_files} files",
+        published.outcome: f"{published.remote}{version}{after}",
+        "address": published.url,
+        "receipt": str(published.receipt) if published.receipt else "",
+    }
+    width = max(map(len, lines)) + 2
+    return [f"{label:<{width}}{text}" for label, text in lines.items() if text]
+
+
+def _json(published: "Publication") -> dict[str, Any]:
+    return {
+        "schema": "augpipe/publish-report/1",
+        "outcome": published.outcome,
+        "dataset": str(published.record.folder),
+        "dataset_sha256": published.record.sha256,
+        "remote": published.remote,
+        "url": published.url,
+        "version": published.version,
+        "bytes_sent": published.n_sent,
+        "bytes": published.n_bytes,
+        "files": published.n_files,
+        "audit": published.proof,
+    }

@@ -1,0 +1,123 @@
+"""Uploading one file to Kaggle: begun once, put in as many pieces as it takes, continued where it was cut off.
+
+The protocol is the official client's: StartBlobUpload gives a token and an address; the bytes are PUT there; after a
+failure an empty PUT with `Content-Range: bytes */N` asks how many arrived (308 and Range), and the rest follows with
+`Content-Range: bytes A-B/N`. Unlike the client's, an upload is found again by its content, not by its path.
+"""
+
+from typing import Any
+
+from augment.errors import DamagedError, RemoteError
+from pipeline.publish.clock import Clock
+from pipeline.publish.journal import Journal, Upload
+from pipeline.publish.kaggle_calls import ATTEMPTS, PASSING, KaggleCalls, bounded_session
+from pipeline.publish.parcel import Item
+
+_DONE, _INCOMPLETE, _GONE = (200, 201), 308, (400, 401, 403, 404, 410)
+
+
+class Uploader:
+    """Sends files, and remembers what it has begun."""
+
+    def __init__(self, calls: KaggleCalls, journal: Journal, clock: Clock) -> None:
+        self._calls = calls
+        self._journal = journal
+        self._clock = clock
+        self._session = bounded_session()
+
+    def upload(self, item: Item) -> tuple[str, int]:
+        """Return the token of a file that is there in full, and how many bytes were put for it now.
+
+        Raises:
+            RemoteError: it could not be sent.
+            DamagedError: it changed meanwhile.
+        """
+        upload = self._journal.find(item, self._clock.now())
+        ask, begun_now = upload is not None, upload is None
+        sent = 0
+        for attempt in range(ATTEMPTS):
+            if upload is None:
+                upload, ask = self._begin(item), False
+            self._calls.hide(upload.token, upload.url)
+            status, put = self._go_on(item, upload, ask=ask)
+            sent += put
+            self._require_same(item)
+            if status in _DONE:
+                return upload.token, sent
+            if status in _GONE and not begun_now:  # expired: its address is of no use any more
+                self._journal.forget(item)
+                upload, begun_now = None, True
+                continue
+            if status and status not in (*PASSING, _INCOMPLETE):
+                self._journal.forget(item)
+                raise RemoteError(self._calls.tell(f"{item.name} was not taken", status, "refused"))
+            ask = True
+            if attempt < ATTEMPTS - 1:
+                self._calls.wait(attempt)
+        said = "refused" if status else "the connection was lost"
+        raise RemoteError(self._calls.tell(f"{item.name} could not be sent", status, f"{said}, {ATTEMPTS} times"))
+
+    def _require_same(self, item: Item) -> None:
+        """Refuse a file that has changed, and forget what was put: it may be of neither content."""
+        try:
+            item.require_unchanged()
+        except DamagedError:
+            self._journal.forget(item)
+            raise
+
+    def forget(self, items: tuple[Item, ...]) -> None:
+        """Forget uploads that have become part of a version.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        self._journal.forget(*items)
+
+    def _begin(self, item: Item) -> Upload:
+        from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+
+        request = ApiStartBlobUploadRequest()
+        request.type = ApiBlobType.DATASET
+        request.name = item.name
+        request.content_length = item.n_bytes
+        request.last_modified_epoch_seconds = item.modified_ns // 10**9
+        answer = self._calls.call(
+            self._calls.client.blobs.blob_api_client.start_blob_upload, request, what=f"{item.name} cannot be sent"
+        )
+        if not (answer.token and answer.create_url):
+            raise RemoteError(self._calls.tell(f"{item.name} cannot be sent", 0, "no address to send it to was given"))
+        upload = Upload(answer.token, answer.create_url, self._clock.now())
+        self._journal.keep(item, upload)
+        return upload
+
+    def _go_on(self, item: Item, upload: Upload, *, ask: bool) -> tuple[int, int]:
+        """Put what is missing; return the status of the last answer, 0 where there was none, and the bytes put."""
+        import requests
+
+        try:
+            start = 0
+            if ask:
+                answer = self._put(upload.url, b"", f"bytes */{item.n_bytes}")
+                if answer.status_code != _INCOMPLETE:
+                    return answer.status_code, 0
+                start = _received(answer.headers.get("Range"))
+                if not 0 <= start < item.n_bytes:
+                    return _GONE[0], 0
+            with item.path.open("rb") as file:
+                file.seek(start)
+                piece = f"bytes {start}-{item.n_bytes - 1}/{item.n_bytes}" if start else None
+                return self._put(upload.url, file, piece).status_code, item.n_bytes - start
+        except (requests.RequestException, ConnectionError):
+            return 0, 0
+
+    def _put(self, url: str, body: Any, content_range: str | None) -> Any:
+        headers = {"Content-Range": content_range} if content_range else {}
+        return self._session.put(url, data=body, headers=headers, allow_redirects=False)
+
+
+def _received(header: str | None) -> int:
+    """Return how many bytes the server has, by its `Range: bytes=0-999`; -1 where that cannot be read."""
+    if header is None:
+        return 0
+    last = header.rpartition("-")[2]
+    return int(last) + 1 if last.isdecimal() and len(last) < 19 else -1

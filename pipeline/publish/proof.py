@@ -1,0 +1,87 @@
+"""The proof that a dataset does not leak: an audit that is run now, or the report of one of the same bytes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from augment.errors import DatasetError, RefusedError
+from pipeline.audit.report import AuditReport
+from pipeline.shards.record import DatasetRecord
+
+CARD_FOLDER, AUDIT_FILE = "card", "audit.json"
+_LARGEST_BYTES = 1 << 28
+# All that needs the source or the records; S001 and P007 say more where they apply.
+_REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")
+_REQUIRED_OF_STACKS = ("M004", "P004")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An audit that found nothing.
+
+    Attributes:
+        report: the report; its subject is the dataset's name, never a path of this machine.
+        found: where it comes from, to be told.
+    """
+
+    report: AuditReport
+    found: str
+
+
+def prove_clean(
+    record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Callable[[], AuditReport]
+) -> Proof:
+    """Return the proof that a dataset does not leak.
+
+    A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one.
+
+    Args:
+        record: the dataset.
+        gap: slices of two splits must be further apart than this.
+        report_file: the report to go by; it must then count.
+        audit: runs an audit at this gap.
+
+    Raises:
+        RefusedError: the audit found something, or the dataset is not the one that was audited.
+        DatasetError: it could not be audited in full, so that nothing is proven.
+    """
+    path = report_file or record.folder / CARD_FOLDER / AUDIT_FILE
+    report = _read_report(path) if report_file or path.is_file() else None
+    if report is not None and report.dataset_sha256 != record.sha256:
+        raise RefusedError(
+            f"{record.folder}: is not the dataset that {path} is about: expected dataset.json {record.sha256[:12]}, "
+            f"the report names {str(report.dataset_sha256)[:12]}; audit it again, and remove the old report"
+        )
+    if report is not None and report_file and report.gap < gap:
+        raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
+    if report is not None and report.gap >= gap:
+        return Proof(_require_clean(report, record, str(path)), str(path))
+    return Proof(_require_clean(audit(), record, str(record.folder)), "an audit just now")
+
+
+def _read_report(path: Path) -> AuditReport:
+    try:
+        values = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_BYTES else None
+        return AuditReport.from_json(values)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: expected the report of an audit, found no JSON") from error
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}; make one with augpipe audit --json") from error
+
+
+def _require_clean(report: AuditReport, record: DatasetRecord, where: str) -> AuditReport:
+    """Return the report without paths of this machine, if every check that proves something has passed."""
+    checks = {check.id: check for check in report.checks}
+    if report.exit_code == 1 or any(check.status == "failed" for check in report.checks):
+        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}")
+    independent = record.values["split"]["independent"] is True
+    required = _REQUIRED if independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
+    missing = [each for each in required if each not in checks or checks[each].status != "passed"]
+    missing += [check.id for check in report.checks if check.status == "not run" and check.id not in missing]
+    if missing:
+        why = next((f": {checks[each].reason:.300}" for each in missing if each in checks and checks[each].reason), "")
+        raise DatasetError(f"{where}: not published, nothing proves that it does not leak ({', '.join(missing)}){why}")
+    return replace(report, subject=record.name)

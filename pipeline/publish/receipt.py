@@ -1,0 +1,97 @@
+"""publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from augment.errors import DatasetError
+from pipeline.digest import canonical_json
+from pipeline.files import storage_errors, write_atomically
+from pipeline.publish.lock import held
+
+RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
+State: TypeAlias = Literal["accepted", "ready"]
+_LARGEST_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One publication.
+
+    Attributes:
+        dataset: the name of the dataset's folder.
+        dataset_sha256: the digest of dataset.json.
+        remote: where it went.
+        url: its address.
+        state: `accepted` until it is there for everyone.
+        version: which version it became; None until that is known.
+        after: the version before it; None where there was none.
+        licence: under which it was published.
+        gap: of the audit.
+        files: the name, size and digest of everything that was sent.
+    """
+
+    dataset: str
+    dataset_sha256: str
+    remote: str
+    url: str
+    state: State
+    version: int | None
+    after: int | None
+    licence: str
+    gap: int
+    files: tuple[dict[str, Any], ...]
+
+
+class ReceiptBook:
+    """All receipts of one folder of datasets; one for each dataset and remote, the last one."""
+
+    def __init__(self, dataset: Path) -> None:
+        self._dataset = dataset.resolve()
+        self.path = self._dataset.parent / RECEIPT_FILE
+
+    def find(self, remote: str) -> Receipt | None:
+        """Return what was last published of the dataset to a remote.
+
+        Raises:
+            DatasetError: the receipts cannot be read.
+        """
+        return next((each for each in self._read() if self._is_of(each, remote)), None)
+
+    def write(self, receipt: Receipt) -> None:
+        """Keep a receipt, instead of an older one of the same dataset and remote.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._replace(receipt.remote, (receipt,))
+
+    def remove(self, remote: str) -> None:
+        """Forget what was published of the dataset to a remote."""
+        self._replace(remote, ())
+
+    def _replace(self, remote: str, receipts: tuple[Receipt, ...]) -> None:
+        with storage_errors(self.path), held(self.path.parent, wait=True):
+            kept = [each for each in self._read() if not self._is_of(each, remote)]
+            ordered = sorted([*kept, *receipts], key=lambda each: (each.dataset, each.remote))
+            values = {"schema": RECEIPT_SCHEMA, "publications": [asdict(each) for each in ordered]}
+            write_atomically(self.path, [canonical_json(values)])
+
+    def _is_of(self, receipt: Receipt, remote: str) -> bool:
+        return (receipt.dataset, receipt.remote) == (self._dataset.name, remote)
+
+    def _read(self) -> list[Receipt]:
+        if not self.path.exists():
+            return []
+        try:
+            if self.path.stat().st_size > _LARGEST_BYTES:
+                raise DatasetError(f"{self.path}: too large for receipts")
+            values = json.loads(self.path.read_bytes())
+            if values["schema"] != RECEIPT_SCHEMA:
+                raise DatasetError(f"{self.path}: expected {RECEIPT_SCHEMA}, got {values['schema']!r:.80}")
+            return [Receipt(**{**each, "files": tuple(each["files"])}) for each in values["publications"]]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DatasetError(
+                f"{self.path}: not receipts of augpipe ({type(error).__name__}); move it away to publish again"
+            ) from error

@@ -1,0 +1,755 @@
+"""Publishing: nothing leaky gets out, nothing is shown half, nothing is sent twice. The server is on 127.0.0.1."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kaggle_loopback import OWNER, TOKEN, Dataset, Fault, Loopback, Request, StillClock
+from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, names, run_python
+
+from augment.errors import ConfigError, DatasetError, StorageError
+from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, AuditReport
+from pipeline.digest import file_digest
+from pipeline.publish.conductor import publish_dataset
+from pipeline.publish.folder_remote import FolderRemote
+from pipeline.publish.kaggle_remote import KaggleRemote
+from pipeline.publish.licences import KAGGLE_LICENCES
+from pipeline.publish.lock import held
+from pipeline.publish.naming import KaggleId
+from pipeline.publish.order import Order
+
+pytestmark = pytest.mark.usefixtures("home", "clock")
+
+Run = Callable[..., Any]
+REF = f"{OWNER}/small-cells"
+SENT = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json"}
+TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0")
+SECRETS = (TOKEN, "blob-secret", "url-secret")
+
+
+def statuses(check: str, status: str) -> list[dict[str, Any]]:
+    """Return the checks of a report, all of which have passed but one."""
+    return [{"id": each, "status": status if each == check else "passed", "n": 12, "reason": ""} for each in CHECKS]
+
+
+def leak(check: str) -> dict[str, Any]:
+    return {
+        "check": check,
+        "severity": "critical",
+        "text": "a test sample shows slice 3",
+        "advice": "",
+        "sample": None,
+        "other": None,
+        "splits": ["test", "train"],
+        "measures": {},
+    }
+
+
+def clean_report(dataset: Path, **changes: Any) -> dict[str, Any]:
+    """Return the report of an audit in which every check has passed."""
+    return {
+        "schema": AUDIT_SCHEMA,
+        "subject": str(dataset),
+        "dataset_sha256": file_digest(dataset / "dataset.json"),
+        "gap": 3,
+        "independent": False,
+        "checks": statuses("P007", "not applicable"),
+        "findings": [],
+        "coverage": {"total": 12, "by_pixels": 12, "replayed": 12, "unknown": 0},
+        "samples": {"train": 9, "test": 3},
+        "leak_rate": {"test": 0.0},
+        "thresholds": {},
+        **changes,
+    }
+
+
+def write_report(dataset: Path, **changes: Any) -> Path:
+    path = dataset.parent / "report.json"
+    path.write_text(json.dumps(clean_report(dataset, **changes)))
+    return path
+
+
+@pytest.fixture
+def publish(augpipe: Run, dataset: Path) -> Run:
+    """Publish the small dataset with the report of a clean audit, and look for secrets in all that is left."""
+
+    def run(*options: object, **changes: Any) -> Any:
+        report = write_report(dataset, **changes)
+        outcome = augpipe("publish", dataset, *TO_KAGGLE, "--audit", report, *options)
+        receipt = dataset.parent / "publish-receipt.json"
+        left = [outcome.out, outcome.err, receipt.read_text() if receipt.exists() else ""]
+        assert not any(secret in text for secret in SECRETS for text in left)
+        return outcome
+
+    return run
+
+
+def receipts(dataset: Path) -> list[dict[str, Any]]:
+    path = dataset.parent / "publish-receipt.json"
+    return json.loads(path.read_bytes())["publications"] if path.exists() else []
+
+
+def sent(dataset: Path) -> dict[str, bytes]:
+    return {name: (dataset / name).read_bytes() for name in ("dataset.json", "manifest.jsonl", *SHARDS)}
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("augpipe: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_dataset_is_created_with_every_file_and_its_card(publish: Run, server: Loopback, dataset: Path) -> None:
+    code, out, err = publish("--title", "Small cells of a phantom", "--private")
+    assert (code, err) == (0, "")
+    made = server.datasets[REF]
+    assert set(made.files) == SENT
+    assert sent(dataset).items() <= made.files.items()
+    values = made.versions[0]
+    assert (values["title"], values["licenseName"], values["isPrivate"]) == (
+        "Small cells of a phantom",
+        "CC-BY-4.0",
+        True,
+    )
+    digest = file_digest(dataset / "dataset.json")
+    assert values["description"].endswith(f"\n\ndataset sha256 {digest}\n")
+    assert f"published  kaggle {REF}, version 1" in out
+    assert json.loads(made.files["audit.json"])["subject"] == "small"  # no path of this machine
+
+
+def test_requests_are_those_of_the_protocol_and_in_this_order(publish: Run, server: Loopback) -> None:
+    publish()
+    asked = server.names()
+    assert asked[:2] == ["IntrospectToken", "GetDataset"]
+    assert asked[-3:] == ["CreateDataset", "GetDatasetStatus", "GetDataset"]
+    pairs = list(zip(asked[2:-3:2], asked[3:-3:2], strict=True))
+    assert {first for first, _ in pairs} == {"StartBlobUpload"}
+    assert {second for _, second in pairs} == {f"PUT {name}" for name in SENT}
+    for request in server.requests:
+        putting = request.name.startswith("PUT ")
+        assert request.authorization == (None if putting else f"Bearer {TOKEN}")  # the address of a PUT is its own key
+        if request.name == "StartBlobUpload":
+            assert set(request.values) == {"type", "name", "contentLength", "lastModifiedEpochSeconds"}
+            assert request.values["type"] == "DATASET"
+
+
+def test_what_may_differ_between_builds_is_never_sent(publish: Run, server: Loopback, dataset: Path) -> None:
+    assert (dataset / "build-info.json").exists()
+    publish()
+    assert not any("build-info" in json.dumps(request.values) + request.name for request in server.requests)
+    assert not any(str(dataset.parent).encode() in data for data in server.datasets[REF].files.values())
+
+
+def test_publishing_twice_sends_nothing(publish: Run, server: Loopback, dataset: Path) -> None:
+    publish()
+    server.requests.clear()
+    code, out, _ = publish()
+    assert code == 0
+    assert f"already there  kaggle {REF}, version 1" in out
+    assert set(server.names()) == {"IntrospectToken", "GetDataset", "GetDatasetStatus"}
+    assert receipts(dataset)[0]["version"] == 1
+
+
+def test_publishing_twice_sends_nothing_even_if_the_receipt_is_lost(
+    publish: Run, server: Loopback, dataset: Path
+) -> None:
+    publish()
+    (dataset.parent / "publish-receipt.json").unlink()
+    server.requests.clear()
+    assert publish().code == 0
+    assert set(server.names()) == {"IntrospectToken", "GetDataset", "GetDatasetStatus"}
+    assert receipts(dataset)[0]["version"] == 1
+
+
+def test_another_dataset_of_the_same_id_becomes_a_version(publish: Run, server: Loopback, dataset: Path) -> None:
+    publish()
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    server.requests.clear()
+    code, out, _ = publish("--notes", "another seed")
+    assert code == 0
+    assert (server.count("CreateDataset"), server.count("CreateDatasetVersion")) == (0, 1)
+    digest = file_digest(dataset / "dataset.json")
+    assert server.datasets[REF].versions[1]["versionNotes"] == f"another seed; dataset sha256 {digest}"
+    assert "version 2, after version 1" in out
+    assert [(each["dataset_sha256"], each["version"], each["after"]) for each in receipts(dataset)] == [(digest, 2, 1)]
+
+
+def test_a_receipt_says_what_was_sent(publish: Run, dataset: Path) -> None:
+    publish()
+    (receipt,) = receipts(dataset)
+    assert (receipt["dataset"], receipt["remote"], receipt["state"]) == ("dataset", f"kaggle {REF}", "ready")
+    assert {each["file"] for each in receipt["files"]} == SENT
+    own = {each["file"]: each["sha256"] for each in receipt["files"]}
+    assert all(own[name] == hashlib.sha256(data).hexdigest() for name, data in sent(dataset).items())
+    assert not any("receipt" in name for name in names(dataset))
+    assert not (dataset.parent / ".dataset.uploads.json").exists()
+
+
+def test_a_dry_run_asks_and_sends_nothing(publish: Run, server: Loopback, dataset: Path) -> None:
+    code, out, _ = publish("--dry-run")
+    assert code == 0
+    assert "would be published" in out
+    assert server.names() == ["IntrospectToken", "GetDataset"]
+    assert receipts(dataset) == []
+
+
+FAULTS = [
+    Fault("IntrospectToken", 401, times=99),
+    Fault("GetDataset", 401, times=99),
+    Fault("GetDataset", 500, times=99),
+    Fault("StartBlobUpload", 401, times=99),
+    Fault("StartBlobUpload", 403, times=99, body={"code": 403, "message": f"Permission denied for {TOKEN}"}),
+    Fault("StartBlobUpload", 404, times=99),
+    Fault("StartBlobUpload", 429, times=99, headers={"Retry-After": "7"}),
+    Fault("StartBlobUpload", 500, times=99),
+    Fault("PUT train-00001.h5", 403, times=99),
+    Fault("PUT train-00001.h5", 500, times=99),
+    Fault("PUT train-00001.h5", cut=0.5, times=99),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name}-{fault.status or 'cut'}")
+def test_nothing_is_created_after_a_fault_and_a_second_run_sends_what_is_missing(
+    publish: Run, server: Loopback, dataset: Path, fault: Fault
+) -> None:
+    server.faults = [Fault(**vars(fault))]
+    code, _, err = publish()
+    assert code == 3
+    assert str(fault.status or "connection was lost") in one_line(err)
+    assert server.count("Create.*") == 0
+    assert receipts(dataset) == []
+    server.faults = []
+    whole = {blob.name for blob in server.blobs.values() if len(blob.data) == blob.size}
+    server.requests.clear()
+    assert publish().code == 0
+    assert server.count("CreateDataset") == 1
+    assert set(server.datasets[REF].files) == SENT
+    sent_again = {
+        request.name[4:] for request in server.requests if request.name.startswith("PUT ") and request.n_bytes
+    }
+    assert sent_again == SENT - whole
+
+
+def test_a_file_that_is_cut_goes_on_where_it_was_cut(publish: Run, server: Loopback, clock: StillClock) -> None:
+    server.faults = [Fault("PUT train-00001.h5", cut=0.5)]
+    assert publish().code == 0
+    puts = [request for request in server.requests if request.name == "PUT train-00001.h5"]
+    size = sum(request.n_bytes for request in puts)
+    half = size // 2
+    assert [(request.content_range, request.n_bytes) for request in puts] == [
+        (None, half),
+        (f"bytes */{size}", 0),
+        (f"bytes {half}-{size - 1}/{size}", size - half),
+    ]
+    assert clock.slept == [2.0]
+    assert server.put_bytes() == sum(map(len, server.datasets[REF].files.values()))
+
+
+def test_an_upload_of_other_content_is_not_gone_on_with(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Names and sizes are the same for another seed; what was begun for one content is of no use for another."""
+    server.faults = [Fault("PUT train-00001.h5", cut=0.5, times=99)]
+    publish()
+    server.faults = []
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    assert publish().code == 0
+    assert sent(dataset).items() <= server.datasets[REF].files.items()
+
+
+def test_an_upload_that_expired_is_begun_again(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("CreateDataset", 500)]
+    publish()
+    server.faults = [Fault("PUT train-00001.h5", 404)]
+    server.requests.clear()
+    assert publish().code == 0
+    assert server.names().count("StartBlobUpload") == 1
+    assert {request.name for request in server.requests if request.n_bytes} == {"PUT train-00001.h5"}
+
+
+def test_what_is_being_one_too_many_waits_as_long_as_the_server_asks(
+    publish: Run, server: Loopback, clock: StillClock
+) -> None:
+    server.faults = [Fault("CreateDataset", 429, headers={"Retry-After": "7"}), Fault("StartBlobUpload", 500, times=2)]
+    assert publish().code == 0
+    assert clock.slept == [2.0, 4.0, 7.0]
+    assert len(server.datasets[REF].versions) == 1
+
+
+def test_a_creation_of_unknown_outcome_is_not_repeated_blindly(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("CreateDataset", 500)]
+    code, _, err = publish()
+    assert (code, server.count("CreateDataset")) == (3, 1)
+    assert "500" in one_line(err)
+    server.requests.clear()
+    assert publish().code == 0
+    assert server.put_bytes() == 0  # all of it is there: only asked
+    assert server.count("StartBlobUpload") == 0
+    assert server.count("CreateDataset") == 1
+
+
+def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: Loopback, dataset: Path) -> None:
+    server.faults = [Fault("CreateDataset")]
+    code, _, err = publish()
+    assert (code, receipts(dataset)) == (3, [])
+    assert "the connection was lost" in one_line(err)
+    server.requests.clear()
+    assert "already there" in publish().out
+    assert server.count("PUT .*|StartBlobUpload|Create.*") == 0
+    assert receipts(dataset)[0]["version"] == 1
+
+
+def test_a_question_whose_answer_was_lost_is_asked_again(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("GetDataset"), Fault("StartBlobUpload", times=2)]
+    assert publish().code == 0
+    assert len(server.datasets[REF].versions) == 1
+
+
+def test_an_error_in_an_answer_of_status_200_is_an_error(publish: Run, server: Loopback, dataset: Path) -> None:
+    """The official client prints it and exits with 0."""
+    server.faults = [Fault("CreateDataset", 200, body={"status": "error", "error": "The title is already in use."})]
+    code, _, err = publish()
+    assert code == 3
+    assert "The title is already in use." in one_line(err)
+    assert receipts(dataset) == []
+
+
+def test_an_answer_about_another_dataset_is_an_error(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("CreateDataset", 200, body={"status": "ok", "ref": "/ada/others"})]
+    assert publish().code == 3
+
+
+def test_a_version_that_fails_leaves_no_receipt(publish: Run, server: Loopback, dataset: Path) -> None:
+    server.statuses = ["BLOBS_RECEIVED", "FAILED"]
+    code, _, err = publish()
+    assert code == 3
+    assert "became FAILED" in one_line(err)
+    assert receipts(dataset) == []
+
+
+def test_what_is_never_ready_is_waited_for_again_and_not_sent_again(
+    publish: Run, server: Loopback, dataset: Path, clock: StillClock
+) -> None:
+    server.statuses = ["NOT_YET_PERSISTED"] * 1000
+    code, _, err = publish()
+    assert code == 3
+    assert "was not ready after 30 minutes" in one_line(err)
+    assert 1800 <= sum(clock.slept) < 1900
+    assert receipts(dataset)[0]["state"] == "accepted"
+    server.statuses = ["BLOBS_DECOMPRESSED", "READY"]
+    server.requests.clear()
+    assert publish().code == 0
+    assert server.count("PUT .*|StartBlobUpload|Create.*") == 0
+    assert receipts(dataset)[0]["state"] == "ready"
+
+
+def test_what_kaggle_forbids_to_see_is_looked_for_in_the_accounts_own_list(publish: Run, server: Loopback) -> None:
+    """Kaggle may answer 403 for what does not exist; that is no proof of it."""
+    server.faults = [Fault("GetDataset", 403)]
+    assert publish().code == 0
+    assert server.names()[:3] == ["IntrospectToken", "GetDataset", "ListDatasets"]
+    assert server.count("CreateDataset") == 1
+
+
+def test_what_kaggle_forbids_to_see_and_is_there_is_an_error(publish: Run, server: Loopback) -> None:
+    publish()
+    server.requests.clear()
+    server.faults = [Fault("GetDataset", 403)]
+    code, _, err = publish()
+    assert code == 3
+    assert "403" in one_line(err)
+    assert server.count("Create.*|PUT .*") == 0
+
+
+def damage(world: Path) -> None:
+    flip_bit(world / "dataset" / SHARDS[1], 5000)
+
+
+def lose(world: Path) -> None:
+    (world / "dataset" / SHARDS[1]).unlink()
+
+
+def make_synthetic(world: Path) -> None:
+    edit_record(world / "dataset", lambda values: values["source"].update(synthetic=True))
+
+
+def show_token(world: Path) -> None:
+    (world / "home" / ".kaggle" / "access_token").chmod(0o640)
+
+
+def show_key(world: Path) -> None:
+    (world / "home" / ".kaggle" / "access_token").unlink()
+    path = world / "home" / ".kaggle" / "kaggle.json"
+    path.write_text(json.dumps({"username": OWNER, "key": TOKEN}))
+    path.chmod(0o644)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (damage, "was changed after it was recorded"),
+        (lose, "found nothing"),
+        (make_synthetic, "--allow-phantom"),
+        (show_token, "chmod 600"),
+        (show_key, "chmod 600"),
+    ],
+)
+def test_what_must_not_be_published_is_refused_before_anything_is_asked(
+    publish: Run, server: Loopback, tmp_path: Path, harm: Callable[[Path], None], said: str
+) -> None:
+    harm(tmp_path)
+    code, _, err = publish()
+    assert (code, server.requests) == (1, [])
+    assert said in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"checks": statuses("P002", "failed"), "findings": [leak("P002")]}, 1, "LEAKAGE: 1 critical finding"),
+        ({"leak_rate": {"test": 1 / 3}, "findings": [leak("P002")]}, 1, "LEAKAGE: 1 of 3 test samples"),
+        ({"dataset_sha256": "0" * 64}, 1, "is not the dataset that"),
+        ({"gap": 2}, 1, "made at a gap of 2, expected 3"),
+        ({"checks": statuses("P003", "not run")}, 3, "nothing proves"),
+        ({"checks": statuses("M004", "not applicable")}, 3, "nothing proves"),
+        ({"checks": []}, 3, "nothing proves"),
+        ({"checks": None}, 3, "not the report of an audit"),
+        ({"schema": "augpipe/verify-report/1"}, 3, "of schema augpipe/audit-report/1"),
+    ],
+)
+def test_a_report_that_proves_nothing_is_no_proof(
+    publish: Run, server: Loopback, changes: dict[str, Any], code: int, said: str
+) -> None:
+    outcome = publish(**changes)
+    assert (outcome.code, server.requests) == (code, [])
+    assert said in one_line(outcome.err)
+
+
+@pytest.mark.parametrize("licence", ["unknown", "CC-BY", "", "MIT"])
+def test_a_licence_that_kaggle_does_not_know_is_refused(publish: Run, server: Loopback, licence: str) -> None:
+    code, _, err = publish("--license", licence)
+    assert (code, server.requests) == (1, [])
+    assert "not a licence that Kaggle knows" in one_line(err)
+
+
+def test_without_a_licence_nothing_is_published(augpipe: Run, server: Loopback, dataset: Path) -> None:
+    code, _, err = augpipe("publish", dataset, "--to", "kaggle", "--id", REF, "--audit", write_report(dataset))
+    assert (code, server.requests) == (1, [])
+    assert "choose one with --license" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--id", "ada/small"), "6 to 50 characters"),
+        (("--id", f"ada/{'a' * 51}"), "6 to 50 characters"),
+        (("--id", "ada/Small_Cells"), "small letters"),
+        (("--id", "small-cells"), "OWNER/SLUG"),
+        (("--id", "a da/small-cells"), "user or organisation"),
+        (("--title", "cells"), "6 to 50 characters"),
+        (("--title", "c" * 51), "6 to 50 characters"),
+        (("--gap", "-1"), "gap"),
+    ],
+)
+def test_names_that_kaggle_does_not_take_are_wrong_use(
+    publish: Run, server: Loopback, options: tuple[str, ...], said: str
+) -> None:
+    code, _, err = publish(*options)
+    assert (code, server.requests) == (2, [])
+    assert said in one_line(err)
+
+
+def test_without_credentials_nothing_is_asked(publish: Run, server: Loopback, home: Path) -> None:
+    (home / ".kaggle" / "access_token").unlink()
+    code, _, err = publish()
+    assert (code, server.requests) == (2, [])
+    assert "no credentials for Kaggle" in one_line(err)
+
+
+def test_a_token_that_is_not_valid_any_more_is_told(publish: Run, server: Loopback, monkeypatch: Any) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_old")
+    code, _, err = publish()
+    assert (code, server.names()) == (2, ["IntrospectToken"])
+    assert "KAGGLE_API_TOKEN is not valid" in one_line(err)
+    assert "KGAT_old" not in err
+
+
+def test_a_legacy_key_works_too(publish: Run, server: Loopback, home: Path, monkeypatch: Any) -> None:
+    (home / ".kaggle" / "access_token").unlink()
+    monkeypatch.setenv("KAGGLE_USERNAME", OWNER)
+    monkeypatch.setenv("KAGGLE_KEY", "blob-secret-key")
+    assert publish().code == 0
+    assert server.names()[0] == "GetDataset"
+    assert (server.requests[0].authorization or "").startswith("Basic ")
+
+
+def test_a_dataset_that_cannot_be_audited_is_not_published(augpipe: Run, server: Loopback, dataset: Path) -> None:
+    """Without its source the audit compares samples with each other alone, which proves too little to publish."""
+    (dataset / "build-info.json").unlink()
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--gap", "1", "--jobs", "1")
+    assert (code, server.requests) == (3, [])
+    assert "the source is not at hand" in one_line(err)
+
+
+def test_an_audit_that_is_run_now_is_at_the_usual_gap(augpipe: Run, server: Loopback, dataset: Path) -> None:
+    """The dataset keeps one slice between its splits; that is only enough if one asks for it."""
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--jobs", "1")
+    assert (code, server.requests) == (1, [])
+    assert "the audit found something" in one_line(err)
+
+
+def test_a_small_gap_that_was_asked_for_is_on_the_card(publish: Run, server: Loopback) -> None:
+    assert publish("--gap", "1", gap=1).code == 0
+    assert "audited at a gap of 1, less than the 3" in server.datasets[REF].files["README.md"].decode()
+
+
+def test_the_report_of_the_card_is_proof_enough(augpipe: Run, server: Loopback, dataset: Path) -> None:
+    (dataset / "card").mkdir()
+    write_report(dataset).rename(dataset / "card" / "audit.json")
+    code, out, _ = augpipe("publish", dataset, *TO_KAGGLE)
+    assert code == 0
+    assert str(dataset / "card" / "audit.json") in out
+    assert set(server.datasets[REF].files) == SENT
+
+
+def test_refusing_imports_no_client_of_kaggle(tmp_path: Path, dataset: Path, home: Path) -> None:
+    """Importing it authenticates over the network."""
+    code = (
+        "import sys; from pipeline.cli import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'kaggle', 'kagglesdk', 'requests'} & set(sys.modules)))"
+    )
+    root = str(Path(__file__).parents[2])
+    arguments = ("publish", str(dataset), "--to", "kaggle", "--id", REF)
+    result = run_python(code, *arguments, cwd=tmp_path, HOME=str(home), PYTHONPATH=root)
+    assert result.stdout == "1 []\n", result.stderr
+
+
+def test_the_same_dataset_is_mirrored_in_a_folder(
+    augpipe: Run, server: Loopback, dataset: Path, tmp_path: Path
+) -> None:
+    mirror, report = tmp_path / "share" / "cells", write_report(dataset)
+    mirror.parent.mkdir()
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", report)
+    code, out, _ = augpipe(*asked)
+    assert code == 0
+    assert set(names(mirror)) == SENT | {"dataset-metadata.json"}
+    assert digests(dataset).items() <= digests(mirror).items()
+    assert augpipe("verify", mirror).code == 0
+    assert names(mirror.parent) == ["cells", *[f"cells/{name}" for name in names(mirror)]]
+    code, out, _ = augpipe(*asked)
+    assert code == 0
+    assert "already there" in out
+    assert "sent           0.0 of" in out
+    assert server.requests == []
+
+
+def test_a_mirror_is_whole_at_every_moment(
+    augpipe: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that fails leaves what was there; the next one copies what is missing, and replaces it in one go."""
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
+    augpipe(*asked, write_report(dataset))
+    before = digests(mirror)
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    send, copied = FolderRemote.send, []
+
+    def fail_late(self: FolderRemote, item: Any) -> int:
+        if len(copied) == 4:
+            raise StorageError("the disk is full")
+        copied.append(item.name)
+        return send(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderRemote, "send", fail_late)
+        assert augpipe(*asked, write_report(dataset)).code == 3
+    assert digests(mirror) == before
+    code, out, _ = augpipe(*asked, write_report(dataset))
+    assert code == 0
+    assert digests(dataset).items() <= digests(mirror).items()
+    missing = sum((mirror / name).stat().st_size for name in names(mirror) if name not in copied)
+    assert f"sent       {missing / 1e6:.1f} of" in out
+
+
+def test_a_folder_with_other_things_is_not_touched(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "mine"
+    mirror.mkdir()
+    (mirror / "thesis.txt").write_text("years of work")
+    asked = ("--license", "other", "--audit", write_report(dataset))
+    assert augpipe("publish", dataset, "--to", "folder", mirror, *asked).code == 2
+    assert augpipe("publish", dataset, "--to", "folder", dataset / "mirror", *asked).code == 2
+    assert augpipe("publish", dataset, "--to", "folder", *asked).code == 2
+    assert names(mirror) == ["thesis.txt"]
+
+
+def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    augpipe(*asked)
+    mirror.rename(tmp_path / ".cells.replaced")
+    assert "already there" in augpipe(*asked).out
+    assert augpipe("verify", mirror).code == 0
+
+
+def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
+    augpipe(*asked, write_report(dataset))
+    (mirror / "thesis.txt").write_text("years of work")
+    before = digests(mirror)
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    code, _, err = augpipe(*asked, write_report(dataset))
+    assert code == 2
+    assert "thesis.txt" in one_line(err)
+    assert digests(mirror) == before
+
+
+def test_a_mirror_that_was_damaged_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    augpipe(*asked)
+    flip_bit(mirror / SHARDS[1], 5000)
+    assert augpipe(*asked).code == 0
+    assert augpipe("verify", mirror).code == 0
+
+
+def card_with_a_table(record: Any, folder: Path, *, report: Any, **_: Any) -> None:
+    """Write a card with all that Kaggle's client reads from dataset-metadata.json."""
+    fields = [{"name": "id", "title": "the sample", "type": "string"}, {"name": "row", "type": "integer"}]
+    metadata = {
+        "title": "Small cells",
+        "subtitle": "twelve samples of twelve slices",
+        "keywords": ["biology"],
+        "resources": [
+            {"path": "index.csv", "description": "a line a sample", "schema": {"fields": fields}},
+            {"path": SHARDS[0], "description": "training samples"},
+        ],
+    }
+    (folder / "README.md").write_text(f"# {record.name}\n")
+    (folder / "index.csv").write_text("id,row\n")
+    (folder / "dataset-cover-image.png").write_bytes(b"a picture")
+    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+    (folder / "audit.json").write_text(json.dumps(report.to_json()))
+
+
+@pytest.mark.parametrize("version", [False, True], ids=["new", "version"])
+def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
+    server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any, version: bool
+) -> None:
+    """Its own validation runs before its upload, and what it sends of a mirror is what we send."""
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    order = Order(KaggleId.parse(REF), licence="CC-BY-4.0")
+    report = {"report_file": write_report(dataset), "card": card_with_a_table}
+    before = {REF: Dataset([{"description": "", "files": {}}])} if version else {}
+    server.datasets = before.copy()
+    publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, **report)
+    publish_dataset(dataset, FolderRemote(tmp_path / "mirror", dataset), order, **report)
+    ours = server.requests.copy()
+    server.datasets = before
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    api = KaggleApi()
+    api.config = str(home / "none.json")
+    api.authenticate()
+    server.requests.clear()
+    if version:
+        notes = f"dataset sha256 {file_digest(dataset / 'dataset.json')}"
+        answer = api.dataset_create_version(str(tmp_path / "mirror"), notes, quiet=True)
+    else:
+        answer = api.dataset_create_new(str(tmp_path / "mirror"), public=True, quiet=True)
+    assert (answer.error or None, answer.status) == (None, "Ok")
+    assert set(server.datasets[REF].files) == SENT | {"index.csv"}
+    assert made(server, server.requests) == made(server, ours)
+    assert begun(server.requests) == begun(ours)
+
+
+def made(server: Loopback, requests: list[Request]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return what was to be made, and its files by name, without the tokens of their uploads."""
+    ((name, values),) = [(each.name, each.values) for each in requests if each.name.startswith("Create")]
+    body = values.get("body", values)
+    files = {server.blobs[file["token"]].name: {**file, "token": None} for file in body["files"]}
+    return name, {**values, "body": None, **body, "files": None}, files
+
+
+def begun(requests: list[Request]) -> dict[str, dict[str, Any]]:
+    """Return what was begun to be uploaded, without the times of files."""
+    values = [each.values for each in requests if each.name == "StartBlobUpload"]
+    return {each["name"]: {**each, "lastModifiedEpochSeconds": None} for each in values}
+
+
+@pytest.mark.parametrize("subtitle", ["too short", "long " * 20])
+def test_a_subtitle_that_kaggle_does_not_take_is_refused(
+    server: Loopback, dataset: Path, clock: Any, subtitle: str
+) -> None:
+    def card(record: Any, folder: Path, **given: Any) -> None:
+        card_with_a_table(record, folder, **given)
+        path = folder / "dataset-metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "subtitle": subtitle}))
+
+    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
+    with pytest.raises(ConfigError, match="20 to 80 characters"):
+        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
+    assert server.requests == []
+
+
+def test_a_card_that_names_what_does_not_go_along_is_refused(server: Loopback, dataset: Path, clock: Any) -> None:
+    def card(record: Any, folder: Path, **given: Any) -> None:
+        card_with_a_table(record, folder, **given)
+        (folder / "index.csv").unlink()
+
+    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
+    with pytest.raises(DatasetError, match="which does not go along"):
+        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
+    assert server.requests == []
+
+
+def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Kaggle's versions have no privacy of their own: this one would be public."""
+    publish()
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    code, _, err = publish("--private")
+    assert code == 1
+    assert "this dataset is public there" in one_line(err)
+    assert len(server.datasets[REF].versions) == 1
+
+
+def test_two_at_once_publish_once(publish: Run, server: Loopback, dataset: Path) -> None:
+    with held(dataset, wait=False):
+        code, _, err = publish()
+    assert (code, server.requests) == (3, [])
+    assert "is being published by another augpipe" in one_line(err)
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_published(
+    publish: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = KaggleRemote.send
+
+    def change(self: KaggleRemote, item: Any) -> int:
+        if item.name == SHARDS[2]:
+            flip_bit(item.path, 5000)
+        return send(self, item)
+
+    monkeypatch.setattr(KaggleRemote, "send", change)
+    code, _, err = publish()
+    assert code == 1
+    assert "was changed while it was being published" in one_line(err)
+    assert server.count("Create.*") == 0
+
+
+def test_licences_are_named_once() -> None:
+    assert len(set(map(str.lower, KAGGLE_LICENCES))) == len(KAGGLE_LICENCES)
+
+
+def test_a_report_is_read_as_it_was_written(dataset: Path) -> None:
+    report = audit_dataset(dataset, gap=2, manifest_only=True, jobs=1)
+    assert report.findings
+    assert AuditReport.from_json(json.loads(json.dumps(report.to_json()))) == report
