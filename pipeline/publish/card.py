@@ -10,8 +10,7 @@ from pipeline.audit.report import AuditReport
 from pipeline.config import DEFAULT_GAP
 from pipeline.digest import canonical_json
 from pipeline.files import write_atomically
-from pipeline.publish.proof import AUDIT_FILE
-from pipeline.shards.record import DATASET_FILE, DatasetRecord
+from pipeline.shards.record import DatasetRecord
 
 CARD_FILE, METADATA_FILE = "README.md", "dataset-metadata.json"
 
@@ -33,31 +32,15 @@ class CardWriter(Protocol):
         """
 
 
-def plain_card(
+def full_card(
     record: DatasetRecord, folder: Path, *, report: AuditReport, source_folder: Path | None, url: str | None
 ) -> None:
-    """Write the least that a published dataset says about itself."""
-    del source_folder, url
-    facts = record.values["source"]
-    lines = [
-        f"# {record.name}",
-        "",
-        f"{record.n} samples of {record.window[0]} x {record.window[1]} px, made by augpipe.",
-        f"Source: {facts.get('title', record.name)}.",
-        f"Licence of the source: {facts.get('licence', 'not told')}; citation: {facts.get('citation', 'not told')}.",
-        "",
-        f"Audit: {report.verdict}",
-    ]
-    resources = [{"path": DATASET_FILE, "description": "what the dataset is"}]
-    metadata = {
-        "resources": resources,
-        "title": record.name,
-        "subtitle": f"{record.n} samples, audited against leakage",
-        "keywords": [],
-    }
-    write_atomically(folder / CARD_FILE, ["\n".join([*lines, ""]).encode()])
-    write_atomically(folder / AUDIT_FILE, [canonical_json(report.to_json())])
-    write_atomically(folder / METADATA_FILE, [canonical_json(metadata)])
+    """Write the card of `augpipe card`, for files that lie side by side."""
+    from pipeline.card import card_files, gather_card
+
+    card = gather_card(record.folder, source=source_folder, report=report)
+    for name, data in card_files(card, source=source_folder, url=url).items():
+        write_atomically(folder / name, [data], n_bytes=len(data))
 
 
 def state_gap(folder: Path, report: AuditReport, *, independent: bool) -> None:

@@ -9,7 +9,7 @@ from augment.errors import RefusedError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
-from pipeline.publish.card import CardWriter, plain_card, read_metadata, state_gap, write_metadata
+from pipeline.publish.card import CardWriter, full_card, read_metadata, state_gap, write_metadata
 from pipeline.publish.licences import choose_licence
 from pipeline.publish.listing import make_listing, own_metadata
 from pipeline.publish.lock import held
@@ -39,7 +39,7 @@ def publish_dataset(
     *,
     source_folder: Path | None = None,
     report_file: Path | None = None,
-    card: CardWriter = plain_card,
+    card: CardWriter = full_card,
     jobs: int = -1,
     progress: AuditProgress | None = None,
     say: Callable[[str], object] = str,

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("home", "clock")
 
 Run = Callable[..., Any]
 REF = f"{OWNER}/small-cells"
-SENT = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json"}
+PLAIN = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json", "index.csv"}
+SENT = PLAIN | {"croissant.json", "preview.png"}
 TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0")
 SECRETS = (TOKEN, "blob-secret", "url-secret")
 
@@ -537,7 +538,7 @@ def test_the_same_dataset_is_mirrored_in_a_folder(
     asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", report)
     code, out, _ = augpipe(*asked)
     assert code == 0
-    assert set(names(mirror)) == SENT | {"dataset-metadata.json"}
+    assert set(names(mirror)) == SENT | {"dataset-metadata.json", "dataset-cover-image.png"}
     assert digests(dataset).items() <= digests(mirror).items()
     assert augpipe("verify", mirror).code == 0
     assert names(mirror.parent) == ["cells", *[f"cells/{name}" for name in names(mirror)]]
@@ -665,7 +666,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     else:
         answer = api.dataset_create_new(str(tmp_path / "mirror"), public=True, quiet=True)
     assert (answer.error or None, answer.status) == (None, "Ok")
-    assert set(server.datasets[REF].files) == SENT | {"index.csv"}
+    assert set(server.datasets[REF].files) == PLAIN
     assert made(server, server.requests) == made(server, ours)
     assert begun(server.requests) == begun(ours)
 
