@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -157,7 +157,6 @@ def test_the_extent_is_counted_along_each_axis() -> None:
     assert grid_extent("window", window=(100, 30), slice_size=(50, 60)) == (100, 30)
 
 
-@settings(deadline=None)
 @given(angle=st.floats(-1000, 1000), flip=st.booleans(), zoom=st.floats(0.05, 20))
 def test_areas_shrink_by_zoom_squared_and_only_a_flip_changes_sides(angle: float, flip: bool, zoom: float) -> None:
     """The matrix leads back to the slice, so a zoom of 2 shows a quarter of the tissue."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from augment.pad import fold, mirror_pad
@@ -20,7 +20,6 @@ def test_fold_between_pixels() -> None:
     )
 
 
-@settings(deadline=None)
 @given(coordinate=st.floats(-1e5, 1e5), size=st.integers(1, 700))
 def test_a_folded_coordinate_is_on_the_slice_and_folds_to_itself(coordinate: float, size: int) -> None:
     folded = fold(np.array([coordinate]), size)
@@ -28,7 +27,6 @@ def test_a_folded_coordinate_is_on_the_slice_and_folds_to_itself(coordinate: flo
     assert fold(folded, size) == pytest.approx(folded, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(coordinate=st.floats(-1e4, 1e4), size=st.integers(1, 700))
 def test_fold_repeats_after_two_slices_and_is_mirrored_at_the_edge(coordinate: float, size: int) -> None:
     at, later, mirrored = fold(np.array([coordinate, coordinate + 2 * size, -1 - coordinate]), size)

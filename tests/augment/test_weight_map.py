@@ -154,7 +154,6 @@ def test_the_emphasis_ends_where_float16_would_not_show_it() -> None:
 
 
 @given(arrays.arrays(np.int32, arrays.array_shapes(min_dims=2, max_dims=2, max_side=14), elements=st.integers(0, 3)))
-@settings(deadline=None)
 def test_cells_are_scipy_s_regions(label: NDArray[np.int32]) -> None:
     cells = find_cells(label, instances=False)
     found = sorted((cells.number == k).tobytes() for k in range(len(cells.boxes)))
@@ -208,7 +207,6 @@ def test_it_is_the_formula_on_the_real_stack() -> None:
 
 
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.integers(0, 4)))
-@settings(deadline=None)
 def test_every_class_has_the_same_total_weight_and_the_mean_is_1(label: NDArray[np.uint8]) -> None:
     weights = unet_weight_map(label, w0=0).astype(np.float64)
     totals = [weights[label == value].sum() for value in np.unique(label)]

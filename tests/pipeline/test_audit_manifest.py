@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_worlds import (
     SHARDS,
@@ -355,7 +355,6 @@ def test_a_split_that_makes_no_sense_is_a_finding_and_no_traceback(dataset: Path
 PLACES = st.sets(st.integers(0, 40), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(train=PLACES, test=PLACES, gap=st.integers(0, 8), order=st.randoms(use_true_random=False))
 def test_neighbours_are_those_that_comparing_every_pair_finds(
     train: set[int], test: set[int], gap: int, order: random.Random

@@ -75,7 +75,6 @@ def test_arrays_are_those_of_the_manifest(built: Path) -> None:
 
 
 @given(st.slices(9))
-@settings(deadline=None)
 def test_ranges_reach_over_the_borders_of_shards(built: Path, rows: slice) -> None:
     """Shards of 4, 4 and 1: a range must not care."""
     train = open_dataset(built)["train"]

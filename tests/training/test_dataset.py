@@ -373,7 +373,7 @@ PLACES = st.lists(st.builds(Slice, st.integers(0, 2), st.integers(0, 12)), min_s
 
 
 @given(there=PLACES, share=st.floats(0.01, 0.5), gap=st.integers(0, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_held_out_lies_apart(there: list[Slice], share: float, gap: int) -> None:
     try:
         block, near = hold_out(there, share=share, gap=gap)

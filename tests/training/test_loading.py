@@ -159,7 +159,7 @@ def test_seeds_differ() -> None:
 
 
 @given(number=st.integers(0, 500), crop=st.integers(1, 6), seed=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_crop_lies_in_its_sample_with_label_and_weight_at_the_same_place(number: int, crop: int, seed: int) -> None:
     data = Drawn()
     batch = batches_of(data, crop=crop, seed=seed)[number]

@@ -42,7 +42,7 @@ def test_an_equal_loss_is_no_better_and_nan_is_none() -> None:
 
 
 @given(losses=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=40), patience=st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_rates_are_those_of_torch(losses: list[float], patience: int) -> None:
     config = replace(PLATEAU, plateau_patience=patience)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=config.learning_rate)
@@ -85,7 +85,7 @@ def test_cosine_rises_in_a_line_and_falls_in_half_a_wave() -> None:
 
 
 @given(steps=st.integers(1, 200), warm_up=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_cosine_stays_between_0_and_the_highest_rate(steps: int, warm_up: float) -> None:
     config = replace(COSINE, warm_up=warm_up)
     found = [learning_rate(config, step, steps, Progress(rate=9.0)) for step in range(steps)]

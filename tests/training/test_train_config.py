@@ -24,7 +24,7 @@ def test_presets_survive_json(name: str) -> None:
 
 
 @given(rate=st.floats(1e-12, 1e3), seed=st.integers(0, 2**63 - 1), width=st.integers(1, 1024), turns=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_config_survives_json(rate: float, seed: int, width: int, turns: bool) -> None:
     config = FitConfig(learning_rate=rate, seed=seed, turns=turns, network=UNetConfig(width=width))
     assert FitConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config

@@ -117,7 +117,6 @@ def test_every_preset_takes_samples_of_700_px(name: str) -> None:
 
 
 @given(config=NETWORKS, wanted=st.integers(1, 2000))
-@settings(deadline=None)
 def test_input_side_is_the_smallest_that_gives_enough(config: UNetConfig, wanted: int) -> None:
     side = config.input_side(wanted)
     assert config.output_side(side) >= wanted
@@ -126,7 +125,6 @@ def test_input_side_is_the_smallest_that_gives_enough(config: UNetConfig, wanted
 
 
 @given(config=NETWORKS, side=st.integers(1, 900))
-@settings(deadline=None)
 def test_largest_input_is_the_largest_that_passes(config: UNetConfig, side: int) -> None:
     sides = [n for n in range(side - config.step + 1, side + 1) if passes(config, n)]
     if sides:
@@ -145,7 +143,7 @@ def test_a_side_that_does_not_pass_is_refused_with_one_that_does(side: int, padd
 
 
 @given(config=NETWORKS, excess=st.integers(0, 5), outputs=st.sampled_from([1, 2]), last_up=st.sampled_from([0, 3]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_forward_pass_has_the_side_that_the_config_says(
     config: UNetConfig, excess: int, outputs: int, last_up: int
 ) -> None:
