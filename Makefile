@@ -13,7 +13,7 @@ demo: .venv/.installed
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest
 
-# The README's table of scores: about 75 minutes on two cores; finished rows are kept. SOURCE holds ISBI 2012's stack.
+# The README's table of scores: about 80 minutes on two cores; finished rows are kept. SOURCE holds ISBI 2012's stack.
 SOURCE ?= data/isbi2012
 results: .venv/.installed-test
 	$(BIN)/python tests/benchmarks/results.py $(SOURCE)
