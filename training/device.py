@@ -58,6 +58,9 @@ def repeatable(threads: int) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS, once started, repeats itself only so
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    memory.fill_uninitialized_memory = False  # every kernel here writes all of what it returns
     torch.backends.cudnn.benchmark = False
     try:
         with full_precision():
@@ -65,6 +68,7 @@ def repeatable(threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.benchmark = before[1]
+        memory.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
 
 
