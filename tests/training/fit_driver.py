@@ -16,7 +16,10 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, Self
 
-import training.plots  # noqa: F401  # imported once, before the forks
+import rich.progress  # noqa: F401  # what a run imports on its way is imported once, before the forks
+import torch._dynamo  # noqa: F401
+
+import training.plots  # noqa: F401
 from training.cli import main
 from training.trainer import Trainer
 
