@@ -202,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: as those of augpipe."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        cli.main(arguments, prog_name="augtrain", standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        cli.main(given or ["--help"], prog_name="augtrain", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         message, code = _explain(error)
         if not message:
@@ -255,9 +256,9 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
 
 
 def _tell_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
-    report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
     from pipeline.shards import open_dataset
 
+    report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
     lines = [f"run          {run.folder}"]
     if "test" in open_dataset(run.dataset).splits:
         lines.append(f"next         augtrain evaluate {run.folder} {run.dataset} --split test")
@@ -302,18 +303,22 @@ def _table(report: dict[str, Any]) -> list[str]:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return the line and the exit status that a failure means; no line for what is a mistake of ours."""
-    code = AugpipeError.exit_code
-    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        return "interrupted; a run goes on with augtrain resume", INTERRUPTED
-    if isinstance(error, AugpipeError | click.ClickException):
-        return error.format_message() if isinstance(error, click.ClickException) else str(error), error.exit_code
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_LIBRARIES:
-        return f"{error.name} is missing; pip install 'augpipe[train]'", code
-    if isinstance(error, OSError):
-        return f"{error.filename or 'augtrain'}: {error.strerror or error}", code
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, which this module does not load
-        return "the device's memory is full; try a smaller --batch, crop or --tile", code
-    return "", code
+    message, code = "", AugpipeError.exit_code
+    match error:
+        case click.exceptions.Abort() | KeyboardInterrupt():
+            message, code = "interrupted; a run goes on with augtrain resume", INTERRUPTED
+        case AugpipeError():
+            message, code = str(error), error.exit_code
+        case click.ClickException():
+            command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "augtrain"
+            message, code = f"{error.format_message()} ({command} --help tells more)", error.exit_code
+        case ModuleNotFoundError() if error.name in EXTRA_LIBRARIES:
+            message = f"{error.name} is missing; pip install 'augpipe[train]'"
+        case OSError():
+            message = f"{error.filename or 'augtrain'}: {error.strerror or error}"
+        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # of torch, which this module does not load
+            message = "the device's memory is full; try a smaller --batch, crop or --tile"
+    return message, code
 
 
 if __name__ == "__main__":

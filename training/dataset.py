@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.shards import ConfigError, DatasetError, open_dataset
+from pipeline.shards.record import MANIFEST_FILE
 
 Weights = Literal["none", "unet2015"]
-_MANIFEST_FILE = "manifest.jsonl"
 _LEAST_GAP = 3  # slices: build's own default
 
 
@@ -51,7 +51,7 @@ class ShardDataset:
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
 
     Raises:
-        ConfigError: there is no such split, or no sample is left.
+        ConfigError: there is no such split, no sample is left, or there is none of a row.
         DatasetError: a shard or the manifest cannot be read, or is not what dataset.json says.
     """
 
@@ -63,6 +63,8 @@ class ShardDataset:
         self._instances = dataset.record.values["label_kind"] == "instances"
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
+        if not set(self.rows) <= set(range(len(self._split))):
+            raise ConfigError(f"{folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
         if not self.rows:
             raise ConfigError(f"{folder}: no sample of {split} is left; build more samples or ask for more")
         self.image_dtype, self.window = self._split.images.dtype, self._split.images.shape[1:]
@@ -75,6 +77,10 @@ class ShardDataset:
         row = self.rows[index]
         label = self._split.labels[row]
         return Sample(self._split.images[row], (label > 0).astype(np.uint8), self._weight(row, label))
+
+    def image(self, index: int) -> NDArray[Any]:
+        """Return the image of one sample alone."""
+        return self._split.images[self.rows[index]]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -122,6 +128,11 @@ class Division:
     train_slices: tuple[Slice, ...]
     watched_slices: tuple[Slice, ...]
     trained_on: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        both = set(self.train) & set(self.watched) if self.watched_split == "train" else set()
+        if both:
+            raise ConfigError(f"division: {len(both)} samples are trained on and watched at once; divide again")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Division":
@@ -218,7 +229,7 @@ def _gap(values: Any) -> int:
 def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:
     """Return the slice of every sample, split by split; refuse a dataset that shows one slice in two splits."""
     dataset = open_dataset(folder)
-    path = dataset.record.folder / _MANIFEST_FILE
+    path = dataset.record.folder / MANIFEST_FILE
     shown: dict[str, tuple[_Shown, ...]] = {}
     owner: dict[Slice | str, tuple[str, str]] = {}
     for split in dataset.splits:

@@ -200,7 +200,7 @@ def measure_gray(data: ShardDataset) -> Normalisation:
     """Return mean and standard deviation of the samples' gray levels."""
     count, total, squares = 0, 0.0, 0.0
     for index in range(len(data)):
-        image = data[index].image.astype(np.float64)
+        image = data.image(index).astype(np.float64)
         count, total, squares = count + image.size, total + image.sum(), squares + np.square(image).sum()
     mean = total / count
     return Normalisation(float(mean), float(max(squares / count - mean * mean, 0.0) ** 0.5) or 1.0)

@@ -133,6 +133,8 @@ class Trainer:
         values = load(path)
         if values.get("digest") != self.run.division.digest:
             raise RunError(f"{path}: belongs to another dataset than {CONFIG_FILE} says; train again")
+        if values.get("config") != self.config.as_dict():
+            raise RunError(f"{path}: belongs to a run of other settings than {CONFIG_FILE} says; train again")
         try:
             self.network.load_state_dict(values["network"])
             self.optimizer.load_state_dict(values["optimizer"])
@@ -166,6 +168,7 @@ class Trainer:
             folder / CHECKPOINT_FILE,
             {
                 "digest": self.run.division.digest,
+                "config": self.config.as_dict(),
                 "network": weights,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -214,8 +217,8 @@ def require_finite(name: str, value: float, number: int, batch: Batch) -> None:
     """
     if not math.isfinite(value):
         raise DivergedError(
-            f"step {number + 1}: the {name} is {value}; the samples of the batch: {', '.join(batch.ids)}; the last "
-            "checkpoint is kept; lower the learning rate or --set clip_norm"
+            f"step {number + 1}: the {name} is {value}; the samples of the batch: {', '.join(batch.ids)}; what was "
+            "saved last is kept; lower the learning rate or --set clip_norm"
         )
 
 

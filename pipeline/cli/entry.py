@@ -45,7 +45,8 @@ for command in (audit, build, card, phantom, preview, publish, rebuild, show, sp
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
-        code = cli.main(arguments, prog_name="augpipe", standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        code = cli.main(given or ["--help"], prog_name="augpipe", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except AugpipeError as error:
         return _fail(str(error), error.exit_code)

@@ -18,7 +18,7 @@ from small_worlds import OPTIONS, build_small, edit_record, names, run_python, s
 
 from augment.presets import PRESETS, preset_ranges
 from augment.ranges import AugmentRanges
-from pipeline.cli import cli
+from pipeline.cli import cli, main
 from pipeline.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, WEIGHTS, BuildConfig
 from pipeline.digest import canonical_json
 from pipeline.labels import AUTO, LABEL_KINDS
@@ -349,7 +349,6 @@ def test_options_are_refused_before_anything_is_read(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "Usage"),
         (("bake",), "No such command 'bake'"),
         (("verify",), "Missing argument 'DATASET'"),
         (("phantom",), "Missing argument 'OUT'"),
@@ -794,3 +793,10 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path, dataset: Path, augpipe: R
         assert code in {2, 3}
         assert len(err.splitlines()) == 1
         assert str(place) in err
+
+
+def test_no_command_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].startswith("Usage: augpipe")
+    assert not captured.err

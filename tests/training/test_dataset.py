@@ -92,6 +92,9 @@ def test_no_samples_or_no_such_split_are_refused(phantom_dataset: Path) -> None:
         ShardDataset(phantom_dataset, "val")
     with pytest.raises(IndexError):
         ShardDataset(phantom_dataset, "train")[18]
+    for rows in ([0, 18], [-1]):
+        with pytest.raises(ConfigError, match="expected samples 0 to 17 of train, got others"):
+            ShardDataset(phantom_dataset, "train", rows)
 
 
 # Processes

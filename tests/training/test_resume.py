@@ -321,6 +321,13 @@ def widen(folder: Path) -> None:
     edit_config(folder, network={**network, "width": 3})
 
 
+def watch_training(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_bytes())
+    division = values["dataset"]["division"]
+    division["watched"] += division["train"][:1]
+    (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no run of augtrain fit here"),
     "no JSON": (lambda folder: (folder / "config.json").write_text("{"), "not the config of a run"),
@@ -338,7 +345,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a checkpoint of another dataset": (damage_digest, "belongs to another dataset than config.json says"),
     "a checkpoint without its optimiser": (drop_optimizer, "not the checkpoint of this run"),
-    "a checkpoint of another network": (widen, "not the checkpoint of this run"),
+    "a checkpoint of another network": (widen, "belongs to a run of other settings"),
+    "a checkpoint of another seed": (lambda folder: edit_config(folder, seed=7), "belongs to a run of other settings"),
+    "samples on both sides": (watch_training, "samples are trained on and watched at once"),
 }
 
 

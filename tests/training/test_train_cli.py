@@ -494,3 +494,9 @@ def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
 
 def test_the_small_config_is_what_the_tests_think(run_folder: Path) -> None:
     assert read_run(run_folder).config == COSINE
+
+
+def test_no_command_is_answered_with_the_help(augtrain: Run) -> None:
+    result = augtrain()
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[0].startswith("Usage: augtrain")
