@@ -12,6 +12,7 @@ from typing import BinaryIO
 from augment.errors import ConfigError, StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_BUSY = "another program is writing it; wait for it, and run the same again"
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, n_bytes: int = 0) -> None:
@@ -81,7 +82,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     with storage_errors(folder, n_bytes=sum(map(len, files.values()))):
         require_own(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only_writer(folder):
+        with held(folder.parent, busy=f"{folder}: {_BUSY}"):
             try:
                 for left in (partial, replaced):
                     shutil.rmtree(left, ignore_errors=True)
@@ -120,14 +121,24 @@ def require_own(folder: Path, files: Collection[str]) -> None:
 
 
 @contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's parent, which needs no lock file."""
-    descriptor = os.open(folder.parent, os.O_RDONLY | os.O_CLOEXEC)
+def held(folder: Path, *, busy: str | None) -> Iterator[None]:
+    """Hold a folder for this process alone, which needs no lock file.
+
+    Args:
+        folder: what to hold.
+        busy: what to say if another program holds it; without it, wait for that one.
+
+    Raises:
+        StorageError: another program holds it, or it cannot be opened.
+    """
+    with storage_errors(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            raise StorageError(str(busy)) from error
         yield
-    except BlockingIOError as error:
-        raise StorageError(f"{folder}: another program is writing it; wait for it, and run the same again") from error
     finally:
         os.close(descriptor)
 

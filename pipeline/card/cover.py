@@ -5,11 +5,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.kaggle_terms import COVER_SIZE_PX
 from pipeline.panel import display_range, image_panel, label_panel
 from pipeline.shards.dataset import open_dataset
 
-COLUMNS, SIDE_PX = 4, 280
-SIZE_PX = COLUMNS * SIDE_PX, 2 * SIDE_PX  # (width, height); Kaggle wants 560 x 280 at least, twice as wide as high
+_COLUMNS, _LINES = 4, 2
+_SIDE_PX = COVER_SIZE_PX[1] // _LINES
 
 
 def draw_cover(folder: Path) -> bytes:
@@ -20,14 +21,14 @@ def draw_cover(folder: Path) -> bytes:
     """
     dataset = open_dataset(folder)
     split = dataset["train"]
-    cover = Image.new("RGB", SIZE_PX, "#ffffff")
-    for column in range(COLUMNS):
-        k = column * (len(split) - 1) // (COLUMNS - 1)
+    cover = Image.new("RGB", COVER_SIZE_PX, "#ffffff")
+    for column in range(_COLUMNS):
+        k = column * (len(split) - 1) // (_COLUMNS - 1)
         image, label = split.images[k], split.labels[k]
         limits = display_range(image)
         for line, panel in enumerate((image_panel(image, limits), label_panel(image, label, limits))):
-            square = panel.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, box=_middle(panel))
-            cover.paste(square, (column * SIDE_PX, line * SIDE_PX))
+            square = panel.convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS, box=_middle(panel))
+            cover.paste(square, (column * _SIDE_PX, line * _SIDE_PX))
     buffer = io.BytesIO()
     cover.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -8,12 +8,10 @@ from pipeline.card.index import COLUMNS, index_columns
 from pipeline.card.record import CardRecord
 from pipeline.card.text import card_text
 from pipeline.card.words import counted, kaggle_licence
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
+from pipeline.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS, mark
+from pipeline.shards.record import COVER_FILE, DATASET_FILE, MANIFEST_FILE
 
-# Kaggle's limits, from docs/datasets_metadata.md of its client.
-TITLE_LENGTHS, SUBTITLE_LENGTHS, SLUG_LENGTHS = (6, 50), (20, 80), (3, 50)
 NO_OWNER = "INSERT_OWNER_HERE"
-COVER_FILE = "dataset-cover-image.png"
 
 _TYPES = {str: "string", int: "integer", float: "decimal", bool: "boolean"}
 
@@ -36,7 +34,7 @@ def kaggle_metadata(
         "subtitle": _subtitle(card),
         "id": dataset_id or f"{NO_OWNER}/{_slug(card)}",
         "licenses": [{"name": licence or kaggle_licence(card)}],
-        "description": card_text(card),
+        "description": f"{card_text(card)}\n{mark(card.record.sha256)}\n",
         "keywords": ["biology", "image segmentation", "computer vision", "deep learning"],
         "expectedUpdateFrequency": "never",
         "userSpecifiedSources": "; ".join(source),
@@ -57,7 +55,8 @@ def _resources(card: CardRecord) -> Iterator[dict[str, Any]]:
 
 
 def _title(card: CardRecord) -> str:
-    return f"{card.record.name}: {card.record.n} samples"[: TITLE_LENGTHS[1]].ljust(TITLE_LENGTHS[0], ".")
+    told = f": {counted(card.record.n, 'sample')}"
+    return f"{card.record.name[: TITLE_LENGTHS[1] - len(told)]}{told}"
 
 
 def _subtitle(card: CardRecord) -> str:

@@ -74,7 +74,6 @@ def gather_card(
     dataset: Path,
     *,
     source: Path | None = None,
-    report: AuditReport | None = None,
     gap: int = DEFAULT_GAP,
     allow_unknown: bool = False,
     jobs: int = -1,
@@ -85,7 +84,6 @@ def gather_card(
     Args:
         dataset: its folder.
         source: where the stack is, if not where build-info.json remembers it.
-        report: an audit of these very bytes, instead of one that is made now.
         gap: slices of two splits must be further apart than this.
         allow_unknown: samples whose slice the audit does not find are warnings.
         jobs: threads; decides the time taken, nothing else.
@@ -96,7 +94,7 @@ def gather_card(
         DatasetError: the dataset cannot be read, or the source named is not the one it was made from.
         ConfigError: the gap is no number of slices.
     """
-    report = report or audit_dataset(
+    report = audit_dataset(
         dataset, source_folder=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress
     )
     if damage := next((finding for finding in report.findings if finding.check in _RECORD_CHECKS), None):

@@ -4,38 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.card.record import CardRecord
 from pipeline.config import DEFAULT_GAP
+from pipeline.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
 
-# Licences by the names that Kaggle knows (docs/datasets_metadata.md of its client), with their pages.
-KAGGLE_LICENCES: Mapping[str, str] = {
-    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
-    "CC-BY-SA-3.0": "https://creativecommons.org/licenses/by-sa/3.0/",
-    "CC-BY-SA-4.0": "https://creativecommons.org/licenses/by-sa/4.0/",
-    "CC-BY-NC-SA-4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
-    "GPL-2.0": "https://www.gnu.org/licenses/old-licenses/gpl-2.0.en.html",
-    "ODbL-1.0": "https://opendatacommons.org/licenses/odbl/1.0/",
-    "DbCL-1.0": "https://opendatacommons.org/licenses/dbcl/1.0/",
-    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
-    "CC-BY-NC-4.0": "https://creativecommons.org/licenses/by-nc/4.0/",
-    "PDDL": "https://opendatacommons.org/licenses/pddl/1.0/",
-    "CC-BY-3.0": "https://creativecommons.org/licenses/by/3.0/",
-    "CC-BY-3.0-IGO": "https://creativecommons.org/licenses/by/3.0/igo/",
-    "US-Government-Works": "https://www.usa.gov/government-works/",
-    "CC-BY-NC-SA-3.0-IGO": "https://creativecommons.org/licenses/by-nc-sa/3.0/igo/",
-    "CDLA-Permissive-1.0": "https://cdla.dev/permissive-1-0/",
-    "CDLA-Sharing-1.0": "https://cdla.dev/sharing-1-0/",
-    "CC-BY-ND-4.0": "https://creativecommons.org/licenses/by-nd/4.0/",
-    "CC-BY-NC-ND-4.0": "https://creativecommons.org/licenses/by-nc-nd/4.0/",
-    "ODC-BY-1.0": "https://opendatacommons.org/licenses/by/1-0/",
-    "LGPL-3.0": "https://www.gnu.org/licenses/lgpl-3.0.html",
-    "AGPL-3.0": "https://www.gnu.org/licenses/agpl-3.0.html",
-    "FDL-1.3": "https://www.gnu.org/licenses/fdl-1.3.html",
-    "EU-ODP-Legal-Notice": "",
-    "apache-2.0": "https://www.apache.org/licenses/LICENSE-2.0",
-    "GPL-3.0": "https://www.gnu.org/licenses/gpl-3.0.html",
-    "copyright-authors": "",
-    "other": "",
-    "unknown": "",
-}
 _OTHER_PAGES: Mapping[str, str] = {"MIT": "https://spdx.org/licenses/MIT.html"}
 NO_LICENCE = "not recorded; ask those who made the stack before sharing anything made from it"
 
@@ -127,16 +97,14 @@ def limits(card: CardRecord) -> list[str]:
 def licence(card: CardRecord) -> tuple[str, str]:
     """Return the name of the source's licence, and its page where it is known; samples are derived from the source."""
     name = str(card.source.get("licence", NO_LICENCE))
-    pages = {known.lower(): page for known, page in {**KAGGLE_LICENCES, **_OTHER_PAGES}.items()}
-    return name, pages.get(name.lower(), "")
+    return name, LICENCES.get(find_licence(name) or "") or _OTHER_PAGES.get(name.upper(), "")
 
 
 def kaggle_licence(card: CardRecord) -> str:
     """Return Kaggle's name for the source's licence: `other` where it has none, `unknown` where none is recorded."""
     if "licence" not in card.source:
-        return "unknown"
-    names = {known.lower(): known for known in KAGGLE_LICENCES}
-    return names.get(str(card.source["licence"]).lower(), "other")
+        return UNKNOWN_LICENCE
+    return find_licence(str(card.source["licence"])) or OTHER_LICENCE
 
 
 def counted(n: int, noun: str) -> str:

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from augment.errors import ConfigError
 from pipeline.audit.progress import AuditProgress
-from pipeline.audit.report import AuditReport
 from pipeline.card.cover import draw_cover
 from pipeline.card.croissant import croissant
 from pipeline.card.index import index_csv
 from pipeline.card.kaggle_metadata import kaggle_metadata
-from pipeline.card.record import CardRecord, describe_dataset, gather_card
+from pipeline.card.record import CardRecord, gather_card
 from pipeline.card.text import card_text
 from pipeline.config import DEFAULT_GAP
 from pipeline.digest import canonical_json
-from pipeline.files import require_own, storage_errors, write_atomically, write_folder
+from pipeline.files import require_own, storage_errors, write_folder
 from pipeline.preview import draw_preview
-from pipeline.shards.record import CARD_FILES, CARD_FOLDER, DatasetRecord
+from pipeline.shards.record import CARD_FILES, CARD_FOLDER
 
 
 def write_card(
@@ -56,32 +55,6 @@ def write_card(
     data_at = f"{os.path.relpath(dataset.resolve(), out.resolve())}/"
     write_folder(out, card_files(card, source=source, data_at=data_at))
     return card
-
-
-def lay_card(
-    record: DatasetRecord,
-    folder: Path,
-    *,
-    report: AuditReport,
-    source_folder: Path | None = None,
-    url: str | None = None,
-) -> None:
-    """Write the card of an audited dataset as it is published, for files of both that lie side by side.
-
-    Args:
-        record: the dataset.
-        folder: where to write; it is there.
-        report: the audit.
-        source_folder: where the stack is, for the preview, if not where build-info.json remembers it.
-        url: the dataset's page, where it has one.
-
-    Raises:
-        DatasetError: the dataset cannot be read.
-        StorageError: the card cannot be written.
-    """
-    card = describe_dataset(record, report, source=source_folder)
-    for name, data in card_files(card, source=source_folder, url=url).items():
-        write_atomically(folder / name, [data], n_bytes=len(data))
 
 
 def card_files(

@@ -32,7 +32,7 @@ def card(
     """
     from pipeline.card import write_card
     from pipeline.progress import choose_audit_progress
-    from pipeline.shards.record import CARD_FILES, CARD_FOLDER
+    from pipeline.shards.record import CARD_FILE, CARD_FILES, CARD_FOLDER
 
     say = Voice(quiet=quiet, json_file=json_file)
     written = write_card(
@@ -45,7 +45,7 @@ def card(
     )
     report, folder = written.report, dataset / CARD_FOLDER
     (say.always if report.exit_code else say.line)(report.verdict)
-    say.line(f"card: {folder / CARD_FILES[0]}")
+    say.line(f"card: {folder / CARD_FILE}")
     say.json(
         {
             "schema": "augpipe/card-report/1",

@@ -9,12 +9,12 @@ from augment.errors import RefusedError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
-from pipeline.publish.card import CardWriter, full_card, read_metadata, state_gap, write_metadata
+from pipeline.card import card_files, describe_dataset
+from pipeline.files import held, write_atomically
 from pipeline.publish.licences import choose_licence
-from pipeline.publish.listing import make_listing, own_metadata
-from pipeline.publish.lock import held
+from pipeline.publish.listing import make_listing
 from pipeline.publish.order import Order, Publication
-from pipeline.publish.parcel import Item, card_items, dataset_items
+from pipeline.publish.parcel import Item, dataset_items, make_item
 from pipeline.publish.proof import Proof, prove_clean
 from pipeline.publish.receipt import Receipt, ReceiptBook
 from pipeline.publish.remote import FailedError, Listing, Remote, RemoteState
@@ -39,7 +39,6 @@ def publish_dataset(
     *,
     source_folder: Path | None = None,
     report_file: Path | None = None,
-    card: CardWriter = full_card,
     jobs: int = -1,
     progress: AuditProgress | None = None,
     say: Callable[[str], object] = str,
@@ -52,7 +51,6 @@ def publish_dataset(
         order: as what.
         source_folder: where the source is, if not where build-info.json remembers it.
         report_file: the report of an audit, instead of the one of the card or one that is made now.
-        card: writes the card.
         jobs: threads of the audit.
         progress: is told how far the audit is.
         say: is told what is being done.
@@ -74,15 +72,17 @@ def publish_dataset(
         say("auditing the dataset")
         return audit_dataset(record.folder, source_folder=source_folder, gap=order.gap, jobs=jobs, progress=progress)
 
-    with held(record.folder, wait=False), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
+    busy = f"{record.folder}: is being published by another augpipe; wait for it"
+    with held(record.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
         items = dataset_items(record)
-        if there := _find_there(desk):
+        last = _last_receipt(desk)
+        if last and last.state == "ready" and (there := _still_there(desk, last)):
             return there
         proof = prove_clean(record, gap=order.gap, report_file=report_file, audit=audit)
-        card(record, Path(staging), report=proof.report, source_folder=source_folder, url=order.url)
-        listing = _list(desk, Path(staging), proof, licence)
-        items = tuple(item for item in (*items, *card_items(Path(staging), items)) if remote.wants(item))
-        return _deliver(desk, listing, items, proof)
+        card = _card(desk, proof, licence, source_folder)
+        items += _lay(card, Path(staging))
+        items = tuple(item for item in items if remote.wants(item))
+        return _deliver(desk, make_listing(card, record, order), items, proof, last)
 
 
 def _refuse_synthetic(record: DatasetRecord, order: Order) -> None:
@@ -94,18 +94,18 @@ def _refuse_synthetic(record: DatasetRecord, order: Order) -> None:
         )
 
 
-def _find_there(desk: _Desk) -> Publication | None:
+def _last_receipt(desk: _Desk) -> Receipt | None:
+    """Return the receipt of this very dataset at this place, if it was published there last."""
+    last = desk.book.find(desk.remote.name)
+    return last if last and last.dataset_sha256 == desk.record.sha256 else None
+
+
+def _still_there(desk: _Desk, last: Receipt) -> Publication | None:
     """Return what the receipt says was published already, if it is still there."""
-    last, state = desk.book.find(desk.remote.name), None
-    if last is None or last.dataset_sha256 != desk.record.sha256:
+    state = desk.remote.look()
+    unmarked = state.dataset_sha256 is None and state.version is not None and state.version == last.version
+    if not state.exists or not (unmarked or state.dataset_sha256 == desk.record.sha256):
         return None
-    if last.state == "accepted" and not desk.order.dry_run:
-        last = _wait(desk, last)
-    else:
-        state = desk.remote.look()
-        unmarked = state.dataset_sha256 is None and state.version is not None and state.version == last.version
-        if not state.exists or not (unmarked or state.dataset_sha256 == desk.record.sha256):
-            return None
     return Publication(
         "already there",
         desk.record,
@@ -119,22 +119,33 @@ def _find_there(desk: _Desk) -> Publication | None:
     )
 
 
-def _list(desk: _Desk, staging: Path, proof: Proof, licence: str) -> Listing:
-    """Return what the dataset is published as, after the card has got what only publishing knows."""
-    order, record = desk.order, desk.record
-    state_gap(staging, proof.report, independent=record.values["split"]["independent"] is True)
-    metadata = own_metadata(
-        staging, read_metadata(staging), record, identity=order.identity, title=order.title, licence=licence
+def _card(desk: _Desk, proof: Proof, licence: str, source_folder: Path | None) -> dict[str, bytes]:
+    """Return the files of the card, made for where the dataset is going to be."""
+    order = desk.order
+    return card_files(
+        describe_dataset(desk.record, proof.report, source=source_folder),
+        source=source_folder,
+        url=order.url,
+        dataset_id=str(order.identity) if order.identity else None,
+        title=order.title,
+        licence=licence,
     )
-    write_metadata(staging, metadata)
-    return make_listing(staging, metadata, record, private=order.private, notes=order.notes)
 
 
-def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proof) -> Publication:
-    """Ask what is there, send what is missing, show it, and wait until it is ready."""
+def _lay(card: dict[str, bytes], folder: Path) -> tuple[Item, ...]:
+    """Write the card where it can be sent from."""
+    for name, data in card.items():
+        write_atomically(folder / name, [data], n_bytes=len(data))
+    return tuple(make_item(folder / name) for name in sorted(card))
+
+
+def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proof, last: Receipt | None) -> Publication:
+    """Ask what is there, send what is missing, show it, wait until it is ready, and describe it."""
     state = desk.remote.look()
     _refuse_showing(listing, state)
-    plan = Publication(
+    found = state.dataset_sha256 == desk.record.sha256
+    taken = last is not None and last.state == "accepted" and state.exists  # an earlier run did not see it ready
+    publication = Publication(
         "would be published",
         desk.record,
         desk.remote.name,
@@ -143,25 +154,28 @@ def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proo
         n_bytes=sum(item.n_bytes for item in items),
         proof=proof.found,
     )
-    there = state.dataset_sha256 == desk.record.sha256  # its receipt was lost, or another machine published it
     if desk.order.dry_run:
-        return replace(plan, outcome="already there", version=state.version) if there else plan
-    receipt = _accepted(desk, listing, items, state, proof)
+        return replace(publication, outcome="already there", version=state.version) if found else publication
     n_sent = 0
-    if there:
-        receipt = replace(receipt, after=None)
+    if last is not None and taken:
+        receipt = last
+    elif found:  # its receipt was lost, or another machine published it
+        receipt = _accepted(desk, listing, items, after=None, gap=proof.report.gap)
     else:
+        receipt = _accepted(desk, listing, items, after=state.version, gap=proof.report.gap)
         n_sent = _send(desk, items)
         receipt = replace(receipt, url=desk.remote.commit(listing, items, state))
         desk.book.write(receipt)
     desk.say("waiting until it is ready")
-    done = _wait(desk, receipt)
+    receipt = _wait(desk, receipt)
+    desk.remote.describe(listing, items, anew=taken or not found)
+    desk.book.write(replace(receipt, state="ready"))
     return replace(
-        plan,
-        outcome="already there" if there else "published",
+        publication,
+        outcome="already there" if found and not taken else "published",
         n_sent=n_sent,
-        url=done.url,
-        version=done.version,
+        url=receipt.url,
+        version=receipt.version,
         receipt=desk.book.path,
     )
 
@@ -182,7 +196,7 @@ def _send(desk: _Desk, items: tuple[Item, ...]) -> int:
     return n_sent
 
 
-def _accepted(desk: _Desk, listing: Listing, items: tuple[Item, ...], state: RemoteState, proof: Proof) -> Receipt:
+def _accepted(desk: _Desk, listing: Listing, items: tuple[Item, ...], *, after: int | None, gap: int) -> Receipt:
     return Receipt(
         dataset=desk.record.folder.resolve().name,
         dataset_sha256=desk.record.sha256,
@@ -190,20 +204,20 @@ def _accepted(desk: _Desk, listing: Listing, items: tuple[Item, ...], state: Rem
         url="",
         state="accepted",
         version=None,
-        after=state.version,
+        after=after,
         licence=listing.licence,
-        gap=proof.report.gap,
+        gap=gap,
         files=tuple({"file": item.name, "bytes": item.n_bytes, "sha256": item.sha256} for item in items),
     )
 
 
 def _wait(desk: _Desk, receipt: Receipt) -> Receipt:
-    """Return the receipt of what is ready now; of a version that failed, none is kept."""
+    """Return the receipt of what can be seen now; of a version that failed, none is kept."""
     try:
         published = desk.remote.wait(receipt.after)
     except FailedError:
         desk.book.remove(desk.remote.name)
         raise
-    receipt = replace(receipt, state="ready", url=published.url, version=published.version)
+    receipt = replace(receipt, url=published.url, version=published.version)
     desk.book.write(receipt)
     return receipt

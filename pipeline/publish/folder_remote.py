@@ -115,3 +115,6 @@ class FolderRemote:
     def wait(self, after: int | None) -> Published:  # noqa: ARG002
         """It is there at once."""
         return Published(str(self._path), None)
+
+    def describe(self, listing: Listing, items: tuple[Item, ...], *, anew: bool) -> None:
+        """The card, which is among the files, says it all."""

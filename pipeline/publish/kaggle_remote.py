@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import ConfigError, RemoteError
+from pipeline.kaggle_terms import mark
 from pipeline.publish.clock import Clock
 from pipeline.publish.credentials import Credentials, find_credentials
 from pipeline.publish.journal import Journal
 from pipeline.publish.kaggle_calls import KaggleCalls, StatusError
 from pipeline.publish.kaggle_files import new_file
+from pipeline.publish.kaggle_settings import new_settings, picture
 from pipeline.publish.kaggle_upload import Uploader
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.parcel import Item
 from pipeline.publish.remote import FailedError, Listing, Published, RemoteState
+from pipeline.shards.record import COVER_FILE, METADATA_FILE
 
-# Read by Kaggle's client, and not sent as files by it either.
-NOT_FILES = ("dataset-metadata.json", *(f"dataset-cover-image.{kind}" for kind in ("png", "jpg", "jpeg", "webp")))
-_MARK = re.compile(r"dataset sha256 ([0-9a-f]{64})")
+_MARK = re.compile(mark("([0-9a-f]{64})"))
 _UNDER_WAY = (
     "NOT_YET_PERSISTED",
     "BLOBS_RECEIVED",
@@ -29,11 +30,6 @@ _UNDER_WAY = (
 )
 _READY = "READY"
 _POLL_S, _PATIENCE_S = 10.0, 1800.0
-
-
-def mark(dataset_sha256: str) -> str:
-    """Return the words by which a published dataset is recognised again."""
-    return f"dataset sha256 {dataset_sha256}"
 
 
 class KaggleRemote:
@@ -68,37 +64,40 @@ class KaggleRemote:
         self._credentials = find_credentials()
 
     def look(self) -> RemoteState:
-        """Ask who we are, and whether the dataset exists."""
-        request = _named(_types().ApiGetDatasetRequest(), self._id)
+        """Ask who we are, and what is there; wait while a version is being made, for Kaggle then takes no other."""
         try:
-            found = self._session.calls.call(
-                self._session.api.get_dataset, request, what=f"{self._id} cannot be looked up"
-            )
+            self._get()
         except StatusError as refusal:
             if refusal.status == 404 or (refusal.status == 403 and not self._is_listed()):
                 return RemoteState(exists=False)
             raise
-        self._settle()  # while a version is being made, Kaggle takes no other
+        status = self._settle()
+        found = self._get()  # again: which version is the current one may have changed meanwhile
         return RemoteState(
             exists=True,
             version=found.current_version_number,
-            dataset_sha256=_marked(found),
+            dataset_sha256=_marked(found) if status == _READY else None,
             public=found.is_private is False,
         )
 
+    def _get(self) -> Any:
+        request = _named(_types().ApiGetDatasetRequest(), self._id)
+        return self._session.calls.call(self._session.api.get_dataset, request, what=f"{self._id} cannot be looked up")
+
     def wants(self, item: Item) -> bool:
-        """All but the metadata and the cover, which are no files of the dataset."""
-        return item.name not in NOT_FILES
+        """All but the metadata, which are told in requests and are no file there."""
+        return item.name != METADATA_FILE
 
     def send(self, item: Item) -> int:
         """Upload what is missing of a file."""
-        self._tokens[item.name], sent = self._session.uploader.upload(item)
+        self._tokens[item.name], sent = self._session.uploader.upload(item, picture=item.name == COVER_FILE)
         return sent
 
     def commit(self, listing: Listing, items: tuple[Item, ...], state: RemoteState) -> str:
         """Create the dataset, or a version of it, from files that are all there."""
         for item in items:
             item.require_unchanged()
+        files = tuple(item for item in items if item.name != COVER_FILE)
         types = _types()
         about = {resource["path"]: resource for resource in listing.resources}
         if state.exists:
@@ -113,13 +112,13 @@ class KaggleRemote:
             method, what = self._session.api.create_dataset, f"{self._id} was not created"
         body.subtitle = listing.subtitle or None
         body.description = listing.description
-        body.files = [new_file(self._tokens[item.name], about.get(item.name)) for item in items]
+        body.files = [new_file(self._tokens[item.name], about.get(item.name)) for item in files]
         body.category_ids = list(listing.keywords)
         if state.exists:
             request.body = body
         answer = self._session.calls.call(method, request, what=what, repeat=False)
         self._require_accepted(answer, what)
-        self._session.uploader.forget(items)
+        self._session.uploader.forget(files)
         return str(answer.url or self._url)
 
     def wait(self, after: int | None) -> Published:
@@ -128,14 +127,31 @@ class KaggleRemote:
         while True:
             if (status := self._settle()) != _READY:
                 raise FailedError(f"Kaggle: {self._id} was accepted and then became {status}; publish it again")
-            request = _named(_types().ApiGetDatasetRequest(), self._id)
-            found = self._session.calls.call(
-                self._session.api.get_dataset, request, what=f"{self._id} cannot be looked up"
-            )
+            found = self._get()
             version = found.current_version_number
             if version is not None and version > (after or 0):
                 return Published(str(found.url or self._url), version)
             self._pause(give_up, f"version {version} is still the current one")
+
+    def describe(self, listing: Listing, items: tuple[Item, ...], *, anew: bool) -> None:
+        """Set what its versions share: licence, sources, how often it changes, its picture, and a title if asked to."""
+        types, api, call = _types(), self._session.api, self._session.calls.call
+        what = f"{self._id} is there in full, but its licence, sources and cover could not be set"
+        answer = call(api.get_dataset_metadata, _named(types.ApiGetDatasetMetadataRequest(), self._id), what=what)
+        if answer.error_message or answer.info is None:
+            raise RemoteError(self._session.calls.tell(what, 0, answer.error_message or "nothing is known of it"))
+        request = _named(types.ApiUpdateDatasetMetadataRequest(), self._id)
+        request.settings = new_settings(answer.info, listing)
+        if not anew and request.settings.to_dict().items() <= answer.info.to_dict().items():
+            return
+        covers = tuple(item for item in items if item.name == COVER_FILE)
+        for cover in covers:
+            if cover.name not in self._tokens:
+                self.send(cover)
+            request.settings.image = picture(self._tokens[cover.name])
+        if errors := call(api.update_dataset_metadata, request, what=what).errors:
+            raise RemoteError(self._session.calls.tell(what, 0, "; ".join(errors)))
+        self._session.uploader.forget(covers)
 
     def _settle(self) -> str:
         """Wait until no version is being made, and return what became of the last one."""

@@ -25,8 +25,12 @@ class Uploader:
         self._clock = clock
         self._session = bounded_session()
 
-    def upload(self, item: Item) -> tuple[str, int]:
+    def upload(self, item: Item, *, picture: bool = False) -> tuple[str, int]:
         """Return the token of a file that is there in full, and how many bytes were put for it now.
+
+        Args:
+            item: the file.
+            picture: whether it is the picture of a dataset, a PNG, and not one of its files.
 
         Raises:
             RemoteError: it could not be sent.
@@ -37,7 +41,7 @@ class Uploader:
         sent = 0
         for attempt in range(ATTEMPTS):
             if upload is None:
-                upload, ask = self._begin(item), False
+                upload, ask = self._begin(item, picture=picture), False
             self._calls.hide(upload.token, upload.url)
             status, put = self._go_on(item, upload, ask=ask)
             sent += put
@@ -73,11 +77,12 @@ class Uploader:
         """
         self._journal.forget(*items)
 
-    def _begin(self, item: Item) -> Upload:
+    def _begin(self, item: Item, *, picture: bool) -> Upload:
         from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 
         request = ApiStartBlobUploadRequest()
-        request.type = ApiBlobType.DATASET
+        request.type = ApiBlobType.INBOX if picture else ApiBlobType.DATASET
+        request.content_type = "image/png" if picture else None
         request.name = item.name
         request.content_length = item.n_bytes
         request.last_modified_epoch_seconds = item.modified_ns // 10**9

@@ -1,12 +1,11 @@
-"""What a dataset is called on Kaggle: an id, a title and a subtitle, within the lengths that Kaggle takes."""
+"""What a dataset is called on Kaggle: an id and a title, within the lengths that Kaggle takes."""
 
 import re
 from dataclasses import dataclass
 
 from augment.errors import ConfigError
+from pipeline.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS
 
-SLUG_LENGTH = TITLE_LENGTH = (6, 50)
-SUBTITLE_LENGTH = (20, 80)
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -21,7 +20,7 @@ class KaggleId:
     def __post_init__(self) -> None:
         if not _OWNER.fullmatch(self.owner):
             raise ConfigError(f"--id: {self.owner!r:.80} is not the name of a Kaggle user or organisation")
-        _require_length("--id: the part after the slash", self.slug, SLUG_LENGTH)
+        _require_length("--id: the part after the slash", self.slug, SLUG_LENGTHS)
         if not _SLUG.fullmatch(self.slug):
             raise ConfigError(
                 f"--id: expected small letters, digits and single hyphens after the slash, got {self.slug!r}"
@@ -49,16 +48,7 @@ def check_title(title: str) -> str:
     Raises:
         ConfigError: it is too short, too long, or more than a line.
     """
-    return _require_length("--title", title, TITLE_LENGTH)
-
-
-def check_subtitle(subtitle: str) -> str:
-    """Return a subtitle that Kaggle takes; none at all is one.
-
-    Raises:
-        ConfigError: it is too short or too long.
-    """
-    return _require_length("subtitle of the card", subtitle, SUBTITLE_LENGTH) if subtitle else ""
+    return _require_length("--title", title, TITLE_LENGTHS)
 
 
 def _require_length(what: str, text: str, lengths: tuple[int, int]) -> str:

@@ -1,14 +1,11 @@
-"""What leaves the machine: the dataset's files, proven whole, and those of its card."""
+"""What leaves the machine: files, those of the dataset proven whole."""
 
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from augment.errors import DamagedError, DatasetError
 from pipeline.digest import file_digest
 from pipeline.shards.record import (
-    BUILD_INFO_FILE,
     DATASET_FILE,
     MANIFEST_FILE,
     DatasetRecord,
@@ -61,7 +58,7 @@ def dataset_items(record: DatasetRecord) -> tuple[Item, ...]:
     ]
     items = []
     for name, sha256 in expected:
-        item = _item(record.folder / name)
+        item = make_item(record.folder / name)
         if item.sha256 != sha256:
             raise DamagedError(
                 f"{item.path}: was changed after it was recorded: expected sha256 {sha256[:12]}, found "
@@ -71,21 +68,13 @@ def dataset_items(record: DatasetRecord) -> tuple[Item, ...]:
     return tuple(items)
 
 
-def card_items(folder: Path, taken: Iterable[Item]) -> tuple[Item, ...]:
-    """Return the files of a card, none of which is called as a file of the dataset.
+def make_item(path: Path) -> Item:
+    """Return a file to send.
 
     Raises:
-        DatasetError: one is, or is no plain file.
+        DamagedError: it is missing, or no plain file.
+        DatasetError: it cannot be read.
     """
-    names = {BUILD_INFO_FILE, *(item.name for item in taken)}
-    items = tuple(_item(Path(entry.path)) for entry in sorted(os.scandir(folder), key=lambda entry: entry.name))
-    for item in items:
-        if item.name in names or item.name.endswith(".h5"):
-            raise DatasetError(f"{item.path}: a card must not hold a file of this name")
-    return items
-
-
-def _item(path: Path) -> Item:
     try:
         require_plain_file(path)
         before = path.stat()

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from augment.errors import DatasetError, RefusedError
 from pipeline.audit.report import AuditReport
-from pipeline.shards.record import CARD_FOLDER, DatasetRecord
+from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
 
-AUDIT_FILE = "audit.json"
 _LARGEST_BYTES = 1 << 28
 # All that needs the source or the records; S001 and P007 say more where they apply.
 _REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")

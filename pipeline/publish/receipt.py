@@ -7,8 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from augment.errors import DatasetError
 from pipeline.digest import canonical_json
-from pipeline.files import storage_errors, write_atomically
-from pipeline.publish.lock import held
+from pipeline.files import held, storage_errors, write_atomically
 
 RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
 State: TypeAlias = Literal["accepted", "ready"]
@@ -24,7 +23,7 @@ class Receipt:
         dataset_sha256: the digest of dataset.json.
         remote: where it went.
         url: its address.
-        state: `accepted` until it is there for everyone.
+        state: `accepted` until it can be seen, with its licence and all that describes it; then `ready`.
         version: which version it became; None until that is known.
         after: the version before it; None where there was none.
         licence: under which it was published.
@@ -72,7 +71,7 @@ class ReceiptBook:
         self._replace(remote, ())
 
     def _replace(self, remote: str, receipts: tuple[Receipt, ...]) -> None:
-        with storage_errors(self.path), held(self.path.parent, wait=True):
+        with storage_errors(self.path), held(self.path.parent, busy=None):
             kept = [each for each in self._read() if not self._is_of(each, remote)]
             ordered = sorted([*kept, *receipts], key=lambda each: (each.dataset, each.remote))
             values = {"schema": RECEIPT_SCHEMA, "publications": [asdict(each) for each in ordered]}

@@ -14,6 +14,7 @@ class Listing:
 
     Attributes:
         title: its title.
+        retitle: whether a dataset that is there already is to get this title, too.
         subtitle: a line below it, or nothing.
         description: the card, in Markdown.
         licence: as Kaggle spells it.
@@ -21,9 +22,12 @@ class Listing:
         private: whether nobody else may see it.
         notes: what is new in this version.
         resources: what there is to say about single files, as dataset-metadata.json says it.
+        update_frequency: how often new versions are to be expected.
+        sources: what it was made from.
     """
 
     title: str
+    retitle: bool
     subtitle: str
     description: str
     licence: str
@@ -31,6 +35,8 @@ class Listing:
     private: bool
     notes: str
     resources: tuple[Mapping[str, Any], ...]
+    update_frequency: str
+    sources: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Remote(Protocol):
         """Ask what is there."""
 
     def wants(self, item: Item) -> bool:
-        """Return whether a file is shown there as one of the dataset's."""
+        """Return whether it has a use for a file."""
 
     def send(self, item: Item) -> int:
         """Send what it does not have of a file, and return how many bytes that was."""
@@ -91,3 +97,12 @@ class Remote(Protocol):
 
     def wait(self, after: int | None) -> Published:
         """Wait until a version after this one is there for everyone, and return it."""
+
+    def describe(self, listing: Listing, items: tuple[Item, ...], *, anew: bool) -> None:
+        """Set what is the dataset's and not a version's, such as its licence and its cover.
+
+        Args:
+            listing: what it is published as.
+            items: what was sent.
+            anew: set it whatever is there; otherwise only what is not as listed.
+        """

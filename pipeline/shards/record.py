@@ -16,18 +16,10 @@ from pipeline.manifest import SHARD_FILE
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE = "dataset.json", "manifest.jsonl", "build-info.json"
-CARD_FOLDER, CARD_FILES = (
-    "card",
-    (
-        "README.md",
-        "croissant.json",
-        "dataset-metadata.json",
-        "index.csv",
-        "audit.json",
-        "preview.png",
-        "dataset-cover-image.png",
-    ),
-)  # what `augpipe card` adds to a dataset, and can make again at any time
+# What `augpipe card` adds to a dataset, and can make again at any time.
+CARD_FOLDER, CARD_FILE, METADATA_FILE, AUDIT_FILE = "card", "README.md", "dataset-metadata.json", "audit.json"
+COVER_FILE = "dataset-cover-image.png"
+CARD_FILES = (CARD_FILE, "croissant.json", METADATA_FILE, "index.csv", AUDIT_FILE, "preview.png", COVER_FILE)
 
 WEIGHT_DTYPE = np.dtype("float16")
 

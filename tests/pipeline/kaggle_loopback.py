@@ -31,6 +31,7 @@ class Request:
 class Blob:
     name: str
     size: int
+    kind: str = ""
     data: bytes = b""
 
 
@@ -51,11 +52,18 @@ class Fault:
 
 @dataclass
 class Dataset:
+    """Its versions, each as it was asked for, and what they share."""
+
     versions: list[dict[str, Any]]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, bytes]:
         return self.versions[-1]["files"]
+
+    @property
+    def cover(self) -> bytes:
+        return self.settings["image"]
 
 
 class Loopback:
@@ -105,43 +113,62 @@ class Loopback:
             return 200, {"active": values["token"] == TOKEN, "username": OWNER if values["token"] == TOKEN else ""}
         if name == "StartBlobUpload":
             token = f"blob-secret-{len(self.blobs)}"
-            self.blobs[token] = Blob(values["name"], values["contentLength"])
+            self.blobs[token] = Blob(values["name"], values["contentLength"], values["type"])
             return 200, {"token": token, "createUrl": f"{self.url}/blobs/{token}?signature=url-secret"}
         if name == "CreateDataset" and ref in self.datasets:
             return 200, {"status": "error", "error": "The requested title is already in use by a dataset."}
         if name == "CreateDataset":
-            return 200, self._make(ref, values, [])
+            settings = {"title": values["title"], "licenses": [{"name": values["licenseName"]}]}
+            settings |= {"isPrivate": values.get("isPrivate", False)}
+            return 200, self._make(ref, values, Dataset([], settings))
         if name == "CreateDatasetVersion":
-            return 200, self._make(ref, values["body"], self.datasets[ref].versions)
+            return 200, self._make(ref, values["body"], self.datasets[ref])
         if name == "ListDatasets":
             return 200, {"datasets": [{"ref": each} for each in self.datasets]}
-        return self._known(name, ref)
+        return self._known(name, ref, values)
 
-    def _known(self, name: str, ref: str) -> tuple[int, dict[str, Any]]:
+    def _known(self, name: str, ref: str, values: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if ref not in self.datasets:
             return 404, {"code": 404, "message": "Not found"}
+        dataset = self.datasets[ref]
         if name == "GetDatasetStatus":
             return 200, {"status": self.statuses.pop(0) if self.statuses else "READY"}
+        if name == "GetDatasetMetadata":
+            shared = {name: value for name, value in dataset.settings.items() if name != "image"}
+            texts = {name: dataset.versions[-1].get(name, "") for name in ("subtitle", "description")}
+            return 200, {"info": {"datasetSlug": ref.partition("/")[2], **texts, **shared}}
+        if name == "UpdateDatasetMetadata":
+            return 200, self._set(dataset, values["settings"])
         assert name == "GetDataset", name
-        versions = self.datasets[ref].versions
+        seen = max(1, len(dataset.versions) - bool(self.statuses))  # another version is shown when it is ready
         return 200, {
             "ref": ref,
             "url": f"https://www.kaggle.com/datasets/{ref}",
-            "currentVersionNumber": len(versions),
-            "description": versions[-1]["description"],
-            "isPrivate": versions[0].get("isPrivate", False),
+            "currentVersionNumber": seen,
+            "description": dataset.versions[seen - 1]["description"],
+            "isPrivate": dataset.settings.get("isPrivate", False),
             "versions": [
                 {"versionNumber": number, "versionNotes": each.get("versionNotes", "")}
-                for number, each in enumerate(versions, start=1)
+                for number, each in enumerate(dataset.versions[:seen], start=1)
             ],
         }
 
-    def _make(self, ref: str, values: dict[str, Any], versions: list[dict[str, Any]]) -> dict[str, Any]:
+    def _make(self, ref: str, values: dict[str, Any], before: Dataset) -> dict[str, Any]:
         blobs = [self.blobs[each["token"]] for each in values["files"]]
         assert all(len(blob.data) == blob.size for blob in blobs), "a version of files that are not whole"
+        assert {blob.kind for blob in blobs} <= {"DATASET"}
         made = {**values, "files": {blob.name: blob.data for blob in blobs}}
-        self.datasets[ref] = Dataset([*versions, made])
+        self.datasets[ref] = Dataset([*before.versions, made], before.settings)
         return {"status": "Ok", "ref": f"/{ref}", "url": f"https://www.kaggle.com/datasets/{ref}"}
+
+    def _set(self, dataset: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
+        """Take settings as a whole, as Kaggle does: what is not among them is gone, what is not private is public."""
+        if image := settings.get("image"):
+            blob = self.blobs[image["token"]]
+            assert (blob.kind, len(blob.data)) == ("INBOX", blob.size), "a picture that is not whole"
+            image = blob.data
+        dataset.settings = {**settings, "image": image or dataset.settings.get("image")}
+        return {"errors": []}
 
     def archive(self, ref: str) -> bytes:
         """Return a dataset as the zip that a download is."""

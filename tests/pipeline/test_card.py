@@ -29,14 +29,14 @@ from small_worlds import (
 
 from augment.errors import ConfigError, DamagedError, StorageError
 from pipeline.audit.conductor import audit_dataset
-from pipeline.card import CardRecord, card_files, gather_card, lay_card, write_card
-from pipeline.card.cover import SIZE_PX
+from pipeline.card import CardRecord, card_files, describe_dataset, gather_card, write_card
 from pipeline.card.index import index_csv
-from pipeline.card.kaggle_metadata import SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_LENGTHS, kaggle_metadata
+from pipeline.card.kaggle_metadata import kaggle_metadata
 from pipeline.card.text import card_text
 from pipeline.card.words import guarantee, kaggle_licence, licence, limits, rendering
 from pipeline.digest import canonical_json, file_digest
 from pipeline.files import write_folder as write_folder_of_files
+from pipeline.kaggle_terms import COVER_SIZE_PX, SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_LENGTHS
 from pipeline.shards import open_dataset, read_record
 from pipeline.shards.record import CARD_FILES
 from pipeline.verify import verify_dataset
@@ -150,8 +150,7 @@ def test_stored_weights_have_a_column(tmp_path: Path) -> None:
 
 
 def test_pictures_are_pictures(carded: Path) -> None:
-    assert Image.open(carded / "card" / "dataset-cover-image.png").size == SIZE_PX
-    assert SIZE_PX[0] == 2 * SIZE_PX[1] >= 560
+    assert Image.open(carded / "card" / "dataset-cover-image.png").size == COVER_SIZE_PX
     assert Image.open(carded / "card" / "preview.png").format == "PNG"
 
 
@@ -294,9 +293,11 @@ def test_a_card_can_lie_anywhere(carded: Path, tmp_path: Path) -> None:
 
 
 def test_a_published_card_lies_beside_the_data(carded: Path, card: CardRecord, tmp_path: Path) -> None:
-    """As publishing writes it: from a report that was made before, and from a copy of the dataset."""
+    """As publishing makes it: from a report that was made before, and for a copy of the dataset."""
     published = Path(shutil.copytree(carded, tmp_path / "published", ignore=shutil.ignore_patterns("card")))
-    lay_card(read_record(carded), published, report=card.report, url="https://example.org/set")
+    described = describe_dataset(read_record(carded), card.report)
+    for name, data in card_files(described, url="https://example.org/set").items():
+        (published / name).write_bytes(data)
     values = json.loads((published / "croissant.json").read_bytes())
     assert values["url"] == "https://example.org/set"
     for file in values["distribution"]:

@@ -11,15 +11,16 @@ import pytest
 from kaggle_loopback import OWNER, TOKEN, Dataset, Fault, Loopback, Request, StillClock
 from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, names, run_python
 
-from augment.errors import ConfigError, DatasetError, StorageError
+from augment.errors import StorageError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, AuditReport
+from pipeline.card.cover import draw_cover
 from pipeline.digest import file_digest
+from pipeline.files import held
+from pipeline.kaggle_terms import LICENCES
 from pipeline.publish.conductor import publish_dataset
 from pipeline.publish.folder_remote import FolderRemote
 from pipeline.publish.kaggle_remote import KaggleRemote
-from pipeline.publish.licences import KAGGLE_LICENCES
-from pipeline.publish.lock import held
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.order import Order
 
@@ -29,6 +30,7 @@ Run = Callable[..., Any]
 REF = f"{OWNER}/small-cells"
 PLAIN = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json", "index.csv"}
 SENT = PLAIN | {"croissant.json", "preview.png"}
+COVER = "dataset-cover-image.png"
 TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0")
 SECRETS = (TOKEN, "blob-secret", "url-secret")
 
@@ -127,16 +129,110 @@ def test_requests_are_those_of_the_protocol_and_in_this_order(publish: Run, serv
     publish()
     asked = server.names()
     assert asked[:2] == ["IntrospectToken", "GetDataset"]
-    assert asked[-3:] == ["CreateDataset", "GetDatasetStatus", "GetDataset"]
-    pairs = list(zip(asked[2:-3:2], asked[3:-3:2], strict=True))
+    assert asked[-5:] == [
+        "CreateDataset",
+        "GetDatasetStatus",
+        "GetDataset",
+        "GetDatasetMetadata",
+        "UpdateDatasetMetadata",
+    ]
+    pairs = list(zip(asked[2:-5:2], asked[3:-5:2], strict=True))
     assert {first for first, _ in pairs} == {"StartBlobUpload"}
-    assert {second for _, second in pairs} == {f"PUT {name}" for name in SENT}
+    assert {second for _, second in pairs} == {f"PUT {name}" for name in SENT | {COVER}}
     for request in server.requests:
         putting = request.name.startswith("PUT ")
         assert request.authorization == (None if putting else f"Bearer {TOKEN}")  # the address of a PUT is its own key
         if request.name == "StartBlobUpload":
-            assert set(request.values) == {"type", "name", "contentLength", "lastModifiedEpochSeconds"}
-            assert request.values["type"] == "DATASET"
+            own = {"type", "name", "contentLength", "lastModifiedEpochSeconds"}
+            cover = request.values["name"] == COVER
+            assert set(request.values) == own | ({"contentType"} if cover else set())
+            assert request.values["type"] == ("INBOX" if cover else "DATASET")
+
+
+def test_a_dataset_gets_its_licence_its_sources_and_its_picture(publish: Run, server: Loopback, dataset: Path) -> None:
+    publish()
+    settings = server.datasets[REF].settings
+    assert settings["licenses"] == [{"name": "CC-BY-4.0"}]
+    assert (settings["expectedUpdateFrequency"], settings["userSpecifiedSources"]) == ("never", "small")
+    assert server.datasets[REF].cover == draw_cover(dataset)
+    (update,) = [each.values["settings"] for each in server.requests if each.name == "UpdateDatasetMetadata"]
+    sides = ("title", "left", "top", "width", "height")
+    crops = [tuple(each.get(side, 0) for side in sides) for each in update["image"]["cropRectangles"]]
+    assert crops == [("cover image", 0, 0, 560, 280), ("thumbnail", 140, 0, 280, 280)]
+
+
+def test_a_version_keeps_what_its_owner_has_set(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Kaggle takes settings as a whole: collaborators that are not sent back would be gone, and the private public."""
+    publish("--private", "--title", "Chosen at first")
+    owners = {
+        "title": "Edited by hand",
+        "collaborators": [{"username": "grace", "role": "WRITER"}],
+        "expectedUpdateFrequency": "weekly",
+    }
+    server.datasets[REF].settings |= owners
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    assert publish("--license", "CC0-1.0").code == 0
+    settings = server.datasets[REF].settings
+    assert {name: settings[name] for name in owners} == owners
+    assert settings["isPrivate"] is True
+    assert settings["licenses"] == [{"name": "CC0-1.0"}]
+    assert server.datasets[REF].cover == draw_cover(dataset)
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=2)
+    assert publish("--title", "Chosen again").code == 0
+    assert server.datasets[REF].settings["title"] == "Chosen again"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("GetDatasetMetadata", 403),
+        Fault("GetDatasetMetadata", 200, body={"errorMessage": "no metadata today"}),
+        Fault("UpdateDatasetMetadata", 403),
+        Fault("UpdateDatasetMetadata", 500, times=99),
+        Fault("UpdateDatasetMetadata", 200, body={"errors": ["the licence is not known"]}),
+    ],
+    ids=lambda fault: f"{fault.name}-{fault.status}",
+)
+def test_what_could_not_be_described_is_described_by_a_second_run(
+    publish: Run, server: Loopback, dataset: Path, fault: Fault
+) -> None:
+    server.faults = [fault]
+    code, _, err = publish()
+    assert code == 3
+    assert "is there in full, but its licence, sources and cover could not be set" in one_line(err)
+    assert (receipts(dataset)[0]["state"], receipts(dataset)[0]["version"]) == ("accepted", 1)
+    server.faults = []
+    server.requests.clear()
+    code, out, _ = publish()
+    assert (code, server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0, 0)
+    assert "published" in out
+    assert server.datasets[REF].settings["expectedUpdateFrequency"] == "never"
+    assert server.datasets[REF].cover == draw_cover(dataset)
+    assert receipts(dataset)[0]["state"] == "ready"
+
+
+def test_a_version_that_failed_is_made_again(publish: Run, server: Loopback, dataset: Path) -> None:
+    """What Kaggle says of a version that will never be ready does not make it one."""
+    server.statuses = ["FAILED"]
+    assert publish().code == 3
+    server.statuses = ["FAILED", "BLOBS_RECEIVED", "READY"]
+    assert publish().code == 0
+    assert len(server.datasets[REF].versions) == 2
+    assert (receipts(dataset)[0]["state"], receipts(dataset)[0]["version"]) == ("ready", 2)
+
+
+def test_a_version_that_is_being_made_is_not_made_twice(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Its receipt and the answer were lost, and until it is ready Kaggle tells of the version before."""
+    publish()
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    server.faults = [Fault("CreateDatasetVersion")]
+    assert publish().code == 3
+    server.statuses = ["BLOBS_RECEIVED"]
+    assert publish().code == 0
+    assert len(server.datasets[REF].versions) == 2
 
 
 def test_what_may_differ_between_builds_is_never_sent(publish: Run, server: Loopback, dataset: Path) -> None:
@@ -163,7 +259,7 @@ def test_publishing_twice_sends_nothing_even_if_the_receipt_is_lost(
     (dataset.parent / "publish-receipt.json").unlink()
     server.requests.clear()
     assert publish().code == 0
-    assert set(server.names()) == {"IntrospectToken", "GetDataset", "GetDatasetStatus"}
+    assert set(server.names()) == {"IntrospectToken", "GetDataset", "GetDatasetStatus", "GetDatasetMetadata"}
     assert receipts(dataset)[0]["version"] == 1
 
 
@@ -185,7 +281,7 @@ def test_a_receipt_says_what_was_sent(publish: Run, dataset: Path) -> None:
     publish()
     (receipt,) = receipts(dataset)
     assert (receipt["dataset"], receipt["remote"], receipt["state"]) == ("dataset", f"kaggle {REF}", "ready")
-    assert {each["file"] for each in receipt["files"]} == SENT
+    assert {each["file"] for each in receipt["files"]} == SENT | {COVER}
     own = {each["file"]: each["sha256"] for each in receipt["files"]}
     assert all(own[name] == hashlib.sha256(data).hexdigest() for name, data in sent(dataset).items())
     assert not any("receipt" in name for name in names(dataset))
@@ -234,7 +330,7 @@ def test_nothing_is_created_after_a_fault_and_a_second_run_sends_what_is_missing
     sent_again = {
         request.name[4:] for request in server.requests if request.name.startswith("PUT ") and request.n_bytes
     }
-    assert sent_again == SENT - whole
+    assert sent_again == (SENT | {COVER}) - whole
 
 
 def test_a_file_that_is_cut_goes_on_where_it_was_cut(publish: Run, server: Loopback, clock: StillClock) -> None:
@@ -249,7 +345,7 @@ def test_a_file_that_is_cut_goes_on_where_it_was_cut(publish: Run, server: Loopb
         (f"bytes {half}-{size - 1}/{size}", size - half),
     ]
     assert clock.slept == [2.0]
-    assert server.put_bytes() == sum(map(len, server.datasets[REF].files.values()))
+    assert server.put_bytes() == sum(map(len, (*server.datasets[REF].files.values(), server.datasets[REF].cover)))
 
 
 def test_an_upload_of_other_content_is_not_gone_on_with(publish: Run, server: Loopback, dataset: Path) -> None:
@@ -301,7 +397,8 @@ def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: L
     assert "the connection was lost" in one_line(err)
     server.requests.clear()
     assert "already there" in publish().out
-    assert server.count("PUT .*|StartBlobUpload|Create.*") == 0
+    assert (server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0)
+    assert server.datasets[REF].cover == draw_cover(dataset)
     assert receipts(dataset)[0]["version"] == 1
 
 
@@ -345,7 +442,7 @@ def test_what_is_never_ready_is_waited_for_again_and_not_sent_again(
     server.statuses = ["BLOBS_DECOMPRESSED", "READY"]
     server.requests.clear()
     assert publish().code == 0
-    assert server.count("PUT .*|StartBlobUpload|Create.*") == 0
+    assert (server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0)
     assert receipts(dataset)[0]["state"] == "ready"
 
 
@@ -506,7 +603,10 @@ def test_an_audit_that_is_run_now_is_at_the_usual_gap(augpipe: Run, server: Loop
 
 def test_a_small_gap_that_was_asked_for_is_on_the_card(publish: Run, server: Loopback) -> None:
     assert publish("--gap", "1", gap=1).code == 0
-    assert "audited at a gap of 1, less than the 3" in server.datasets[REF].files["README.md"].decode()
+    assert (
+        "The audit was asked for a gap of 1 alone, not for the usual 3"
+        in server.datasets[REF].files["README.md"].decode()
+    )
 
 
 def test_the_report_of_the_card_is_proof_enough(augpipe: Run, server: Loopback, dataset: Path) -> None:
@@ -538,7 +638,7 @@ def test_the_same_dataset_is_mirrored_in_a_folder(
     asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", report)
     code, out, _ = augpipe(*asked)
     assert code == 0
-    assert set(names(mirror)) == SENT | {"dataset-metadata.json", "dataset-cover-image.png"}
+    assert set(names(mirror)) == SENT | {"dataset-metadata.json", COVER}
     assert digests(dataset).items() <= digests(mirror).items()
     assert augpipe("verify", mirror).code == 0
     assert names(mirror.parent) == ["cells", *[f"cells/{name}" for name in names(mirror)]]
@@ -621,25 +721,6 @@ def test_a_mirror_that_was_damaged_is_made_whole(augpipe: Run, dataset: Path, tm
     assert augpipe("verify", mirror).code == 0
 
 
-def card_with_a_table(record: Any, folder: Path, *, report: Any, **_: Any) -> None:
-    """Write a card with all that Kaggle's client reads from dataset-metadata.json."""
-    fields = [{"name": "id", "title": "the sample", "type": "string"}, {"name": "row", "type": "integer"}]
-    metadata = {
-        "title": "Small cells",
-        "subtitle": "twelve samples of twelve slices",
-        "keywords": ["biology"],
-        "resources": [
-            {"path": "index.csv", "description": "a line a sample", "schema": {"fields": fields}},
-            {"path": SHARDS[0], "description": "training samples"},
-        ],
-    }
-    (folder / "README.md").write_text(f"# {record.name}\n")
-    (folder / "index.csv").write_text("id,row\n")
-    (folder / "dataset-cover-image.png").write_bytes(b"a picture")
-    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
-    (folder / "audit.json").write_text(json.dumps(report.to_json()))
-
-
 @pytest.mark.parametrize("version", [False, True], ids=["new", "version"])
 def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any, version: bool
@@ -648,7 +729,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     from kaggle.api.kaggle_api_extended import KaggleApi
 
     order = Order(KaggleId.parse(REF), licence="CC-BY-4.0")
-    report = {"report_file": write_report(dataset), "card": card_with_a_table}
+    report = {"report_file": write_report(dataset)}
     before = {REF: Dataset([{"description": "", "files": {}}])} if version else {}
     server.datasets = before.copy()
     publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, **report)
@@ -666,9 +747,32 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     else:
         answer = api.dataset_create_new(str(tmp_path / "mirror"), public=True, quiet=True)
     assert (answer.error or None, answer.status) == (None, "Ok")
-    assert set(server.datasets[REF].files) == PLAIN
+    assert set(server.datasets[REF].files) == SENT
     assert made(server, server.requests) == made(server, ours)
-    assert begun(server.requests) == begun(ours)
+    assert begun(server.requests) == {name: each for name, each in begun(ours).items() if name != COVER}
+
+
+def test_kaggles_own_client_sets_what_we_set(
+    server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any
+) -> None:
+    """Its `kaggle datasets metadata --update` of a mirror; only, it makes the dataset public, and we leave that."""
+    from kaggle.api.kaggle_api_extended import KaggleApi
+
+    order, report = Order(KaggleId.parse(REF), licence="CC-BY-4.0"), write_report(dataset)
+    publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, report_file=report)
+    publish_dataset(dataset, FolderRemote(tmp_path / "mirror", dataset), order, report_file=report)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    api = KaggleApi()
+    api.config = str(home / "none.json")
+    api.authenticate()
+    api.dataset_metadata_update(REF, str(tmp_path / "mirror"))
+    ours, theirs = [each.values["settings"] for each in server.requests if each.name == "UpdateDatasetMetadata"]
+    assert ours["image"].pop("token") != theirs["image"].pop("token")
+    assert ours.items() <= theirs.items()
+    assert set(theirs) - set(ours) == {"keywords", "data"}  # a version has them, and they are not asked for again
+    uploads = [each.values for each in server.requests if each.name == "StartBlobUpload"]
+    first, second = [{**each, "lastModifiedEpochSeconds": 0} for each in uploads if each["name"] == COVER]
+    assert first == second
 
 
 def made(server: Loopback, requests: list[Request]) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -685,32 +789,6 @@ def begun(requests: list[Request]) -> dict[str, dict[str, Any]]:
     return {each["name"]: {**each, "lastModifiedEpochSeconds": None} for each in values}
 
 
-@pytest.mark.parametrize("subtitle", ["too short", "long " * 20])
-def test_a_subtitle_that_kaggle_does_not_take_is_refused(
-    server: Loopback, dataset: Path, clock: Any, subtitle: str
-) -> None:
-    def card(record: Any, folder: Path, **given: Any) -> None:
-        card_with_a_table(record, folder, **given)
-        path = folder / "dataset-metadata.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "subtitle": subtitle}))
-
-    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
-    with pytest.raises(ConfigError, match="20 to 80 characters"):
-        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
-    assert server.requests == []
-
-
-def test_a_card_that_names_what_does_not_go_along_is_refused(server: Loopback, dataset: Path, clock: Any) -> None:
-    def card(record: Any, folder: Path, **given: Any) -> None:
-        card_with_a_table(record, folder, **given)
-        (folder / "index.csv").unlink()
-
-    remote = KaggleRemote(KaggleId.parse(REF), dataset, clock=clock)
-    with pytest.raises(DatasetError, match="which does not go along"):
-        publish_dataset(dataset, remote, Order(licence="other"), report_file=write_report(dataset), card=card)
-    assert server.requests == []
-
-
 def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, dataset: Path) -> None:
     """Kaggle's versions have no privacy of their own: this one would be public."""
     publish()
@@ -723,7 +801,7 @@ def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, 
 
 
 def test_two_at_once_publish_once(publish: Run, server: Loopback, dataset: Path) -> None:
-    with held(dataset, wait=False):
+    with held(dataset, busy="busy"):
         code, _, err = publish()
     assert (code, server.requests) == (3, [])
     assert "is being published by another augpipe" in one_line(err)
@@ -747,7 +825,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_published(
 
 
 def test_licences_are_named_once() -> None:
-    assert len(set(map(str.lower, KAGGLE_LICENCES))) == len(KAGGLE_LICENCES)
+    assert len(set(map(str.lower, LICENCES))) == len(LICENCES)
 
 
 def test_a_report_is_read_as_it_was_written(dataset: Path) -> None:
