@@ -24,7 +24,7 @@ from pipeline.publish.kaggle_remote import KaggleRemote
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.order import Order
 
-pytestmark = pytest.mark.usefixtures("home", "clock")
+pytestmark = pytest.mark.usefixtures("home", "clock", "quick_preview")
 
 Run = Callable[..., Any]
 REF = f"{OWNER}/small-cells"
@@ -75,6 +75,12 @@ def write_report(dataset: Path, **changes: Any) -> Path:
     path = dataset.parent / "report.json"
     path.write_text(json.dumps(clean_report(dataset, **changes)))
     return path
+
+
+@pytest.fixture
+def quick_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the preview takes a second, and says nothing about publishing."""
+    monkeypatch.setattr("pipeline.card.writer.draw_preview", lambda *_, **__: b"a preview")
 
 
 @pytest.fixture
