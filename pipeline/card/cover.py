@@ -35,7 +35,8 @@ def draw_cover(folder: Path) -> bytes:
 
 
 def _middle(panel: Image.Image) -> tuple[float, float, float, float]:
-    """Return the largest square in the middle of a picture: left, top, right, bottom."""
-    side = min(panel.size)
+    """Return a square in the middle of a picture, half as wide, so that details are seen: left, top, right, bottom."""
+    whole = min(panel.size)
+    side = max(whole / 2, min(whole, _SIDE_PX))
     left, top = (panel.width - side) / 2, (panel.height - side) / 2
     return left, top, left + side, top + side
