@@ -121,8 +121,8 @@ def require_own(folder: Path, files: Collection[str]) -> None:
 
 
 @contextmanager
-def held(folder: Path, *, busy: str | None) -> Iterator[None]:
-    """Hold a folder for this process alone, which needs no lock file.
+def held(folder: Path, *, busy: str | None) -> Iterator[int]:
+    """Hold a folder for this process alone, which needs no lock file, and lend its descriptor.
 
     Args:
         folder: what to hold.
@@ -138,7 +138,7 @@ def held(folder: Path, *, busy: str | None) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             raise StorageError(str(busy)) from error
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from augment.errors import DatasetError
+from pipeline.digest import canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
@@ -55,6 +56,10 @@ class Finding:
     other: str | None = None
     splits: tuple[str, ...] = ()
     measures: Mapping[str, float | int | bool | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.severity not in SEVERITIES or not (isinstance(self.text, str) and isinstance(self.advice, str)):
+            raise TypeError(f"expected a severity of {', '.join(SEVERITIES)}, a text and an advice")
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain JSON values."""
@@ -191,13 +196,13 @@ class AuditReport:
         """Return the report that `to_json` has written.
 
         Raises:
-            DatasetError: these values are none.
+            DatasetError: these values are none, contradict each other, or are those of another version.
         """
         if not isinstance(values, Mapping) or values.get("schema") != AUDIT_SCHEMA:
             raise DatasetError(f"expected the report of an audit, of schema {AUDIT_SCHEMA}")
         try:
             known = [check for check in values["checks"] if check["id"] in CHECKS]
-            return cls(
+            report = cls(
                 subject=str(values["subject"]),
                 dataset_sha256=values["dataset_sha256"],
                 gap=int(values["gap"]),
@@ -214,8 +219,12 @@ class AuditReport:
                 },
                 thresholds=dict(values["thresholds"]),
             )
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            same = canonical_json(report.to_json()) == canonical_json(values)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             raise DatasetError(f"not the report of an audit ({type(error).__name__}: {error})") from error
+        if not same:
+            raise DatasetError("not a report as this version writes it: its verdict, counts or checks contradict it")
+        return report
 
 
 def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:

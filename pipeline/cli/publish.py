@@ -59,6 +59,8 @@ def publish(
     from pipeline.publish.order import Order
 
     chosen = _identity(to, identity, path)
+    if path and (order["private"] or order["notes"]):
+        raise ConfigError("publish: --private and --notes are for Kaggle; a folder has neither")
     asked = Order(identity=chosen, **order)
     say = Voice(quiet=quiet, json_file=json_file)
     published = publish_dataset(

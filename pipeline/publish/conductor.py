@@ -67,10 +67,18 @@ def publish_dataset(
     _refuse_synthetic(record, order)
     licence = choose_licence(order.licence, record.values.get("source"))
     remote.check()
+    desk.book.require_writable()
 
-    def audit() -> AuditReport:
-        say("auditing the dataset")
-        return audit_dataset(record.folder, source_folder=source_folder, gap=order.gap, jobs=jobs, progress=progress)
+    def audit(records_alone: bool) -> AuditReport:
+        say("checking the records" if records_alone else "auditing the dataset")
+        return audit_dataset(
+            record.folder,
+            source_folder=source_folder,
+            gap=order.gap,
+            manifest_only=records_alone,
+            jobs=jobs,
+            progress=progress,
+        )
 
     busy = f"{record.folder}: is being published by another augpipe; wait for it"
     with held(record.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
@@ -103,6 +111,7 @@ def _last_receipt(desk: _Desk) -> Receipt | None:
 def _still_there(desk: _Desk, last: Receipt) -> Publication | None:
     """Return what the receipt says was published already, if it is still there."""
     state = desk.remote.look()
+    _refuse_showing(desk.order, state)
     unmarked = state.dataset_sha256 is None and state.version is not None and state.version == last.version
     if not state.exists or not (unmarked or state.dataset_sha256 == desk.record.sha256):
         return None
@@ -142,7 +151,7 @@ def _lay(card: dict[str, bytes], folder: Path) -> tuple[Item, ...]:
 def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proof, last: Receipt | None) -> Publication:
     """Ask what is there, send what is missing, show it, wait until it is ready, and describe it."""
     state = desk.remote.look()
-    _refuse_showing(listing, state)
+    _refuse_showing(desk.order, state)
     found = state.dataset_sha256 == desk.record.sha256
     taken = last is not None and last.state == "accepted" and state.exists  # an earlier run did not see it ready
     publication = Publication(
@@ -163,8 +172,9 @@ def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proo
         receipt = _accepted(desk, listing, items, after=None, gap=proof.report.gap)
     else:
         receipt = _accepted(desk, listing, items, after=state.version, gap=proof.report.gap)
-        n_sent = _send(desk, items)
-        receipt = replace(receipt, url=desk.remote.commit(listing, items, state))
+        with desk.remote.hold():
+            n_sent = _send(desk, items)
+            receipt = replace(receipt, url=desk.remote.commit(listing, items, state))
         desk.book.write(receipt)
     desk.say("waiting until it is ready")
     receipt = _wait(desk, receipt)
@@ -180,8 +190,8 @@ def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proo
     )
 
 
-def _refuse_showing(listing: Listing, state: RemoteState) -> None:
-    if listing.private and state.exists and state.public:
+def _refuse_showing(order: Order, state: RemoteState) -> None:
+    if order.private and state.exists and state.public:
         raise RefusedError(
             "--private: not published, this dataset is public there, and a new version of it would be, too; "
             "choose another --id, or make it private there first"

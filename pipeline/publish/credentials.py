@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 from augment.errors import ConfigError, RefusedError
 
 _LARGEST_BYTES = 1 << 16
+_SHORTEST = 8
+_SECRET = re.compile(rf"[!-~]{{{_SHORTEST},}}")
 _ADVICE = "make a token on https://www.kaggle.com/settings, and put it into ~/.kaggle/access_token (chmod 600)"
 
 
@@ -29,6 +32,13 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
     username: str | None = None
     key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not all(map(_SECRET.fullmatch, self.secrets)) or not (self.username or "-").isprintable():
+            raise ConfigError(
+                f"{self.found}: expected a token or a key, of {_SHORTEST} or more letters, digits and signs without a "
+                f"space, found something else; {_ADVICE}"
+            )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -58,7 +68,7 @@ def _token(environment: Mapping[str, str], home: Path) -> Credentials | None:
     if given and _is_file(Path(given)):
         paths = [Path(given)]
     elif given:
-        return Credentials("KAGGLE_API_TOKEN", token=given)
+        return Credentials("KAGGLE_API_TOKEN", token=given.strip())
     for path in paths:
         if _is_file(path) and (token := _read_private(path).strip()):
             return Credentials(str(path), token=token)
@@ -72,7 +82,7 @@ def _legacy_key(environment: Mapping[str, str], home: Path) -> Credentials | Non
     if _is_file(path):
         try:
             values = dict(json.loads(_read_private(path)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"{path}: expected a JSON object with username and key") from error
     username = environment.get("KAGGLE_USERNAME") or values.get("username")
     key = environment.get("KAGGLE_KEY") or values.get("key")
@@ -105,7 +115,7 @@ def _read_private(path: Path) -> str:
     if path.stat().st_size > _LARGEST_BYTES:
         raise ConfigError(f"{path}: too large to hold credentials")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path}: cannot be read") from error
 

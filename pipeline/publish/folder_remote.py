@@ -1,15 +1,18 @@
 """A folder as a place to publish to: a mirror on disk, which is always whole."""
 
 import hashlib
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from augment.errors import ConfigError, DamagedError, DatasetError
+from augment.errors import ConfigError, DamagedError, DatasetError, StorageError
 from pipeline.digest import file_digest
-from pipeline.files import storage_errors, sync_folder, whole_file
+from pipeline.files import beside, held, storage_errors, sync_folder, whole_file
 from pipeline.publish.parcel import Item, dataset_items
 from pipeline.publish.remote import Listing, Published, RemoteState
-from pipeline.shards.record import BUILD_INFO_FILE, read_record
+from pipeline.shards.record import BUILD_INFO_FILE, CARD_FILES, read_record
 
 _BLOCK_BYTES = 1 << 20
 
@@ -20,13 +23,17 @@ class FolderRemote:
     Args:
         path: the folder.
         dataset: the folder of the dataset, which the mirror must not lie in.
+
+    Raises:
+        ConfigError: the path has no name.
     """
 
     def __init__(self, path: Path, dataset: Path) -> None:
         self._path = path.resolve()
         self._dataset = dataset.resolve()
-        self._partial = self._path.with_name(f".{self._path.name}.partial")
-        self._replaced = self._path.with_name(f".{self._path.name}.replaced")
+        if not self._path.name:
+            raise ConfigError(f"{path}: cannot be the folder of a published dataset; name another")
+        self._partial, self._replaced = beside(self._path)
 
     @property
     def name(self) -> str:
@@ -52,18 +59,35 @@ class FolderRemote:
                 raise ConfigError(f"{self._path}: holds other things than a published dataset; name another") from error
 
     def look(self) -> RemoteState:
-        """Read what is there, every byte of it."""
+        """Read what is there, every byte of the dataset, after repairing what a kill has left."""
         with storage_errors(self._path):
-            if not self._path.exists() and self._replaced.exists():  # killed between two renames
-                self._replaced.rename(self._path)
+            if self._replaced.exists():
+                self._repair()
             if not self._path.exists() or not any(self._path.iterdir()):
                 return RemoteState(exists=False)
-        record = read_record(self._path)
-        try:
-            dataset_items(record)
-        except DamagedError:
-            return RemoteState(exists=True)
-        return RemoteState(exists=True, dataset_sha256=record.sha256)
+        return RemoteState(exists=True, dataset_sha256=_whole_dataset(self._path))
+
+    def _repair(self) -> None:
+        """Give back its name to a mirror that was about to be replaced; what was being removed is removed."""
+        if self._path.exists() or not _whole_dataset(self._replaced):
+            shutil.rmtree(self._replaced)
+        else:
+            self._replaced.rename(self._path)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be the only one who copies there.
+
+        Raises:
+            StorageError: somebody else does.
+        """
+        busy = f"{self._path}: another augpipe is publishing there; wait for it, and run the same again"
+        with storage_errors(self._path):
+            self._partial.mkdir(parents=True, exist_ok=True)
+        with held(self._partial, busy=busy) as descriptor:
+            if not _is_same(descriptor, self._partial):  # whoever held it has finished, and given it another name
+                raise StorageError(busy)
+            yield
 
     def wants(self, item: Item) -> bool:  # noqa: ARG002  # as other remotes ask
         """All files."""
@@ -73,7 +97,6 @@ class FolderRemote:
         """Copy a file, unless an earlier attempt has."""
         target = self._partial / item.name
         with storage_errors(target, item.n_bytes):
-            self._partial.mkdir(parents=True, exist_ok=True)
             if target.is_file() and target.stat().st_size == item.n_bytes and file_digest(target) == item.sha256:
                 return 0
         digest = hashlib.sha256()
@@ -94,14 +117,11 @@ class FolderRemote:
                 if stray.name not in names:
                     stray.unlink()
             sync_folder(self._partial)
-            if self._replaced.exists():
-                shutil.rmtree(self._replaced)
             if self._path.exists():
                 self._path.rename(self._replaced)
             self._partial.rename(self._path)
             sync_folder(self._path.parent)
-            if self._replaced.exists():
-                shutil.rmtree(self._replaced)
+            shutil.rmtree(self._replaced, ignore_errors=True)  # what stays is removed next time
         return str(self._path)
 
     def _require_nothing_else(self, names: set[str]) -> None:
@@ -118,3 +138,20 @@ class FolderRemote:
 
     def describe(self, listing: Listing, items: tuple[Item, ...], *, anew: bool) -> None:
         """The card, which is among the files, says it all."""
+
+
+def _whole_dataset(folder: Path) -> str | None:
+    """Return the digest of the dataset in a folder, if all of it and of its card is there."""
+    try:
+        record = read_record(folder)
+        dataset_items(record)
+    except (DatasetError, DamagedError):
+        return None
+    return record.sha256 if all((folder / name).is_file() for name in CARD_FILES) else None
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False

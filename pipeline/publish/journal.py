@@ -12,6 +12,8 @@ from pipeline.publish.parcel import Item
 
 _LONGEST_SECONDS = 6 * 24 * 3600  # addresses of uploads last a week; the official client trusts them for six days
 
+_LARGEST_BYTES = 1 << 26
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -26,6 +28,10 @@ class Upload:
     token: str = field(repr=False)
     url: str = field(repr=False)
     begun: float
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.token, str) and isinstance(self.url, str) and isinstance(self.begun, int | float)):
+            raise TypeError("not an upload")
 
 
 class Journal:
@@ -68,8 +74,10 @@ class Journal:
     def _read(self) -> dict[str, Upload]:
         """Return all uploads; a journal that cannot be read only costs time."""
         try:
+            if self._path.stat().st_size > _LARGEST_BYTES:
+                return {}
             return {key: Upload(**each) for key, each in json.loads(self._path.read_bytes()).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}
 
     def _write(self, uploads: dict[str, Upload]) -> None:

@@ -5,6 +5,7 @@ it could not upload and then creates the dataset without them, and prints errors
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from augment.errors import MissingDependencyError, RemoteError
@@ -12,7 +13,7 @@ from pipeline.publish.clock import Clock
 from pipeline.publish.credentials import Credentials
 
 ATTEMPTS = 5
-BUSY, PASSING = (429,), (429, 500, 502, 503, 504)
+BUSY, PASSING = (429,), (408, 429, 500, 502, 503, 504)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 120.0
 _TIMEOUT_S = (30.0, 300.0)
 _ADVICE = {
@@ -21,9 +22,11 @@ _ADVICE = {
     404: "there is nothing of that name",
     429: "too many requests; try again later",
 }
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Read = TypeVar("Read")
 
 
 class KaggleCalls:
@@ -40,13 +43,21 @@ class KaggleCalls:
         self._secrets.update(secret for secret in secrets if secret)
 
     def call(
-        self, method: Callable[[Request], Response], request: Request, *, what: str, repeat: bool = True
-    ) -> Response:
-        """Return the answer to a request.
+        self,
+        method: Callable[[Request], Response],
+        request: Request,
+        read: Callable[[Response], Read],
+        *,
+        what: str,
+        repeat: bool = True,
+    ) -> Read:
+        """Return what is read in the answer to a request.
 
         Args:
             method: of a client of the SDK.
             request: what to ask.
+            read: takes from the answer what is needed; the SDK does not check what kinds of values are in it, so that
+                whatever goes wrong here is the answer's fault.
             what: what it is about, for errors.
             repeat: whether asking twice does no harm; what is refused for being one too many is always repeated.
 
@@ -58,13 +69,13 @@ class KaggleCalls:
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             try:
-                return method(request)
+                return read(method(request))
             except requests.HTTPError as error:
                 status, headers = _answer(error)
                 if last or status not in (PASSING if repeat else BUSY):
                     raise StatusError(self.tell(what, status, str(error)), status) from None
                 self.wait(attempt, headers.get("Retry-After"))
-            except (requests.RequestException, OSError, ValueError, TypeError, LookupError) as error:
+            except (requests.RequestException, *_UNREADABLE) as error:
                 lost = isinstance(error, requests.ConnectionError | requests.Timeout)
                 if last or not lost or not repeat:
                     said = "the connection was lost" if lost else "the answer cannot be understood"
@@ -98,8 +109,15 @@ class StatusError(RemoteError):
 
 
 def _answer(error: Any) -> tuple[int, Mapping[str, str]]:
-    """Return the status and the headers of an answer that was turned into an error."""
-    return (0, {}) if error.response is None else (error.response.status_code, error.response.headers)
+    """Return the status and the headers of an answer that became an error; of status 200, its JSON says why."""
+    response = error.response
+    if response is None:
+        return 0, {}
+    status = response.status_code
+    if status < 400:
+        with suppress(*_UNREADABLE):
+            status = int(response.json()["code"])
+    return status, response.headers
 
 
 def _open_client(credentials: Credentials) -> Any:

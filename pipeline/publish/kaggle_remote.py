@@ -1,6 +1,7 @@
 """Kaggle as a place to publish to."""
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,28 +66,36 @@ class KaggleRemote:
 
     def look(self) -> RemoteState:
         """Ask who we are, and what is there; wait while a version is being made, for Kaggle then takes no other."""
+        session = self._session
         try:
             self._get()
         except StatusError as refusal:
-            if refusal.status == 404 or (refusal.status == 403 and not self._is_listed()):
+            if refusal.status == 404 or (refusal.status == 403 and not self._is_listed(session)):
                 return RemoteState(exists=False)
             raise
         status = self._settle()
         found = self._get()  # again: which version is the current one may have changed meanwhile
         return RemoteState(
             exists=True,
-            version=found.current_version_number,
-            dataset_sha256=_marked(found) if status == _READY else None,
-            public=found.is_private is False,
+            version=found.version,
+            dataset_sha256=found.dataset_sha256 if status == _READY else None,
+            public=found.public,
         )
 
-    def _get(self) -> Any:
+    def _get(self) -> "_Found":
         request = _named(_types().ApiGetDatasetRequest(), self._id)
-        return self._session.calls.call(self._session.api.get_dataset, request, what=f"{self._id} cannot be looked up")
+        session = self._session
+        return session.calls.call(
+            session.api.get_dataset, request, _read_dataset, what=f"{self._id} cannot be looked up"
+        )
 
     def wants(self, item: Item) -> bool:
         """All but the metadata, which are told in requests and are no file there."""
         return item.name != METADATA_FILE
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Nobody can be kept from making a version meanwhile; Kaggle takes one after the other."""
+        return nullcontext()
 
     def send(self, item: Item) -> int:
         """Upload what is missing of a file."""
@@ -116,57 +125,70 @@ class KaggleRemote:
         body.category_ids = list(listing.keywords)
         if state.exists:
             request.body = body
-        answer = self._session.calls.call(method, request, what=what, repeat=False)
+        try:
+            answer = self._session.calls.call(method, request, _read_answer, what=what, repeat=False)
+        except StatusError as refusal:
+            if refusal.status == 400:  # one of the uploads is of no use any more
+                self._session.uploader.forget(files)
+            raise
         self._require_accepted(answer, what)
         self._session.uploader.forget(files)
-        return str(answer.url or self._url)
+        return answer.url or self._url
 
     def wait(self, after: int | None) -> Published:
         """Ask until Kaggle has made the version ready."""
         give_up = self._clock.now() + _PATIENCE_S
         while True:
-            if (status := self._settle()) != _READY:
+            if (status := self._settle(known=after is not None)) != _READY:
                 raise FailedError(f"Kaggle: {self._id} was accepted and then became {status}; publish it again")
             found = self._get()
-            version = found.current_version_number
-            if version is not None and version > (after or 0):
-                return Published(str(found.url or self._url), version)
-            self._pause(give_up, f"version {version} is still the current one")
+            if found.version is not None and found.version > (after or 0):
+                return Published(found.url or self._url, found.version)
+            self._pause(give_up, f"version {found.version} is still the current one")
 
     def describe(self, listing: Listing, items: tuple[Item, ...], *, anew: bool) -> None:
         """Set what its versions share: licence, sources, how often it changes, its picture, and a title if asked to."""
-        types, api, call = _types(), self._session.api, self._session.calls.call
+        types, api, calls = _types(), self._session.api, self._session.calls
         what = f"{self._id} is there in full, but its licence, sources and cover could not be set"
-        answer = call(api.get_dataset_metadata, _named(types.ApiGetDatasetMetadataRequest(), self._id), what=what)
-        if answer.error_message or answer.info is None:
-            raise RemoteError(self._session.calls.tell(what, 0, answer.error_message or "nothing is known of it"))
-        request = _named(types.ApiUpdateDatasetMetadataRequest(), self._id)
-        request.settings = new_settings(answer.info, listing)
-        if not anew and request.settings.to_dict().items() <= answer.info.to_dict().items():
-            return
+        asked = _named(types.ApiGetDatasetMetadataRequest(), self._id)
+        error, before, settings = calls.call(
+            api.get_dataset_metadata, asked, lambda answer: _read_settings(answer, listing), what=what
+        )
+        if error:
+            raise RemoteError(calls.tell(what, 0, error))
         covers = tuple(item for item in items if item.name == COVER_FILE)
-        for cover in covers:
-            if cover.name not in self._tokens:
-                self.send(cover)
-            request.settings.image = picture(self._tokens[cover.name])
-        if errors := call(api.update_dataset_metadata, request, what=what).errors:
-            raise RemoteError(self._session.calls.tell(what, 0, "; ".join(errors)))
-        self._session.uploader.forget(covers)
+        if anew or not settings.to_dict().items() <= before.items():
+            for cover in covers:
+                if cover.name not in self._tokens:
+                    self.send(cover)
+                settings.image = picture(self._tokens[cover.name])
+            request = _named(types.ApiUpdateDatasetMetadataRequest(), self._id)
+            request.settings = settings
+            errors = calls.call(api.update_dataset_metadata, request, lambda answer: list(answer.errors), what=what)
+            if errors:
+                raise RemoteError(calls.tell(what, 0, "; ".join(map(str, errors))))
+        self._session.uploader.forget(items)
 
-    def _settle(self) -> str:
-        """Wait until no version is being made, and return what became of the last one."""
+    def _settle(self, *, known: bool = True) -> str:
+        """Wait until no version is being made, and return what became of the last one.
+
+        Args:
+            known: whether the dataset was there before; a new one has no status, or a forbidden one, for some moments.
+        """
         request = _named(_types().ApiGetDatasetStatusRequest(), self._id)
         give_up = self._clock.now() + _PATIENCE_S
         while True:
             try:
-                answer = self._session.calls.call(
-                    self._session.api.get_dataset_status, request, what=f"{self._id} has no status"
+                status = self._session.calls.call(
+                    self._session.api.get_dataset_status,
+                    request,
+                    lambda answer: str(answer.status.name),
+                    what=f"{self._id} has no status",
                 )
-                status = str(answer.status.name)
             except StatusError as refusal:
-                if refusal.status != 404:
+                if known or refusal.status not in (403, 404):
                     raise
-                status = _UNDER_WAY[0]  # a dataset has no status for the first moments
+                status = _UNDER_WAY[0]
             if status not in _UNDER_WAY:
                 return status
             self._pause(give_up, f"its status is {status}")
@@ -196,26 +218,29 @@ class KaggleRemote:
         account = credentials.username or _introspect(calls, credentials)
         return _Session(calls, Uploader(calls, Journal(self._dataset, account), self._clock), account)
 
-    def _is_listed(self) -> bool:
-        """Return whether the account's own datasets hold it: Kaggle forbids what does not exist, too."""
-        if self._session.account != self._id.owner:
-            return True
+    def _is_listed(self, session: "_Session") -> bool:
+        """Return whether its owner's datasets hold it: Kaggle forbids to see what does not exist, too."""
         from kagglesdk.datasets.types.dataset_enums import DatasetSelectionGroup
 
         request = _types().ApiListDatasetsRequest()
-        request.group = DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY
         request.search = self._id.slug
-        answer = self._session.calls.call(
-            self._session.api.list_datasets, request, what="the account's datasets cannot be listed"
+        if session.account.lower() == self._id.owner.lower():
+            request.group = DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY
+        else:
+            request.user = self._id.owner
+        refs = session.calls.call(
+            session.api.list_datasets,
+            request,
+            lambda answer: [str(each.ref).strip("/").lower() for each in answer.datasets or []],
+            what=f"the datasets of {self._id.owner} cannot be listed",
         )
-        return any(each.ref.strip("/") == str(self._id) for each in answer.datasets or [])
+        return str(self._id).lower() in refs
 
-    def _require_accepted(self, answer: Any, what: str) -> None:
+    def _require_accepted(self, answer: "_Answer", what: str) -> None:
         """Refuse an answer that says, with status 200, that nothing was done."""
-        status = (answer.status or "").lower()
-        if answer.error or status not in ("", "ok"):
-            raise RemoteError(self._session.calls.tell(what, 0, str(answer.error or f"its status is {status}")))
-        ref = (answer.ref or answer.url or "").rstrip("/").lower()
+        if answer.error or answer.status.lower() not in ("", "ok"):
+            raise RemoteError(self._session.calls.tell(what, 0, answer.error or f"its status is {answer.status}"))
+        ref = answer.ref.rstrip("/").lower()
         if not ref.endswith(f"/{self._id.slug}") and ref != self._id.slug:
             raise RemoteError(self._session.calls.tell(what, 0, f"the answer names {ref or 'nothing'!r:.80}"))
 
@@ -234,17 +259,81 @@ class _Session:
         return self.calls.client.datasets.dataset_api_client
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Kaggle says about a dataset."""
+
+    version: int | None
+    dataset_sha256: str | None
+    public: bool
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What Kaggle says about what it was asked to make."""
+
+    status: str
+    error: str
+    ref: str
+    url: str
+
+
+def _read_dataset(found: Any) -> _Found:
+    version = found.current_version_number
+    if not (version is None or type(version) is int):
+        raise TypeError("the number of a version is none")
+    return _Found(version, _marked(found, version), found.is_private is False, str(found.url or ""))
+
+
+def _marked(found: Any, version: int | None) -> str | None:
+    """Return the digest of the dataset in the current version: its notes tell, of a first version the description.
+
+    The description is the dataset's; a version that somebody else makes keeps it.
+    """
+    texts = [each.version_notes for each in found.versions or [] if each.version_number == version]
+    for text in (*texts, *[found.description] * (version == 1)):
+        if marks := _MARK.findall(text or ""):
+            return str(marks[-1])
+    return None
+
+
+def _read_answer(answer: Any) -> _Answer:
+    return _Answer(
+        status=str(answer.status or ""),
+        error=str(answer.error or ""),
+        ref=str(answer.ref or answer.url or ""),
+        url=str(answer.url or ""),
+    )
+
+
+def _read_settings(answer: Any, listing: Listing) -> tuple[str, dict[str, Any], Any]:
+    """Return what went wrong, if anything did, the settings that a dataset has, and those that it is to have."""
+    if answer.error_message:
+        return str(answer.error_message), {}, None
+    return "", answer.info.to_dict(), new_settings(answer.info, listing)
+
+
 def _introspect(calls: KaggleCalls, credentials: Credentials) -> str:
     from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
     request = IntrospectTokenRequest()
     request.token = credentials.token
-    answer = calls.call(
-        calls.client.security.oauth_client.introspect_token, request, what=f"the token in {credentials.found}"
-    )
-    if not answer.active or not answer.username:
-        raise ConfigError(f"Kaggle: the token in {credentials.found} is not valid any more; make a new one")
-    return str(answer.username)
+    invalid = f"Kaggle: the token in {credentials.found} is not valid any more; make a new one"
+    try:
+        active, username = calls.call(
+            calls.client.security.oauth_client.introspect_token,
+            request,
+            lambda answer: (answer.active is True, str(answer.username or "")),
+            what=f"the token in {credentials.found}",
+        )
+    except StatusError as refusal:
+        if refusal.status in (400, 403, 404):  # as the official client takes them
+            raise ConfigError(invalid) from refusal
+        raise
+    if not active or not username:
+        raise ConfigError(invalid)
+    return username
 
 
 def _types() -> Any:
@@ -257,12 +346,3 @@ def _types() -> Any:
 def _named(request: Any, identity: KaggleId) -> Any:
     request.owner_slug, request.dataset_slug = identity.owner, identity.slug
     return request
-
-
-def _marked(found: Any) -> str | None:
-    """Return the digest of the dataset in the current version: by its notes, else by the description."""
-    notes = [each.version_notes for each in found.versions or [] if each.version_number == found.current_version_number]
-    for text in (*notes, found.description):
-        if marks := _MARK.findall(text or ""):
-            return str(marks[-1])
-    return None

@@ -37,27 +37,30 @@ class Uploader:
             DamagedError: it changed meanwhile.
         """
         upload = self._journal.find(item, self._clock.now())
-        ask, begun_now = upload is not None, upload is None
-        sent = 0
-        for attempt in range(ATTEMPTS):
+        begun_now = upload is None
+        had, most, failures, status = None, 0, 0, 0
+        while failures < ATTEMPTS:
+            ask = upload is not None
             if upload is None:
-                upload, ask = self._begin(item, picture=picture), False
+                upload, begun_now, had = self._begin(item, picture=picture), True, 0
             self._calls.hide(upload.token, upload.url)
-            status, put = self._go_on(item, upload, ask=ask)
-            sent += put
+            status, there = self._go_on(item, upload, ask=ask)
             self._require_same(item)
+            had = there if had is None else had
             if status in _DONE:
-                return upload.token, sent
+                return upload.token, item.n_bytes - (had or 0)
             if status in _GONE and not begun_now:  # expired: its address is of no use any more
                 self._journal.forget(item)
-                upload, begun_now = None, True
+                upload = None
                 continue
             if status and status not in (*PASSING, _INCOMPLETE):
                 self._journal.forget(item)
                 raise RemoteError(self._calls.tell(f"{item.name} was not taken", status, "refused"))
-            ask = True
-            if attempt < ATTEMPTS - 1:
-                self._calls.wait(attempt)
+            if there and there > most:  # it is on its way, however often it is cut
+                most, failures = there, 0
+            failures += 1
+            if failures < ATTEMPTS:
+                self._calls.wait(failures - 1)
         said = "refused" if status else "the connection was lost"
         raise RemoteError(self._calls.tell(f"{item.name} could not be sent", status, f"{said}, {ATTEMPTS} times"))
 
@@ -80,40 +83,39 @@ class Uploader:
     def _begin(self, item: Item, *, picture: bool) -> Upload:
         from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 
+        what = f"{item.name} cannot be sent"
         request = ApiStartBlobUploadRequest()
         request.type = ApiBlobType.INBOX if picture else ApiBlobType.DATASET
         request.content_type = "image/png" if picture else None
         request.name = item.name
         request.content_length = item.n_bytes
-        request.last_modified_epoch_seconds = item.modified_ns // 10**9
-        answer = self._calls.call(
-            self._calls.client.blobs.blob_api_client.start_blob_upload, request, what=f"{item.name} cannot be sent"
+        request.last_modified_epoch_seconds = item.stamp.modified_ns // 10**9
+        token, url = self._calls.call(
+            self._calls.client.blobs.blob_api_client.start_blob_upload, request, _read_address, what=what
         )
-        if not (answer.token and answer.create_url):
-            raise RemoteError(self._calls.tell(f"{item.name} cannot be sent", 0, "no address to send it to was given"))
-        upload = Upload(answer.token, answer.create_url, self._clock.now())
+        upload = Upload(token, url, self._clock.now())
         self._journal.keep(item, upload)
         return upload
 
-    def _go_on(self, item: Item, upload: Upload, *, ask: bool) -> tuple[int, int]:
-        """Put what is missing; return the status of the last answer, 0 where there was none, and the bytes put."""
+    def _go_on(self, item: Item, upload: Upload, *, ask: bool) -> tuple[int, int | None]:
+        """Put what is missing; return the last status, 0 where there was no answer, and how much was there before."""
         import requests
 
+        there = None if ask else 0
         try:
-            start = 0
             if ask:
                 answer = self._put(upload.url, b"", f"bytes */{item.n_bytes}")
                 if answer.status_code != _INCOMPLETE:
-                    return answer.status_code, 0
-                start = _received(answer.headers.get("Range"))
-                if not 0 <= start < item.n_bytes:
-                    return _GONE[0], 0
+                    return answer.status_code, item.n_bytes if answer.status_code in _DONE else None
+                there = _received(answer.headers.get("Range"))
+                if not 0 <= there < item.n_bytes:
+                    return _GONE[0], None
             with item.path.open("rb") as file:
-                file.seek(start)
-                piece = f"bytes {start}-{item.n_bytes - 1}/{item.n_bytes}" if start else None
-                return self._put(upload.url, file, piece).status_code, item.n_bytes - start
+                file.seek(there or 0)
+                piece = f"bytes {there}-{item.n_bytes - 1}/{item.n_bytes}" if there else None
+                return self._put(upload.url, file, piece).status_code, there
         except (requests.RequestException, ConnectionError):
-            return 0, 0
+            return 0, there
 
     def _put(self, url: str, body: Any, content_range: str | None) -> Any:
         headers = {"Content-Range": content_range} if content_range else {}
@@ -126,3 +128,11 @@ def _received(header: str | None) -> int:
         return 0
     last = header.rpartition("-")[2]
     return int(last) + 1 if last.isdecimal() and len(last) < 19 else -1
+
+
+def _read_address(answer: Any) -> tuple[str, str]:
+    """Return the token of an upload, and where to put it."""
+    token, url = answer.token, answer.create_url
+    if not (isinstance(token, str) and isinstance(url, str) and token and url.startswith(("https://", "http://"))):
+        raise ValueError("no address to send it to")
+    return token, url

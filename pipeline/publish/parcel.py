@@ -14,22 +14,48 @@ from pipeline.shards.record import (
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file is known not to have changed: no program can set all of it.
+
+    Attributes:
+        inode: which file of its disk it is.
+        n_bytes: its size.
+        modified_ns: when its bytes were last changed, in nanoseconds since 1970; programs can set that.
+        changed_ns: when anything about it was last changed.
+    """
+
+    inode: int
+    n_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        """Return the stamp that a file has now."""
+        stat = path.stat()
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One file to send.
 
     Attributes:
         name: what it is called there.
         path: where it lies here.
-        n_bytes: its size.
         sha256: the digest of its bytes.
-        modified_ns: when it was last changed, as it was when its digest was taken.
+        stamp: as it was when its digest was taken.
     """
 
     name: str
     path: Path
-    n_bytes: int
     sha256: str
-    modified_ns: int
+    stamp: Stamp
+
+    @property
+    def n_bytes(self) -> int:
+        """Its size."""
+        return self.stamp.n_bytes
 
     def require_unchanged(self) -> None:
         """Refuse a file that has changed since its digest was taken.
@@ -38,10 +64,10 @@ class Item:
             DamagedError: it has.
         """
         try:
-            now = self.path.stat()
+            same = Stamp.of(self.path) == self.stamp
         except OSError:
-            now = None
-        if now is None or (now.st_size, now.st_mtime_ns) != (self.n_bytes, self.modified_ns):
+            same = False
+        if not same:
             raise DamagedError(f"{self.path}: was changed while it was being published; nothing was published")
 
 
@@ -77,8 +103,8 @@ def make_item(path: Path) -> Item:
     """
     try:
         require_plain_file(path)
-        before = path.stat()
-        return Item(path.name, path, before.st_size, file_digest(path), before.st_mtime_ns)
+        stamp = Stamp.of(path)  # before the digest: whatever changes from now on is noticed
+        return Item(path.name, path, file_digest(path), stamp)
     except DatasetError as error:
         raise DamagedError(str(error)) from error
     except OSError as error:

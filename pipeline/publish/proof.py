@@ -5,14 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from augment.errors import DatasetError, RefusedError
-from pipeline.audit.report import AuditReport
+from augment.errors import ConfigError, DatasetError, RefusedError
+from pipeline.audit.report import CHECKS, AuditReport
 from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
 
 _LARGEST_BYTES = 1 << 28
 # All that needs the source or the records; S001 and P007 say more where they apply.
 _REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")
 _REQUIRED_OF_STACKS = ("M004", "P004")
+_UNPROVEN = "not published, nothing proves that it does not leak"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +30,21 @@ class Proof:
 
 
 def prove_clean(
-    record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Callable[[], AuditReport]
+    record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Callable[[bool], AuditReport]
 ) -> Proof:
     """Return the proof that a dataset does not leak.
 
-    A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one.
+    A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one. The
+    records are checked now, whatever a report says.
 
     Args:
         record: the dataset.
         gap: slices of two splits must be further apart than this.
         report_file: the report to go by; it must then count.
-        audit: runs an audit at this gap.
+        audit: runs an audit at this gap, of the records alone if it is told so.
 
     Raises:
+        ConfigError: there is no such report.
         RefusedError: the audit found something, or the dataset is not the one that was audited.
         DatasetError: it could not be audited in full, so that nothing is proven.
     """
@@ -54,15 +57,22 @@ def prove_clean(
         )
     if report is not None and report_file and report.gap < gap:
         raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
-    if report is not None and report.gap >= gap:
-        return Proof(_require_clean(report, record, str(path)), str(path))
-    return Proof(_require_clean(audit(), record, str(record.folder)), "an audit just now")
+    if report is None or report.gap < gap:
+        return Proof(_require_clean(audit(False), record, record.folder), "an audit just now")
+    proof = Proof(_require_clean(report, record, path), str(path))
+    records = audit(True)
+    _require_nothing_found(records, record.folder)
+    if records.exit_code:
+        raise DatasetError(f"{record.folder}: {_UNPROVEN}{_why(records, list(CHECKS))}")
+    return proof
 
 
 def _read_report(path: Path) -> AuditReport:
     try:
         values = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_BYTES else None
         return AuditReport.from_json(values)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected the report of an audit, found nothing") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
@@ -71,16 +81,34 @@ def _read_report(path: Path) -> AuditReport:
         raise DatasetError(f"{path}: {error}; make one with augpipe audit --json") from error
 
 
-def _require_clean(report: AuditReport, record: DatasetRecord, where: str) -> AuditReport:
+def _require_clean(report: AuditReport, record: DatasetRecord, where: Path) -> AuditReport:
     """Return the report without paths of this machine, if every check that proves something has passed."""
+    _require_nothing_found(report, where)
     checks = {check.id: check for check in report.checks}
-    if report.exit_code == 1 or any(check.status == "failed" for check in report.checks):
-        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}")
     independent = record.values["split"]["independent"] is True
     required = _REQUIRED if independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
     missing = [each for each in required if each not in checks or checks[each].status != "passed"]
     missing += [check.id for check in report.checks if check.status == "not run" and check.id not in missing]
     if missing:
-        why = next((f": {checks[each].reason:.300}" for each in missing if each in checks and checks[each].reason), "")
-        raise DatasetError(f"{where}: not published, nothing proves that it does not leak ({', '.join(missing)}){why}")
+        raise DatasetError(f"{where}: {_UNPROVEN} ({', '.join(missing)}){_why(report, missing)}")
+    samples = {split: sum(shard.n for shard in record.split_shards(split)) for split in report.n_samples}
+    looked_at = (report.coverage.total, report.coverage.by_pixels, sum(samples.values()))
+    if dict(report.n_samples) != samples or set(looked_at) != {record.n}:
+        raise DatasetError(
+            f"{where}: {_UNPROVEN}: the audit looked at {report.coverage.by_pixels} of {record.n} samples; audit again"
+        )
     return replace(report, subject=record.name)
+
+
+def _require_nothing_found(report: AuditReport, where: Path) -> None:
+    """Refuse what an audit found fault with; what it only warns of is told on the card."""
+    if report.exit_code == 1 or any(report.n_leaking.values()):
+        found = f" ({report.findings[0].text:.300})" if report.findings else ""
+        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}{found}")
+
+
+def _why(report: AuditReport, missing: list[str]) -> str:
+    """Return why the first of these checks did not pass, where that is known."""
+    reasons = {finding.check: finding.text for finding in reversed(report.findings)}
+    reasons |= {check.id: check.reason for check in report.checks if check.reason}
+    return next((f": {reasons[each]:.300}" for each in missing if each in reasons), "")

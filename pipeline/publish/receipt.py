@@ -1,6 +1,7 @@
 """publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -42,6 +43,22 @@ class Receipt:
     gap: int
     files: tuple[dict[str, Any], ...]
 
+    @classmethod
+    def from_json(cls, values: Any) -> "Receipt":
+        """Return the receipt that these values are.
+
+        Raises:
+            TypeError: they are none.
+        """
+        receipt = cls(**{**values, "files": tuple(values["files"])})
+        texts = (receipt.dataset, receipt.dataset_sha256, receipt.remote, receipt.url, receipt.state, receipt.licence)
+        numbers = (receipt.version, receipt.after, receipt.gap, *(each["bytes"] for each in receipt.files))
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("expected text")
+        if not all(number is None or isinstance(number, int) for number in numbers):
+            raise TypeError("expected whole numbers")
+        return receipt
+
 
 class ReceiptBook:
     """All receipts of one folder of datasets; one for each dataset and remote, the last one."""
@@ -49,6 +66,17 @@ class ReceiptBook:
     def __init__(self, dataset: Path) -> None:
         self._dataset = dataset.resolve()
         self.path = self._dataset.parent / RECEIPT_FILE
+
+    def require_writable(self) -> None:
+        """Refuse to begin what no receipt could be kept of.
+
+        Raises:
+            StorageError: nothing can be written where receipts are.
+            DatasetError: those that are there cannot be read.
+        """
+        self._read()
+        with storage_errors(self.path), tempfile.TemporaryFile(dir=self.path.parent):
+            pass
 
     def find(self, remote: str) -> Receipt | None:
         """Return what was last published of the dataset to a remote.
@@ -89,7 +117,7 @@ class ReceiptBook:
             values = json.loads(self.path.read_bytes())
             if values["schema"] != RECEIPT_SCHEMA:
                 raise DatasetError(f"{self.path}: expected {RECEIPT_SCHEMA}, got {values['schema']!r:.80}")
-            return [Receipt(**{**each, "files": tuple(each["files"])}) for each in values["publications"]]
+            return [Receipt.from_json(each) for each in values["publications"]]
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise DatasetError(
                 f"{self.path}: not receipts of augpipe ({type(error).__name__}); move it away to publish again"

@@ -1,6 +1,7 @@
 """A place to publish to, as the conductor sees it."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,6 +89,9 @@ class Remote(Protocol):
 
     def wants(self, item: Item) -> bool:
         """Return whether it has a use for a file."""
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Be the only one who sends there, as far as the place knows who does."""
 
     def send(self, item: Item) -> int:
         """Send what it does not have of a file, and return how many bytes that was."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from small_worlds import SHARDS, build_small, digests, edit_record, flip_bit, na
 
 from augment.errors import StorageError
 from pipeline.audit.conductor import audit_dataset
-from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, AuditReport
+from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
 from pipeline.card.cover import draw_cover
-from pipeline.digest import file_digest
+from pipeline.digest import canonical_json, file_digest
 from pipeline.files import held
 from pipeline.kaggle_terms import LICENCES
 from pipeline.publish.conductor import publish_dataset
@@ -31,49 +32,46 @@ REF = f"{OWNER}/small-cells"
 PLAIN = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json", "index.csv"}
 SENT = PLAIN | {"croissant.json", "preview.png"}
 COVER = "dataset-cover-image.png"
-TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0")
+SMALL_GAP = ("--gap", "1")  # that of the small dataset
+TO_KAGGLE = ("--to", "kaggle", "--id", REF, "--license", "cc-by-4.0", *SMALL_GAP)
+
+
+def to_folder(mirror: Path) -> tuple[object, ...]:
+    return ("--to", "folder", mirror, "--license", "other", *SMALL_GAP)
+
+
 SECRETS = (TOKEN, "blob-secret", "url-secret")
 
 
-def statuses(check: str, status: str) -> list[dict[str, Any]]:
+def statuses(check: str, status: Any) -> tuple[Check, ...]:
     """Return the checks of a report, all of which have passed but one."""
-    return [{"id": each, "status": status if each == check else "passed", "n": 12, "reason": ""} for each in CHECKS]
+    return tuple(Check(each, status if each == check else "passed", 12) for each in CHECKS)
 
 
-def leak(check: str) -> dict[str, Any]:
-    return {
-        "check": check,
-        "severity": "critical",
-        "text": "a test sample shows slice 3",
-        "advice": "",
-        "sample": None,
-        "other": None,
-        "splits": ["test", "train"],
-        "measures": {},
-    }
+def leak(check: str) -> Finding:
+    return Finding(check, "critical", "a test sample shows slice 3", splits=("test", "train"))
 
 
-def clean_report(dataset: Path, **changes: Any) -> dict[str, Any]:
-    """Return the report of an audit in which every check has passed."""
-    return {
-        "schema": AUDIT_SCHEMA,
-        "subject": str(dataset),
-        "dataset_sha256": file_digest(dataset / "dataset.json"),
-        "gap": 3,
-        "independent": False,
-        "checks": statuses("P007", "not applicable"),
-        "findings": [],
-        "coverage": {"total": 12, "by_pixels": 12, "replayed": 12, "unknown": 0},
-        "samples": {"train": 9, "test": 3},
-        "leak_rate": {"test": 0.0},
-        "thresholds": {},
-        **changes,
-    }
+def clean_report(dataset: Path, **changes: Any) -> AuditReport:
+    """Return the report of an audit in which every check has passed, at the gap that the small dataset keeps."""
+    report = AuditReport(
+        subject=str(dataset),
+        dataset_sha256=file_digest(dataset / "dataset.json"),
+        gap=1,
+        independent=False,
+        checks=statuses("P007", "not applicable"),
+        findings=(),
+        coverage=Coverage(12, 12, 12),
+        n_samples={"train": 9, "test": 3},
+        n_leaking={"test": 0},
+        thresholds={"ncc": 0.6},
+    )
+    return replace(report, **changes)
 
 
 def write_report(dataset: Path, **changes: Any) -> Path:
     path = dataset.parent / "report.json"
-    path.write_text(json.dumps(clean_report(dataset, **changes)))
+    path.write_bytes(canonical_json(clean_report(dataset, **changes).to_json()))
     return path
 
 
@@ -515,15 +513,18 @@ def test_what_must_not_be_published_is_refused_before_anything_is_asked(
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"checks": statuses("P002", "failed"), "findings": [leak("P002")]}, 1, "LEAKAGE: 1 critical finding"),
-        ({"leak_rate": {"test": 1 / 3}, "findings": [leak("P002")]}, 1, "LEAKAGE: 1 of 3 test samples"),
+        ({"checks": statuses("P002", "failed"), "findings": (leak("P002"),)}, 1, "LEAKAGE: 1 critical finding"),
+        ({"n_leaking": {"test": 1}, "findings": (leak("P002"),)}, 1, "LEAKAGE: 1 of 3 test samples"),
+        ({"n_leaking": {"test": 1}}, 1, "LEAKAGE: 1 of 3 test samples"),
         ({"dataset_sha256": "0" * 64}, 1, "is not the dataset that"),
-        ({"gap": 2}, 1, "made at a gap of 2, expected 3"),
+        ({"gap": 0}, 1, "made at a gap of 0, expected 1"),
         ({"checks": statuses("P003", "not run")}, 3, "nothing proves"),
         ({"checks": statuses("M004", "not applicable")}, 3, "nothing proves"),
-        ({"checks": []}, 3, "nothing proves"),
-        ({"checks": None}, 3, "not the report of an audit"),
-        ({"schema": "augpipe/verify-report/1"}, 3, "of schema augpipe/audit-report/1"),
+        ({"checks": statuses("P005", "failed"), "findings": (Finding("P005", "warning", "lost"),)}, 3, "(P005): lost"),
+        ({"checks": ()}, 3, "nothing proves"),
+        ({"coverage": Coverage(12, 11, 12)}, 3, "looked at 11 of 12 samples"),
+        ({"coverage": Coverage(0)}, 3, "looked at 0 of 12 samples"),
+        ({"n_samples": {"train": 3, "test": 9}}, 3, "audit again"),
     ],
 )
 def test_a_report_that_proves_nothing_is_no_proof(
@@ -532,6 +533,49 @@ def test_a_report_that_proves_nothing_is_no_proof(
     outcome = publish(**changes)
     assert (outcome.code, server.requests) == (code, [])
     assert said in one_line(outcome.err)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema": "augpipe/verify-report/1"}, "of schema augpipe/audit-report/1"),
+        ({"checks": None}, "not the report of an audit"),
+        ({"exit_code": 1, "verdict": "LEAKAGE"}, "contradict it"),
+        ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "expected a severity"),
+        ({"findings": [{**leak("P002").to_json(), "severity": []}]}, "not the report of an audit"),
+        ({"findings": [{**leak("P002").to_json(), "text": 5}]}, "expected a severity"),
+        ({"gap": float("inf")}, "not the report of an audit"),
+        ({"leak_rate": {"test": float("inf")}}, "not the report of an audit"),
+        ({"thresholds": {"ncc": float("nan")}}, "not the report of an audit"),
+    ],
+)
+def test_a_report_that_no_audit_has_written_is_no_proof(
+    augpipe: Run, server: Loopback, dataset: Path, changes: dict[str, Any], said: str
+) -> None:
+    path = dataset.parent / "report.json"
+    path.write_text(json.dumps({**clean_report(dataset).to_json(), **changes}))
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--audit", path)
+    assert (code, server.requests) == (3, [])
+    assert said in one_line(err)
+
+
+def test_records_are_checked_whatever_a_report_says(publish: Run, server: Loopback) -> None:
+    """The small dataset keeps one slice between its splits: no report of a clean audit at a gap of three is true."""
+    code, _, err = publish("--gap", "3", gap=3)
+    assert (code, server.requests) == (1, [])
+    assert "the audit found something" in one_line(err)
+
+
+def test_what_an_audit_only_warns_of_is_published(publish: Run, server: Loopback) -> None:
+    twice = Finding("S001", "warning", "slices 2 and 5 of train are the same")
+    assert publish(checks=statuses("S001", "failed"), findings=(twice,)).code == 0
+    assert "slices 2 and 5" in server.datasets[REF].files["audit.json"].decode()
+
+
+def test_a_report_that_is_not_there_is_wrong_use(augpipe: Run, server: Loopback, dataset: Path) -> None:
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--audit", dataset / "none.json")
+    assert (code, server.requests) == (2, [])
+    assert "found nothing" in one_line(err)
 
 
 @pytest.mark.parametrize("licence", ["unknown", "CC-BY", "", "MIT"])
@@ -595,20 +639,20 @@ def test_a_legacy_key_works_too(publish: Run, server: Loopback, home: Path, monk
 def test_a_dataset_that_cannot_be_audited_is_not_published(augpipe: Run, server: Loopback, dataset: Path) -> None:
     """Without its source the audit compares samples with each other alone, which proves too little to publish."""
     (dataset / "build-info.json").unlink()
-    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--gap", "1", "--jobs", "1")
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--jobs", "1")
     assert (code, server.requests) == (3, [])
     assert "the source is not at hand" in one_line(err)
 
 
 def test_an_audit_that_is_run_now_is_at_the_usual_gap(augpipe: Run, server: Loopback, dataset: Path) -> None:
     """The dataset keeps one slice between its splits; that is only enough if one asks for it."""
-    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--jobs", "1")
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE[:-2], "--jobs", "1")
     assert (code, server.requests) == (1, [])
     assert "the audit found something" in one_line(err)
 
 
 def test_a_small_gap_that_was_asked_for_is_on_the_card(publish: Run, server: Loopback) -> None:
-    assert publish("--gap", "1", gap=1).code == 0
+    assert publish().code == 0
     assert (
         "The audit was asked for a gap of 1 alone, not for the usual 3"
         in server.datasets[REF].files["README.md"].decode()
@@ -641,7 +685,7 @@ def test_the_same_dataset_is_mirrored_in_a_folder(
 ) -> None:
     mirror, report = tmp_path / "share" / "cells", write_report(dataset)
     mirror.parent.mkdir()
-    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", report)
+    asked = ("publish", dataset, *to_folder(mirror), "--audit", report)
     code, out, _ = augpipe(*asked)
     assert code == 0
     assert set(names(mirror)) == SENT | {"dataset-metadata.json", COVER}
@@ -660,7 +704,7 @@ def test_a_mirror_is_whole_at_every_moment(
 ) -> None:
     """A copy that fails leaves what was there; the next one copies what is missing, and replaces it in one go."""
     mirror = tmp_path / "cells"
-    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
+    asked = ("publish", dataset, *to_folder(mirror), "--audit")
     augpipe(*asked, write_report(dataset))
     before = digests(mirror)
     shutil.rmtree(dataset)
@@ -688,7 +732,7 @@ def test_a_folder_with_other_things_is_not_touched(augpipe: Run, dataset: Path, 
     mirror = tmp_path / "mine"
     mirror.mkdir()
     (mirror / "thesis.txt").write_text("years of work")
-    asked = ("--license", "other", "--audit", write_report(dataset))
+    asked = ("--license", "other", *SMALL_GAP, "--audit", write_report(dataset))
     assert augpipe("publish", dataset, "--to", "folder", mirror, *asked).code == 2
     assert augpipe("publish", dataset, "--to", "folder", dataset / "mirror", *asked).code == 2
     assert augpipe("publish", dataset, "--to", "folder", *asked).code == 2
@@ -697,7 +741,18 @@ def test_a_folder_with_other_things_is_not_touched(augpipe: Run, dataset: Path, 
 
 def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
     mirror = tmp_path / "cells"
-    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    asked = (
+        "publish",
+        dataset,
+        "--to",
+        "folder",
+        mirror,
+        "--license",
+        "other",
+        *SMALL_GAP,
+        "--audit",
+        write_report(dataset),
+    )
     augpipe(*asked)
     mirror.rename(tmp_path / ".cells.replaced")
     assert "already there" in augpipe(*asked).out
@@ -706,7 +761,7 @@ def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run,
 
 def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
     mirror = tmp_path / "cells"
-    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit")
+    asked = ("publish", dataset, *to_folder(mirror), "--audit")
     augpipe(*asked, write_report(dataset))
     (mirror / "thesis.txt").write_text("years of work")
     before = digests(mirror)
@@ -720,7 +775,18 @@ def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, t
 
 def test_a_mirror_that_was_damaged_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
     mirror = tmp_path / "cells"
-    asked = ("publish", dataset, "--to", "folder", mirror, "--license", "other", "--audit", write_report(dataset))
+    asked = (
+        "publish",
+        dataset,
+        "--to",
+        "folder",
+        mirror,
+        "--license",
+        "other",
+        *SMALL_GAP,
+        "--audit",
+        write_report(dataset),
+    )
     augpipe(*asked)
     flip_bit(mirror / SHARDS[1], 5000)
     assert augpipe(*asked).code == 0
@@ -734,7 +800,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     """Its own validation runs before its upload, and what it sends of a mirror is what we send."""
     from kaggle.api.kaggle_api_extended import KaggleApi
 
-    order = Order(KaggleId.parse(REF), licence="CC-BY-4.0")
+    order = Order(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1)
     report = {"report_file": write_report(dataset)}
     before = {REF: Dataset([{"description": "", "files": {}}])} if version else {}
     server.datasets = before.copy()
@@ -764,7 +830,7 @@ def test_kaggles_own_client_sets_what_we_set(
     """Its `kaggle datasets metadata --update` of a mirror; only, it makes the dataset public, and we leave that."""
     from kaggle.api.kaggle_api_extended import KaggleApi
 
-    order, report = Order(KaggleId.parse(REF), licence="CC-BY-4.0"), write_report(dataset)
+    order, report = Order(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1), write_report(dataset)
     publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, report_file=report)
     publish_dataset(dataset, FolderRemote(tmp_path / "mirror", dataset), order, report_file=report)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
