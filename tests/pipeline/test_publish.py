@@ -1,7 +1,9 @@
 """Publishing: nothing leaky gets out, nothing is shown half, nothing is sent twice. The server is on 127.0.0.1."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -352,6 +354,93 @@ def test_a_file_that_is_cut_goes_on_where_it_was_cut(publish: Run, server: Loopb
     assert server.put_bytes() == sum(map(len, (*server.datasets[REF].files.values(), server.datasets[REF].cover)))
 
 
+def test_a_file_that_moves_on_is_not_given_up_however_often_it_is_cut(publish: Run, server: Loopback) -> None:
+    """Seven cuts are more than the attempts that a file has which does not."""
+    server.faults = [Fault("PUT train-00001.h5", cut=0.5, times=7)]
+    code, out, _ = publish()
+    assert code == 0
+    made = server.datasets[REF]
+    whole = sum(map(len, (*made.files.values(), made.cover)))
+    assert f"sent       {whole / 1e6:.1f} of {whole / 1e6:.1f} MB" in out
+
+
+def test_a_server_that_was_too_slow_is_asked_again(publish: Run, server: Loopback) -> None:
+    server.faults = [Fault("PUT train-00001.h5", 408, times=2), Fault("StartBlobUpload", 408)]
+    assert publish().code == 0
+
+
+def test_uploads_that_kaggle_does_not_take_are_not_offered_again(publish: Run, server: Loopback, dataset: Path) -> None:
+    server.faults = [Fault("CreateDataset", 400)]
+    assert publish().code == 3
+    server.requests.clear()
+    assert publish().code == 0
+    assert server.names().count("StartBlobUpload") == len(SENT)  # not the cover, which was not offered
+    assert not (dataset.parent / ".dataset.uploads.json").exists()
+
+
+def test_nobody_else_can_read_which_uploads_were_begun(publish: Run, server: Loopback, dataset: Path) -> None:
+    server.faults = [Fault("CreateDataset", 500)]
+    publish()
+    journal = dataset.parent / ".dataset.uploads.json"
+    assert journal.stat().st_mode & 0o777 == 0o600
+    server.faults = [Fault("CreateDataset")]
+    publish()
+    publish()  # finds what was made, though the answer was lost
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": 5}', '{"a": {"token": 1, "url": "u", "begun": "x"}}'])
+def test_a_journal_that_cannot_be_read_only_costs_time(publish: Run, dataset: Path, text: str) -> None:
+    (dataset.parent / ".dataset.uploads.json").write_text(text)
+    assert publish().code == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": [{"file": "dataset.json"}]},
+        {"files": 5},
+        {"after": "1"},
+        {"remote": None},
+        {"version": 1.5},
+        {"unknown": 1},
+    ],
+    ids=json.dumps,
+)
+def test_receipts_that_are_none_are_refused(
+    publish: Run, server: Loopback, dataset: Path, change: dict[str, Any]
+) -> None:
+    publish()
+    path = dataset.parent / "publish-receipt.json"
+    values = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**values, "publications": [{**values["publications"][0], **change}]}))
+    server.requests.clear()
+    code, _, err = publish()
+    assert (code, server.requests) == (3, [])
+    assert "not receipts of augpipe" in one_line(err)
+
+
+def test_without_room_for_a_receipt_nothing_is_begun(publish: Run, server: Loopback, monkeypatch: Any) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pipeline.publish.receipt.tempfile.TemporaryFile", read_only)
+    code, _, err = publish()
+    assert (code, server.requests) == (3, [])
+    assert "publish-receipt.json: cannot be written" in one_line(err)
+
+
+def test_what_others_have_made_of_it_is_not_ours(publish: Run, server: Loopback) -> None:
+    """A version keeps the description, with our digest in it, of the one before."""
+    publish()
+    made = server.datasets[REF].versions
+    made.append({**made[0], "files": {}, "versionNotes": "by hand"})
+    code, out, _ = publish()
+    assert code == 0
+    assert "version 3, after version 2" in out
+    assert set(server.datasets[REF].files) == SENT
+
+
 def test_an_upload_of_other_content_is_not_gone_on_with(publish: Run, server: Loopback, dataset: Path) -> None:
     """Names and sizes are the same for another seed; what was begun for one content is of no use for another."""
     server.faults = [Fault("PUT train-00001.h5", cut=0.5, times=99)]
@@ -406,10 +495,94 @@ def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: L
     assert receipts(dataset)[0]["version"] == 1
 
 
+ASKED = (
+    *("IntrospectToken", "GetDataset", "StartBlobUpload", "blobs", "CreateDataset", "GetDatasetStatus"),
+    *("GetDatasetMetadata", "UpdateDatasetMetadata"),
+)
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_was_interrupted_anywhere_is_finished_and_made_once(
+    publish: Run, server: Loopback, dataset: Path, monkeypatch: pytest.MonkeyPatch, asked: str, answered: bool
+) -> None:
+    """Ctrl-C before a request, or before its answer is heard."""
+    import requests
+
+    send = requests.Session.send
+
+    def interrupt(self: Any, request: Any, **options: Any) -> Any:
+        if f"/{asked}" not in request.url:
+            return send(self, request, **options)
+        if answered:
+            send(self, request, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.Session, "send", interrupt)
+        assert publish().code == 130
+    sent_before = {blob.name for blob in server.blobs.values() if len(blob.data) == blob.size}
+    server.requests.clear()
+    assert publish().code == 0
+    made = server.datasets[REF]
+    assert (len(made.versions), set(made.files), made.cover) == (1, SENT, draw_cover(dataset))
+    assert made.settings["expectedUpdateFrequency"] == "never"
+    assert not {each.name[4:] for each in server.requests if each.n_bytes} & sent_before
+    assert receipts(dataset)[0]["state"] == "ready"
+    assert not (dataset.parent / ".dataset.uploads.json").exists()
+
+
 def test_a_question_whose_answer_was_lost_is_asked_again(publish: Run, server: Loopback) -> None:
     server.faults = [Fault("GetDataset"), Fault("StartBlobUpload", times=2)]
     assert publish().code == 0
     assert len(server.datasets[REF].versions) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_new_dataset_has_no_status_for_some_moments(
+    publish: Run, server: Loopback, clock: StillClock, status: int
+) -> None:
+    server.faults = [Fault("GetDatasetStatus", status, times=3)]
+    assert publish().code == 0
+    assert clock.slept == [10.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("IntrospectToken", {"active": 1, "username": OWNER}),
+        ("GetDatasetStatus", {"status": None}),
+        ("GetDatasetStatus", {"status": 5}),
+        ("GetDataset", {"currentVersionNumber": "1"}),
+        ("GetDataset", {"lastUpdated": 5}),
+        ("GetDataset", {"versions": [5]}),
+        ("StartBlobUpload", {"token": 5, "createUrl": "https://x"}),
+        ("StartBlobUpload", {"token": "a", "createUrl": "file:///etc/passwd"}),
+        ("StartBlobUpload", []),
+        ("CreateDataset", {"status": 5, "ref": 5}),
+        ("CreateDataset", {}),
+        ("CreateDataset", {"code": 409, "message": "a dataset of that name"}),
+        ("GetDatasetMetadata", {}),
+        ("UpdateDatasetMetadata", {"errors": 5}),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error(publish: Run, server: Loopback, name: str, body: Any) -> None:
+    server.faults = [Fault(name, 200, body=body, times=99)]
+    code, _, err = publish()
+    assert code in (2, 3)
+    assert "Kaggle: " in one_line(err)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_token_that_kaggle_does_not_know_is_no_dataset_that_does_not_exist(
+    publish: Run, server: Loopback, status: int
+) -> None:
+    publish()
+    server.requests.clear()
+    server.faults = [Fault("IntrospectToken", status)]
+    code, _, err = publish("--dry-run")
+    assert (code, server.names()) == (2, ["IntrospectToken"])
+    assert "not valid any more" in one_line(err)
 
 
 def test_an_error_in_an_answer_of_status_200_is_an_error(publish: Run, server: Loopback, dataset: Path) -> None:
@@ -456,6 +629,14 @@ def test_what_kaggle_forbids_to_see_is_looked_for_in_the_accounts_own_list(publi
     assert publish().code == 0
     assert server.names()[:3] == ["IntrospectToken", "GetDataset", "ListDatasets"]
     assert server.count("CreateDataset") == 1
+
+
+def test_what_an_organisation_does_not_have_yet_is_created_for_it(publish: Run, server: Loopback) -> None:
+    """Kaggle forbids it to everyone, and its list does not hold it."""
+    server.faults = [Fault("GetDataset", 403)]
+    assert publish("--id", "royal-society/small-cells").code == 0
+    assert server.requests[2].values == {"user": "royal-society", "search": "small-cells"}
+    assert "royal-society/small-cells" in server.datasets
 
 
 def test_what_kaggle_forbids_to_see_and_is_there_is_an_error(publish: Run, server: Loopback) -> None:
@@ -627,6 +808,32 @@ def test_a_token_that_is_not_valid_any_more_is_told(publish: Run, server: Loopba
     assert "KGAT_old" not in err
 
 
+@pytest.mark.parametrize("text", ["two words", "a\nb", "short", "Übertoken-Übertoken"])
+def test_what_is_no_token_is_told_before_anything_is_asked(
+    publish: Run, server: Loopback, home: Path, text: str
+) -> None:
+    (home / ".kaggle" / "access_token").write_text(text, encoding="utf-8")
+    code, _, err = publish()
+    assert (code, server.requests) == (2, [])
+    assert "expected a token or a key" in one_line(err)
+    assert text not in err
+
+
+def test_a_token_that_an_editor_has_marked_is_read(publish: Run, home: Path) -> None:
+    (home / ".kaggle" / "access_token").write_bytes(f"\ufeff{TOKEN}\r\n".encode())
+    assert publish().code == 0
+
+
+def test_a_key_file_of_brackets_is_told(publish: Run, server: Loopback, home: Path) -> None:
+    (home / ".kaggle" / "access_token").unlink()
+    path = home / ".kaggle" / "kaggle.json"
+    path.write_text("[" * 60_000)
+    path.chmod(0o600)
+    code, _, err = publish()
+    assert (code, server.requests) == (2, [])
+    assert "expected a JSON object with username and key" in one_line(err)
+
+
 def test_a_legacy_key_works_too(publish: Run, server: Loopback, home: Path, monkeypatch: Any) -> None:
     (home / ".kaggle" / "access_token").unlink()
     monkeypatch.setenv("KAGGLE_USERNAME", OWNER)
@@ -759,6 +966,57 @@ def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run,
     assert augpipe("verify", mirror).code == 0
 
 
+def test_what_was_being_removed_does_not_come_back(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    """A mirror that was replaced, and killed half-removed; and one that was to be replaced by what is there."""
+    mirror, replaced = tmp_path / "cells", tmp_path / ".cells.replaced"
+    asked = ("publish", dataset, *to_folder(mirror), "--audit", write_report(dataset))
+    augpipe(*asked)
+    shutil.copytree(mirror, replaced)
+    assert "already there" in augpipe(*asked).out
+    assert not replaced.exists()
+    mirror.rename(replaced)
+    (replaced / SHARDS[0]).unlink()
+    assert augpipe(*asked).code == 0
+    assert not replaced.exists()
+    assert augpipe("verify", mirror).code == 0
+
+
+def test_a_mirror_has_one_publisher_at_a_time(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(dataset, tmp_path / "other"))
+    mirror = tmp_path / "cells"
+    asked = (*to_folder(mirror), "--audit", write_report(dataset))
+    with FolderRemote(mirror, other).hold():
+        code, _, err = augpipe("publish", dataset, *asked)
+    assert code == 3
+    assert "another augpipe is publishing there" in one_line(err)
+    assert augpipe("publish", dataset, *asked).code == 0
+    assert names(tmp_path / "cells") == sorted(SENT | {"dataset-metadata.json", COVER})
+
+
+def test_a_mirror_without_its_card_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror = tmp_path / "cells"
+    asked = ("publish", dataset, *to_folder(mirror), "--audit", write_report(dataset))
+    augpipe(*asked)
+    (mirror / "README.md").unlink()
+    assert "published" in augpipe(*asked).out
+    assert (mirror / "README.md").exists()
+
+
+@pytest.mark.parametrize("options", [("--private",), ("--notes", "another seed")])
+def test_what_only_kaggle_has_is_wrong_use_for_a_folder(
+    augpipe: Run, dataset: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    code, _, err = augpipe("publish", dataset, *to_folder(tmp_path / "cells"), *options)
+    assert code == 2
+    assert "are for Kaggle" in one_line(err)
+
+
+def test_the_root_of_the_disk_is_no_mirror(augpipe: Run, dataset: Path) -> None:
+    code, _, err = augpipe("publish", dataset, *to_folder(Path("/")))
+    assert code == 2
+    assert "name another" in one_line(err)
+
+
 def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
     mirror = tmp_path / "cells"
     asked = ("publish", dataset, *to_folder(mirror), "--audit")
@@ -872,6 +1130,13 @@ def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, 
     assert len(server.datasets[REF].versions) == 1
 
 
+def test_what_is_public_is_not_said_to_be_private(publish: Run) -> None:
+    publish()
+    code, out, err = publish("--private")
+    assert (code, out) == (1, "")
+    assert "this dataset is public there" in one_line(err)
+
+
 def test_two_at_once_publish_once(publish: Run, server: Loopback, dataset: Path) -> None:
     with held(dataset, busy="busy"):
         code, _, err = publish()
@@ -893,6 +1158,22 @@ def test_a_file_that_changes_while_it_is_sent_is_not_published(
     code, _, err = publish()
     assert code == 1
     assert "was changed while it was being published" in one_line(err)
+    assert server.count("Create.*") == 0
+
+
+def test_a_change_that_sets_the_time_back_is_noticed(
+    publish: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = KaggleRemote.send
+
+    def change(self: KaggleRemote, item: Any) -> int:
+        if item.name == SHARDS[2]:
+            flip_bit(item.path, 5000)
+            os.utime(item.path, ns=(item.stamp.modified_ns, item.stamp.modified_ns))
+        return send(self, item)
+
+    monkeypatch.setattr(KaggleRemote, "send", change)
+    assert publish().code == 1
     assert server.count("Create.*") == 0
 
 
