@@ -1,7 +1,9 @@
 """Fixtures of the training tests: datasets of the phantom, built once; tests only read them, and damage copies."""
 
+import itertools
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,3 +39,10 @@ def phantom_16_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantom_copy(tmp_path: Path, phantom_dataset: Path) -> Path:
     """A copy of the dataset without val, to be damaged."""
     return Path(shutil.copytree(phantom_dataset, tmp_path / "dataset"))
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which everything that is timed takes a second."""
+    ticks = itertools.count()
+    monkeypatch.setattr("training.trainer.time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))

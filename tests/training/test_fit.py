@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,13 +278,6 @@ def test_the_target_is_the_part_that_counts(phantom_dataset: Path, tmp_path: Pat
 
 
 # --minutes
-
-
-@pytest.fixture
-def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock by which everything that is timed takes a second."""
-    ticks = itertools.count()
-    monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
 
 @pytest.mark.usefixtures("ticking")
