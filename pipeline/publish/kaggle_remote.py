@@ -1,26 +1,22 @@
 """Kaggle as a place to publish to."""
 
-import re
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.errors import ConfigError, RemoteError
-from pipeline.kaggle_terms import mark
+from augment.errors import RemoteError
 from pipeline.publish.clock import Clock
 from pipeline.publish.credentials import Credentials, find_credentials
-from pipeline.publish.journal import Journal
-from pipeline.publish.kaggle_calls import KaggleCalls, StatusError
+from pipeline.publish.kaggle_answers import Accepted, FoundDataset, read_accepted, read_dataset, read_settings
+from pipeline.publish.kaggle_calls import StatusError
 from pipeline.publish.kaggle_files import new_file
-from pipeline.publish.kaggle_settings import new_settings, picture
-from pipeline.publish.kaggle_upload import Uploader
+from pipeline.publish.kaggle_session import KaggleSession, open_session
+from pipeline.publish.kaggle_settings import picture
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.parcel import Item
 from pipeline.publish.remote import FailedError, Listing, Published, RemoteState
 from pipeline.shards.record import COVER_FILE, METADATA_FILE
 
-_MARK = re.compile(mark("([0-9a-f]{64})"))
 _UNDER_WAY = (
     "NOT_YET_PERSISTED",
     "BLOBS_RECEIVED",
@@ -47,7 +43,7 @@ class KaggleRemote:
         self._dataset = dataset.resolve()
         self._clock = clock or Clock()
         self._credentials: Credentials | None = None
-        self._opened: _Session | None = None
+        self._opened: KaggleSession | None = None
         self._tokens: dict[str, str] = {}
 
     @property
@@ -82,11 +78,11 @@ class KaggleRemote:
             public=found.public,
         )
 
-    def _get(self) -> "_Found":
+    def _get(self) -> FoundDataset:
         request = _named(_types().ApiGetDatasetRequest(), self._id)
         session = self._session
         return session.calls.call(
-            session.api.get_dataset, request, _read_dataset, what=f"{self._id} cannot be looked up"
+            session.api.get_dataset, request, read_dataset, what=f"{self._id} cannot be looked up"
         )
 
     def wants(self, item: Item) -> bool:
@@ -126,7 +122,7 @@ class KaggleRemote:
         if state.exists:
             request.body = body
         try:
-            answer = self._session.calls.call(method, request, _read_answer, what=what, repeat=False)
+            answer = self._session.calls.call(method, request, read_accepted, what=what, repeat=False)
         except StatusError as refusal:
             if refusal.status == 400:  # one of the uploads is of no use any more
                 self._session.uploader.forget(files)
@@ -152,7 +148,7 @@ class KaggleRemote:
         what = f"{self._id} is there in full, but its licence, sources and cover could not be set"
         asked = _named(types.ApiGetDatasetMetadataRequest(), self._id)
         error, before, settings = calls.call(
-            api.get_dataset_metadata, asked, lambda answer: _read_settings(answer, listing), what=what
+            api.get_dataset_metadata, asked, lambda answer: read_settings(answer, listing), what=what
         )
         if error:
             raise RemoteError(calls.tell(what, 0, error))
@@ -206,19 +202,12 @@ class KaggleRemote:
         return f"https://www.kaggle.com/datasets/{self._id}"
 
     @property
-    def _session(self) -> "_Session":
+    def _session(self) -> KaggleSession:
         if self._opened is None:
-            self._opened = self._open()
+            self._opened = open_session(self._credentials or find_credentials(), self._dataset, self._clock)
         return self._opened
 
-    def _open(self) -> "_Session":
-        """Open a session, and ask whose token it is; whose a legacy key is, it says itself."""
-        credentials = self._credentials or find_credentials()
-        calls = KaggleCalls(credentials, self._clock)
-        account = credentials.username or _introspect(calls, credentials)
-        return _Session(calls, Uploader(calls, Journal(self._dataset, account), self._clock), account)
-
-    def _is_listed(self, session: "_Session") -> bool:
+    def _is_listed(self, session: KaggleSession) -> bool:
         """Return whether its owner's datasets hold it: Kaggle forbids to see what does not exist, too."""
         from kagglesdk.datasets.types.dataset_enums import DatasetSelectionGroup
 
@@ -236,104 +225,13 @@ class KaggleRemote:
         )
         return str(self._id).lower() in refs
 
-    def _require_accepted(self, answer: "_Answer", what: str) -> None:
+    def _require_accepted(self, answer: Accepted, what: str) -> None:
         """Refuse an answer that says, with status 200, that nothing was done."""
         if answer.error or answer.status.lower() not in ("", "ok"):
             raise RemoteError(self._session.calls.tell(what, 0, answer.error or f"its status is {answer.status}"))
         ref = answer.ref.rstrip("/").lower()
         if not ref.endswith(f"/{self._id.slug}") and ref != self._id.slug:
             raise RemoteError(self._session.calls.tell(what, 0, f"the answer names {ref or 'nothing'!r:.80}"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """An account, and what is done in its name."""
-
-    calls: KaggleCalls
-    uploader: Uploader
-    account: str
-
-    @property
-    def api(self) -> Any:
-        """The part of the client that knows datasets."""
-        return self.calls.client.datasets.dataset_api_client
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What Kaggle says about a dataset."""
-
-    version: int | None
-    dataset_sha256: str | None
-    public: bool
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What Kaggle says about what it was asked to make."""
-
-    status: str
-    error: str
-    ref: str
-    url: str
-
-
-def _read_dataset(found: Any) -> _Found:
-    version = found.current_version_number
-    if not (version is None or type(version) is int):
-        raise TypeError("the number of a version is none")
-    return _Found(version, _marked(found, version), found.is_private is False, str(found.url or ""))
-
-
-def _marked(found: Any, version: int | None) -> str | None:
-    """Return the digest of the dataset in the current version: its notes tell, of a first version the description.
-
-    The description is the dataset's; a version that somebody else makes keeps it.
-    """
-    texts = [each.version_notes for each in found.versions or [] if each.version_number == version]
-    for text in (*texts, *[found.description] * (version == 1)):
-        if marks := _MARK.findall(text or ""):
-            return str(marks[-1])
-    return None
-
-
-def _read_answer(answer: Any) -> _Answer:
-    return _Answer(
-        status=str(answer.status or ""),
-        error=str(answer.error or ""),
-        ref=str(answer.ref or answer.url or ""),
-        url=str(answer.url or ""),
-    )
-
-
-def _read_settings(answer: Any, listing: Listing) -> tuple[str, dict[str, Any], Any]:
-    """Return what went wrong, if anything did, the settings that a dataset has, and those that it is to have."""
-    if answer.error_message:
-        return str(answer.error_message), {}, None
-    return "", answer.info.to_dict(), new_settings(answer.info, listing)
-
-
-def _introspect(calls: KaggleCalls, credentials: Credentials) -> str:
-    from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
-
-    request = IntrospectTokenRequest()
-    request.token = credentials.token
-    invalid = f"Kaggle: the token in {credentials.found} is not valid any more; make a new one"
-    try:
-        active, username = calls.call(
-            calls.client.security.oauth_client.introspect_token,
-            request,
-            lambda answer: (answer.active is True, str(answer.username or "")),
-            what=f"the token in {credentials.found}",
-        )
-    except StatusError as refusal:
-        if refusal.status in (400, 403, 404):  # as the official client takes them
-            raise ConfigError(invalid) from refusal
-        raise
-    if not active or not username:
-        raise ConfigError(invalid)
-    return username
 
 
 def _types() -> Any:
