@@ -39,7 +39,7 @@ def dataset_sheet(facts: Mapping[str, Any]) -> list[str]:
         *_range_lines(config["ranges"], facts["drawn"]),
         *_line(
             "files",
-            f"{facts['shards']} shards, {_size(sizes['shards'])}; manifest {_size(sizes['manifest'])}",
+            f"{facts['shards']} shards, {size_text(sizes['shards'])}; manifest {size_text(sizes['manifest'])}",
         ),
         *_line("renderer", f"version {facts['renderer']}, engine {config['engine']}"),
         *_line("fingerprint", facts["fingerprint"]),
@@ -173,7 +173,8 @@ def _range(ends: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _size(n_bytes: int) -> str:
+def size_text(n_bytes: int) -> str:
+    """Return a number of bytes as people read it."""
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
 
 

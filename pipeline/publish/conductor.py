@@ -10,6 +10,7 @@ from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
 from pipeline.card import card_files, describe_dataset
+from pipeline.fact_sheet import size_text
 from pipeline.files import held, write_atomically
 from pipeline.publish.licences import choose_licence
 from pipeline.publish.listing import make_listing
@@ -201,7 +202,7 @@ def _refuse_showing(order: Order, state: RemoteState) -> None:
 def _send(desk: _Desk, items: tuple[Item, ...]) -> int:
     n_sent = 0
     for item in items:
-        desk.say(f"sending {item.name} ({item.n_bytes / 1e6:.1f} MB)")
+        desk.say(f"sending {item.name} ({size_text(item.n_bytes)})")
         n_sent += desk.remote.send(item)
     return n_sent
 

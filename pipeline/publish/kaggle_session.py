@@ -55,7 +55,7 @@ def _ask_whose(calls: KaggleCalls, credentials: Credentials) -> str:
             calls.client.security.oauth_client.introspect_token,
             request,
             lambda answer: (answer.active is True, str(answer.username or "")),
-            what=f"the token in {credentials.found}",
+            what=f"the token in {credentials.found} could not be checked",
         )
     except StatusError as refusal:
         if refusal.status in (400, 403, 404):  # as the official client takes them
