@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,16 @@ def whole_file(path: Path, *, n_bytes: int = 0) -> Iterator[BinaryIO]:
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse, before the work that a file is to tell of, where it could not be made.
+
+    Raises:
+        StorageError: its folder is not there, or takes no files.
+    """
+    with storage_errors(path), tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def write_report(path: Path, report: bytes) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from augment.errors import ConfigError, DatasetError
 from augment.recipe import Recipe
 from pipeline.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel
-from pipeline.files import write_report
+from pipeline.files import require_writable, write_report
 from pipeline.manifest import ManifestRow, read_manifest
 from pipeline.origin import find_origin
 from pipeline.panel import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
@@ -70,9 +70,10 @@ def preview_dataset(
         StorageError: the file cannot be written.
     """
     if not 1 <= per_split <= MOST_PER_SPLIT:
-        raise ConfigError(f"per-split: expected 1 to {MOST_PER_SPLIT} samples, got {per_split}")
+        raise ConfigError(f"samples: expected 1 to {MOST_PER_SPLIT} of each split, got {per_split}")
     dataset = open_dataset(folder)
     path = _place(folder, out)
+    require_writable(path)
     sheet, samples, missing = _draw(dataset, source_folder, per_split)
     write_report(path, sheet)
     return Preview(path, samples, missing)

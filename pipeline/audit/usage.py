@@ -196,7 +196,7 @@ def _near(
         severity="critical" if distance <= 1 else "error",
         text=f"{group}: {n_here} {pair[0]} and {n_there} {pair[1]} slices lie within {gap} of each other; the closest "
         f"are z {z} ({pair[0]}) and z {other} ({pair[1]})",
-        advice=f"leave {gap} slices between two splits in neither (augpipe build --gap {gap})",
+        advice=f"leave {gap} slices between two splits in neither (augpipe build --gap {gap}, or another split file)",
         other=str(Unit(group, z)),
         splits=pair,
         measures={"distance": distance, "slices": n_here + n_there},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @click.argument("dataset", type=PATH, required=False)
-@option("Bare folders", "--train", type=PATH, help="Samples to train on: a folder of TIFF or PNG, or HDF5.")
+@option("Bare folders", "--train", type=PATH, help="Samples to train on: TIFF, PNG, JPEG or HDF5.")
 @option("Bare folders", "--val", type=PATH, help="Samples to validate on.")
 @option("Bare folders", "--test", type=PATH, help="Samples to test on.")
 @option("Bare folders", "--key", default="images", show_default=True, help="The array in HDF5 files.")

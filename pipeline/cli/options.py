@@ -69,7 +69,7 @@ def report_options(command: Command) -> Command:
         metavar="FILE",
         help="Write a report; - for standard output.",
     )(command)
-    return option("Output", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    return option("Output", "--quiet", is_flag=True, help="Print nothing but errors and verdicts.")(command)
 
 
 def file_key(parameter: click.Parameter) -> str:

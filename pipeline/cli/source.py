@@ -77,7 +77,7 @@ def read_source(choice: SourceChoice, say: Voice) -> "Source":
         source = _read_phantom(choice, say)
     name = choice.how.get("name")
     if name is not None and source.name != name:
-        say.line(f"name: {source.name}, because these are its pixels; --name {name} is not used")
+        say.line(f"name: {source.name}, because these are its pixels; the name {name} is not used")
     say.lines(source.notes)
     return source
 

@@ -8,11 +8,19 @@ import click
 
 
 class Voice:
-    """Prints a command's lines, unless it is to be quiet, and writes its report."""
+    """Prints a command's lines, unless it is to be quiet, and writes its report.
+
+    Raises:
+        StorageError: the report could not be written.
+    """
 
     def __init__(self, *, quiet: bool, json_file: str | None) -> None:
         self._quiet = quiet
         self._json_file = json_file
+        if json_file and json_file != "-" and not Path(json_file).exists():
+            from pipeline.files import require_writable
+
+            require_writable(Path(json_file))
 
     def line(self, text: str) -> None:
         """Print a line; on standard error where standard output is for JSON."""

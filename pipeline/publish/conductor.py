@@ -85,7 +85,7 @@ def publish_dataset(
     with held(record.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
         items = dataset_items(record)
         last = _last_receipt(desk)
-        if last and last.state == "ready" and (there := _still_there(desk, last)):
+        if last and not _asks_for_more(order, licence, last) and (there := _still_there(desk, last)):
             return there
         proof = prove_clean(record, gap=order.gap, report_file=report_file, audit=audit)
         card = _card(desk, proof, licence, source_folder)
@@ -107,6 +107,11 @@ def _last_receipt(desk: _Desk) -> Receipt | None:
     """Return the receipt of this very dataset at this place, if it was published there last."""
     last = desk.book.find(desk.remote.name)
     return last if last and last.dataset_sha256 == desk.record.sha256 else None
+
+
+def _asks_for_more(order: Order, licence: str, last: Receipt) -> bool:
+    """Return whether more is to be done than to look: another licence or title, or what an earlier run has left."""
+    return last.state != "ready" or order.title is not None or licence != last.licence
 
 
 def _still_there(desk: _Desk, last: Receipt) -> Publication | None:
@@ -153,8 +158,9 @@ def _deliver(desk: _Desk, listing: Listing, items: tuple[Item, ...], proof: Proo
     """Ask what is there, send what is missing, show it, wait until it is ready, and describe it."""
     state = desk.remote.look()
     _refuse_showing(desk.order, state)
-    found = state.dataset_sha256 == desk.record.sha256
-    taken = last is not None and last.state == "accepted" and state.exists  # an earlier run did not see it ready
+    relicensed = last is not None and last.licence != listing.licence  # the card says another one
+    found = state.dataset_sha256 == desk.record.sha256 and not relicensed
+    taken = last is not None and last.state == "accepted" and state.exists and not relicensed  # and not seen ready
     publication = Publication(
         "would be published",
         desk.record,

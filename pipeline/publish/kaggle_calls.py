@@ -22,6 +22,7 @@ _ADVICE = {
     404: "there is nothing of that name",
     429: "too many requests; try again later",
 }
+_AGAIN = "; check the network, and run the same command again: what was sent is not sent twice"
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Request = TypeVar("Request")
@@ -78,7 +79,7 @@ class KaggleCalls:
             except (requests.RequestException, *_UNREADABLE) as error:
                 lost = isinstance(error, requests.ConnectionError | requests.Timeout)
                 if last or not lost or not repeat:
-                    said = "the connection was lost" if lost else "the answer cannot be understood"
+                    said = "no connection, or it was lost" if lost else "the answer cannot be understood"
                     raise RemoteError(self.tell(what, 0, f"{said} ({type(error).__name__})")) from None
                 self.wait(attempt)
         raise AssertionError
@@ -96,7 +97,7 @@ class KaggleCalls:
         for secret in sorted(self._secrets, key=len, reverse=True):
             said = said.replace(secret, "***")
         number = f"{status}: " if status and not said.startswith(str(status)) else ""
-        advice = f"; {_ADVICE[status]}" if status in _ADVICE else "; run the same command again: it continues"
+        advice = f"; {_ADVICE[status]}" if status in _ADVICE else _AGAIN
         return f"Kaggle: {what}: {number}{said:.300}{advice}"
 
 

@@ -1,14 +1,13 @@
 """publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from augment.errors import DatasetError
 from pipeline.digest import canonical_json
-from pipeline.files import held, storage_errors, write_atomically
+from pipeline.files import held, require_writable, storage_errors, write_atomically
 
 RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
 State: TypeAlias = Literal["accepted", "ready"]
@@ -75,8 +74,7 @@ class ReceiptBook:
             DatasetError: those that are there cannot be read.
         """
         self._read()
-        with storage_errors(self.path), tempfile.TemporaryFile(dir=self.path.parent):
-            pass
+        require_writable(self.path)
 
     def find(self, remote: str) -> Receipt | None:
         """Return what was last published of the dataset to a remote.

@@ -472,7 +472,7 @@ def test_the_phantom_cannot_be_called_something_else(
     code, out, _ = augpipe("build", "--n", 4, "--size", 40, "--name", "foo", "--dry-run")
     assert code == 0
     assert "the built-in phantom, a synthetic stack, because there is no data/isbi2012" in out
-    assert "name: phantom, because these are its pixels; --name foo is not used" in out
+    assert "name: phantom, because these are its pixels; the name foo is not used" in out
     assert "phantom (synthetic, no real tissue)" in out
     assert "datasets/phantom-n4-seed0" in out
 
@@ -766,8 +766,8 @@ def test_a_preview_without_its_source_says_so(tmp_path: Path, dataset: Path, fol
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--samples", "0"), 2, "samples, got 0"),
-        (("--samples", "-1"), 2, "samples, got -1"),
+        (("--samples", "0"), 2, "of each split, got 0"),
+        (("--samples", "-1"), 2, "of each split, got -1"),
         (("--source", "none"), 2, "none: expected a folder"),
         (("--out", "none/p.png"), 3, "none/p.png: cannot be written"),
     ],

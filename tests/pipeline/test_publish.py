@@ -294,6 +294,34 @@ def test_a_receipt_says_what_was_sent(publish: Run, dataset: Path) -> None:
     assert not (dataset.parent / ".dataset.uploads.json").exists()
 
 
+def test_another_licence_is_another_version(publish: Run, server: Loopback, dataset: Path) -> None:
+    """The card tells the licence, so that one version cannot have two."""
+    publish()
+    code, out, _ = publish("--license", "CC0-1.0")
+    assert code == 0
+    assert "version 2, after version 1" in out
+    assert [each["licence"] for each in receipts(dataset)] == ["CC0-1.0"]
+    assert server.datasets[REF].settings["licenses"] == [{"name": "CC0-1.0"}]
+
+
+def test_another_title_is_set_without_sending_anything(publish: Run, server: Loopback) -> None:
+    publish()
+    server.requests.clear()
+    code, out, _ = publish("--title", "Another title")
+    assert (code, len(server.datasets[REF].versions)) == (0, 1)
+    assert "already there" in out
+    assert server.datasets[REF].settings["title"] == "Another title"
+    assert server.count("Create.*") == 0
+
+
+def test_another_licence_is_in_the_mirror(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    mirror, report = tmp_path / "cells", write_report(dataset)
+    for licence in ("CC-BY-4.0", "CC0-1.0"):
+        asked = ("--to", "folder", mirror, "--license", licence, *SMALL_GAP, "--audit", report)
+        assert augpipe("publish", dataset, *asked).code == 0
+        assert json.loads((mirror / "dataset-metadata.json").read_bytes())["licenses"] == [{"name": licence}]
+
+
 def test_a_dry_run_asks_and_sends_nothing(publish: Run, server: Loopback, dataset: Path) -> None:
     code, out, _ = publish("--dry-run")
     assert code == 0
@@ -424,7 +452,7 @@ def test_without_room_for_a_receipt_nothing_is_begun(publish: Run, server: Loopb
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("pipeline.publish.receipt.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("pipeline.files.tempfile.TemporaryFile", read_only)
     code, _, err = publish()
     assert (code, server.requests) == (3, [])
     assert "publish-receipt.json: cannot be written" in one_line(err)
@@ -487,7 +515,7 @@ def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: L
     server.faults = [Fault("CreateDataset")]
     code, _, err = publish()
     assert (code, receipts(dataset)) == (3, [])
-    assert "the connection was lost" in one_line(err)
+    assert "no connection, or it was lost" in one_line(err)
     server.requests.clear()
     assert "already there" in publish().out
     assert (server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0)
