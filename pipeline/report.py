@@ -45,6 +45,18 @@ def split_warnings(plan: Plan) -> list[str]:
     return lines
 
 
+def mirror_notes(plan: Plan, source: Source) -> list[str]:
+    """Return what to know of single objects where samples are larger than the slices that they are mirrored from."""
+    height, width = plan.config.size
+    small = [stack.slice_size for stack in source.stacks if stack.slice_size[0] < height or stack.slice_size[1] < width]
+    if not small or source.coding.kind != "instances":
+        return []
+    return [
+        f"note         slices of {small[0][0]} x {small[0][1]} are mirrored to fill {height} x {width} px: an object at "
+        "an edge is one with its mirror image; with a smaller --size there are fewer"
+    ]
+
+
 def build_lines(result: BuildResult, source: Source) -> list[str]:
     """Return the closing lines of a build."""
     plan, record = result.plan, result.record
@@ -71,7 +83,7 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
             f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, "
             f"{result.n_rendered / result.seconds:.0f} samples/s"
         )
-    lines += split_warnings(plan)
+    lines += [*split_warnings(plan), *mirror_notes(plan, source)]
     lines.append(f"fingerprint  {plan.fingerprint}")
     if record:
         lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")

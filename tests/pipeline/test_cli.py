@@ -654,6 +654,18 @@ def test_the_kind_of_labels_can_be_told(tmp_path: Path, folder: Path, augpipe: R
     assert kinds == {"auto": "binary", "binary": "binary", "classes": "classes", "instances": "instances"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "told"), [("instances", 70, True), ("instances", 64, False), ("auto", 70, False)]
+)
+def test_objects_that_are_mirrored_are_told_of(
+    tmp_path: Path, folder: Path, augpipe: Run, kind: str, size: int, told: bool
+) -> None:
+    options = ("--n", 2, "--size", size, "--gap", 1, "--label-kind", kind, "--dry-run")
+    code, out, _ = augpipe("build", folder, "--out", tmp_path / "d", *options)
+    assert code == 0
+    assert ("an object at an edge is one with its mirror image" in out) == told
+
+
 # The slices are 64 x 72 px, larger than the window: shifts reach every corner.
 STRONG = preset_ranges("strong", gray_span=float(np.ptp(small_stack()[0])), covered=False)
 
