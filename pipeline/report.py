@@ -51,10 +51,8 @@ def mirror_notes(plan: Plan, source: Source) -> list[str]:
     small = [stack.slice_size for stack in source.stacks if stack.slice_size[0] < height or stack.slice_size[1] < width]
     if not small or source.coding.kind != "instances":
         return []
-    return [
-        f"note         slices of {small[0][0]} x {small[0][1]} are mirrored to fill {height} x {width} px: an object at "
-        "an edge is one with its mirror image; with a smaller --size there are fewer"
-    ]
+    sizes = f"slices of {small[0][0]} x {small[0][1]} are mirrored to fill {height} x {width} px"
+    return [f"note         {sizes}: an object at an edge is one with its mirror image; a smaller --size has fewer"]
 
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:
