@@ -1,6 +1,6 @@
 """Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.split import Assignment, SliceAddress, assign_slices, share_sample
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have another
 _MOST_STACKS, _MOST_SLICES, _MOST_REPLICATES = 10**3, 10**5, 10**7  # what the ids have room for
+_MOST_SLICES_IN_ALL = 10**6  # all of them are held in memory, one name each
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +106,16 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many samples.
+        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
     """
+    require_room(inputs)
     shapes = [stack["images"]["shape"] for stack in inputs]
     depths = tuple(depth for depth, _, _ in shapes)
     assignment = assign_slices(config, depths)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
-    if len(depths) > _MOST_STACKS or max(depths) > _MOST_SLICES or replicates > _MOST_REPLICATES:
-        raise ConfigError(
-            f"n: ids have room for {_MOST_STACKS} stacks of {_MOST_SLICES} slices and {_MOST_REPLICATES} samples a "
-            f"slice; this build needs {len(depths)}, {max(depths)} and {replicates}"
-        )
+    if replicates > _MOST_REPLICATES:
+        raise ConfigError(f"n: ids have room for {_MOST_REPLICATES} samples a slice; this build needs {replicates}")
     return Plan(
         config=config,
         name=name,
@@ -125,6 +124,24 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
         assignment=assignment,
         counts=counts,
     )
+
+
+def require_room(inputs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse stacks that a dataset cannot have, before anything is made for every slice of them.
+
+    Raises:
+        ConfigError: there are none, or too many stacks or slices, or a size is no whole number of 1 or more.
+    """
+    if not 1 <= len(inputs) <= _MOST_STACKS:
+        raise ConfigError(f"inputs: ids have room for 1 to {_MOST_STACKS} stacks, got {len(inputs)}")
+    for index, stack in enumerate(inputs):
+        shape = stack["images"]["shape"]
+        if len(shape) != 3 or any(type(side) is not int or side < 1 for side in shape):
+            raise ConfigError(f"inputs: stack {index}: expected the shape (z, y, x), got {shape!r:.80}")
+        if shape[0] > _MOST_SLICES:
+            raise ConfigError(f"inputs: ids have room for {_MOST_SLICES} slices a stack, stack {index} has {shape[0]}")
+    if (n_slices := sum(stack["images"]["shape"][0] for stack in inputs)) > _MOST_SLICES_IN_ALL:
+        raise ConfigError(f"inputs: expected at most {_MOST_SLICES_IN_ALL} slices in all stacks, got {n_slices}")
 
 
 def _require_distinct(source: Source, assignment: Assignment) -> None:

@@ -16,6 +16,7 @@ from pipeline.card.index import COLUMNS, IndexRow, index_row
 from pipeline.config import DEFAULT_GAP
 from pipeline.facts import check_recorded
 from pipeline.manifest import read_manifest
+from pipeline.plan import require_room
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record
 from pipeline.show import dataset_json
 
@@ -174,9 +175,10 @@ def describe_dataset(
 def _require_facts(record: DatasetRecord) -> None:
     path = record.folder / DATASET_FILE
     try:
-        check_recorded(record.values["source"], n_stacks=len(record.values["inputs"]), where=f"{path}: source")
+        require_room(record.values["inputs"])
+        check_recorded(record.values["source"], n_stacks=len(record.values["inputs"]), where="source")
     except ConfigError as error:
-        raise DatasetError(f"{error}; a card cannot tell it") from error
+        raise DatasetError(f"{path}: {error}; a card cannot tell it") from error
     except (LookupError, TypeError) as error:
         raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
 
