@@ -1,6 +1,6 @@
 """Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,13 @@ from augment.errors import ConfigError
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.config import BuildConfig, build_fingerprint
+from pipeline.inputs import require_inputs
 from pipeline.manifest import sample_id
 from pipeline.source import Source
 from pipeline.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have another
-_MOST_STACKS, _MOST_SLICES, _MOST_REPLICATES = 10**3, 10**5, 10**7  # what the ids have room for
-_MOST_SLICES_IN_ALL = 10**6  # all of them are held in memory, one name each
+_MOST_REPLICATES = 10**7  # what the ids have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
     Raises:
         ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
     """
-    require_room(inputs)
+    require_inputs(inputs)
     shapes = [stack["images"]["shape"] for stack in inputs]
     depths = tuple(depth for depth, _, _ in shapes)
     assignment = assign_slices(config, depths)
@@ -124,24 +124,6 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
         assignment=assignment,
         counts=counts,
     )
-
-
-def require_room(inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse stacks that a dataset cannot have, before anything is made for every slice of them.
-
-    Raises:
-        ConfigError: there are none, or too many stacks or slices, or a size is no whole number of 1 or more.
-    """
-    if not 1 <= len(inputs) <= _MOST_STACKS:
-        raise ConfigError(f"inputs: ids have room for 1 to {_MOST_STACKS} stacks, got {len(inputs)}")
-    for index, stack in enumerate(inputs):
-        shape = stack["images"]["shape"]
-        if len(shape) != 3 or any(type(side) is not int or side < 1 for side in shape):
-            raise ConfigError(f"inputs: stack {index}: expected the shape (z, y, x), got {shape!r:.80}")
-        if shape[0] > _MOST_SLICES:
-            raise ConfigError(f"inputs: ids have room for {_MOST_SLICES} slices a stack, stack {index} has {shape[0]}")
-    if (n_slices := sum(stack["images"]["shape"][0] for stack in inputs)) > _MOST_SLICES_IN_ALL:
-        raise ConfigError(f"inputs: expected at most {_MOST_SLICES_IN_ALL} slices in all stacks, got {n_slices}")
 
 
 def _require_distinct(source: Source, assignment: Assignment) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from augment.errors import ConfigError, DatasetError
 from pipeline.drawn import measure_recipes
 from pipeline.fact_sheet import SPLIT_SIGNS, dataset_sheet, sample_sheet
+from pipeline.inputs import require_inputs
 from pipeline.manifest import ManifestRow, read_manifest
-from pipeline.plan import require_room
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record, require_plain_file
 
 _NEAR_SLICES = 3  # a sample of another slice is only worth naming if that is so near
@@ -69,7 +69,7 @@ def sample_json(folder: Path, sample_id: str) -> dict[str, Any]:
 
 def _dataset_facts(record: DatasetRecord) -> dict[str, Any]:
     values = record.values
-    require_room(values["inputs"])
+    require_inputs(values["inputs"])
     slices = {name: values["split"]["slices"].get(name, []) for name in SPLIT_SIGNS}
     depths = [stack["images"]["shape"][0] for stack in values["inputs"]]
     splits = dict.fromkeys(shard.split for shard in record.shards)

@@ -21,11 +21,11 @@ def verify_command() -> str:
 
 
 def pairs_text(card: CardRecord) -> str:
-    """Return what the names stand for that are to be filled in; empty where there are none."""
-    n = len(card.facts["inputs"])
-    if not list(_pairs(card)):
-        return ""
-    if known_name(card.facts["inputs"]):
+    """Return what the names stand for that are to be filled in, if any are."""
+    n, known = len(card.facts["inputs"]), known_name(card.facts["inputs"])
+    if known == PHANTOM:
+        return "The stack is built into augpipe."
+    if known:
         return f"`IMAGES` and `LABELS` are the source's `{IMAGES_FILE}` and `{LABELS_FILE}`."
     each = "" if n == 1 else f" of each of the {n} stacks, in this order"
     return f"`IMAGES` and `LABELS` are the TIFF files, or folders of pages,{each} that the dataset was made from."

@@ -15,8 +15,8 @@ from pipeline.build_info import BuildInfo, read_build_info
 from pipeline.card.index import COLUMNS, IndexRow, index_row
 from pipeline.config import DEFAULT_GAP
 from pipeline.facts import check_recorded
+from pipeline.inputs import require_inputs
 from pipeline.manifest import read_manifest
-from pipeline.plan import require_room
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record
 from pipeline.show import dataset_json
 
@@ -175,7 +175,7 @@ def describe_dataset(
 def _require_facts(record: DatasetRecord) -> None:
     path = record.folder / DATASET_FILE
     try:
-        require_room(record.values["inputs"])
+        require_inputs(record.values["inputs"])
         check_recorded(record.values["source"], n_stacks=len(record.values["inputs"]), where="source")
     except ConfigError as error:
         raise DatasetError(f"{path}: {error}; a card cannot tell it") from error

@@ -104,7 +104,8 @@ def _rebuilding(card: CardRecord) -> Iterator[str]:
     yield f"{verify_command()}    # or only check every byte of a download"
     yield "```"
     yield ""
-    yield from (line for text in [pairs_text(card)] if text for line in (text, ""))
+    yield pairs_text(card)
+    yield ""
     yield (
         f"The samples were made by {makers(card)}, renderer version {card.facts['renderer']}; this card by augpipe "
         f"{card.version}. To cite the dataset: SHA-256 of `dataset.json`, `{card.record.sha256}`."
@@ -158,4 +159,4 @@ def _classes(card: CardRecord) -> Iterator[str]:
     yield f"|---|---|{'---|' * bool(known)}"
     for each in card.facts["classes"]:
         name = f" {known.get(each['value'], '')} |" * bool(known)
-        yield f"| {each['index']} | {escape(str(each['value']))} |{name}"
+        yield f"| {each['index']} | {each['value']} |{name}"

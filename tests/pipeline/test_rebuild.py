@@ -240,9 +240,9 @@ def test_shards_beside_a_lock_are_not_looked_at(
     assert digests(tmp_path / "d") == digests(built)
 
 
-def forge_depth(values: dict[str, Any]) -> None:
+def forge_depth(values: dict[str, Any], depth: int = 10**13) -> None:
     for kind in ("images", "labels"):
-        values["inputs"][0][kind]["shape"][0] = 10**13
+        values["inputs"][0][kind]["shape"][0] = depth
 
 
 @pytest.mark.parametrize(
@@ -251,21 +251,35 @@ def forge_depth(values: dict[str, Any]) -> None:
         (forge_depth, "ids have room for 100000 slices a stack"),
         (lambda values: values.update(inputs=values["inputs"] * 50_000), "1 to 1000 stacks, got 50000"),
         (
-            lambda values: (
-                forge_depth(values),
-                values["inputs"][0]["images"].update(shape=[10**5, 64, 72]),
-                values.update(inputs=values["inputs"] * 11),
-            ),
+            lambda values: (forge_depth(values, 10**5), values.update(inputs=values["inputs"] * 11)),
             "at most 1000000 slices",
         ),
         (lambda values: values["inputs"][0]["images"].update(shape=["12", 64, 72]), "expected the shape (z, y, x)"),
         (lambda values: values["inputs"][0]["images"].update(shape=[12, 64]), "expected the shape (z, y, x)"),
+        (lambda values: values["inputs"][0]["images"].update(sha256={}), "SHA-256 of its images"),
+        (lambda values: values["inputs"][0]["labels"].update(values=["a\n|b"]), "label values from 0 to 65535"),
+        (lambda values: values["inputs"][0].update(labels=3), "inputs: stack 0: "),
+        (lambda values: values.update(inputs={}), "1 to 1000 stacks, got {}"),
         (lambda values: values.update(inputs=[]), "1 to 1000 stacks, got 0"),
         (lambda values: values.update(name="\ud800"), "expected the name of a dataset, got '\\ud800'"),
         (lambda values: values.update(name="a\nb"), "expected the name of a dataset"),
         (lambda values: values.update(name="x" * 81), "expected the name of a dataset"),
     ],
-    ids=["depth", "stacks", "slices", "text", "flat", "none", "half a character", "two lines", "long"],
+    ids=[
+        "depth",
+        "stacks",
+        "slices",
+        "text",
+        "flat",
+        "digest",
+        "values",
+        "labels",
+        "no list",
+        "none",
+        "half a character",
+        "two lines",
+        "long",
+    ],
 )
 @pytest.mark.parametrize("command", ["rebuild", "verify", "card", "show"])
 def test_records_of_monstrous_things_are_refused_at_once(
