@@ -27,8 +27,12 @@ def pairs_text(card: CardRecord) -> str:
         return "The stack is built into augpipe."
     if known:
         return f"`IMAGES` and `LABELS` are the source's `{IMAGES_FILE}` and `{LABELS_FILE}`."
-    each = "" if n == 1 else f" of each of the {n} stacks, in this order"
-    return f"`IMAGES` and `LABELS` are the TIFF files, or folders of pages,{each} that the dataset was made from."
+    if n == 1:
+        return "`IMAGES` and `LABELS` are the TIFF files, or folders of pages, that the dataset was made from."
+    return (
+        f"`IMAGES_0`, `LABELS_0` and so on are the TIFF files, or folders of pages, of the {n} stacks that the dataset "
+        "was made from, in their order."
+    )
 
 
 def _pairs(card: CardRecord) -> Iterator[str]:

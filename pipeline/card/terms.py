@@ -40,7 +40,7 @@ def kaggle_licence(card: CardRecord) -> str:
 def citation(card: CardRecord) -> str:
     """Return what those who made the source want to have cited."""
     told = card.source.get("citation") or _of_parts(card, "citation") or NO_CITATION
-    return "nothing (synthetic)" if told == NOTHING_TO_CITE else str(told)
+    return str(told).replace(NOTHING_TO_CITE, "nothing (synthetic)")
 
 
 def _source_licence(card: CardRecord) -> tuple[str, str]:

@@ -304,6 +304,30 @@ def test_kaggles_limits_are_kept(card: CardRecord, carded: Path) -> None:
     assert "](preview.png)" not in values["description"]  # there is nothing beside a description that it could show
 
 
+@pytest.mark.parametrize("outcome", ["LEAKAGE", "NOT CLEAN", "NOT PROVEN", "CLEAN"])
+def test_a_subtitle_tells_the_verdict_in_the_room_that_there_is(card: CardRecord, outcome: str) -> None:
+    severity = {"LEAKAGE": "critical", "NOT CLEAN": "error"}.get(outcome)
+    checks = card.report.checks
+    report = replace(
+        card.report,
+        findings=(Finding("P001", severity, "found"),) if severity else (),  # type: ignore[arg-type]
+        checks=(replace(checks[0], status="not run"), *checks[1:]) if outcome == "NOT PROVEN" else checks,
+    )
+    small = replace(card, report=report, rows=card.rows[:1])
+    shard, last = card.record.shards[0], replace(card.record.shards[-1], n=1)
+    large = replace(
+        told(small, source={"title": "t", "synthetic": True}),
+        record=replace(card.record, shards=(replace(shard, n=10**9 - 1), last)),
+        rows=tuple((*card.rows[0][:5], z, *card.rows[0][6:]) for z in range(10**5)),
+    )
+    assert report.outcome == outcome
+    for each in (replace(small, record=replace(card.record, shards=(replace(shard, n=1), last))), large):
+        subtitle = kaggle_metadata(each)["subtitle"]
+        assert SUBTITLE_LENGTHS[0] <= len(subtitle) <= SUBTITLE_LENGTHS[1]
+        assert (outcome in subtitle) == (outcome != "CLEAN")
+        assert ("audited against leakage" in subtitle) == (outcome == "CLEAN")
+
+
 def test_names_are_cut_so_that_they_read_well(card: CardRecord) -> None:
     def metadata(name: str, **config: Any) -> dict[str, Any]:
         known = told(card, config={**card.facts["config"], **config})
@@ -391,6 +415,8 @@ def test_terms_of_single_stacks_are_told(card: CardRecord) -> None:
     assert "- Licence: stack 1: CC0-1.0; all others: not recorded" in text
     assert "- To cite: stack 1: A. Uthor 1999; all others: not recorded" in text
     assert "- Stack 1: a known stack" in text
+    synthetic = told(known, source={"title": "mixed", "parts": [{**part, "citation": "none (synthetic)"}]})
+    assert "- To cite: stack 1: nothing (synthetic)" in card_text(synthetic)
     values = croissant(known)
     assert values["license"] == "stack 1: CC0-1.0; all others: not recorded"
     assert "A. Uthor 1999" in values["citeAs"]
