@@ -75,6 +75,7 @@ def build_dataset(
     out: Path | str | None = None,
     jobs: int = -1,
     overwrite: bool = False,
+    offer_overwrite: bool = True,
     dry_run: bool = False,
     progress: BuildProgress | None = None,
     accept: Callable[[bytes, Path], None] | None = None,
@@ -87,6 +88,7 @@ def build_dataset(
         out: the dataset's folder; `datasets/<name>-n<N>-seed<S>` unless named.
         jobs: threads to render in; -1 for one a core. Decides the time taken, never a byte.
         overwrite: replace a dataset of another fingerprint, or the same one if it is damaged.
+        offer_overwrite: whoever is told that `out` is taken can ask for that.
         dry_run: say what would be done, and do nothing.
         progress: is told how far the build is.
         accept: is given dataset.json and the folder in which the dataset grew, before it gets its name; where it
@@ -106,10 +108,12 @@ def build_dataset(
         return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
     with workspace.locked():
         existing = workspace.existing()
-        if existing and existing.fingerprint == plan.fingerprint and _is_whole(existing, jobs, overwrite=overwrite):
+        advice = "build it again with --overwrite" if offer_overwrite else "move it, or choose another --out"
+        same = existing is not None and existing.fingerprint == plan.fingerprint
+        if existing and same and _is_whole(existing, jobs, overwrite=overwrite, advice=advice):
             reason = "the same dataset is there, and every digest holds"
             return _result("reused", reason, plan, workspace, existing, 0, start)
-        _require_free(workspace, existing, plan, overwrite=overwrite)
+        _require_free(workspace, existing, plan, overwrite=overwrite, offer_overwrite=offer_overwrite)
         if workspace.discard_other_partial(plan.fingerprint):
             progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
@@ -226,7 +230,7 @@ def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: boo
         return _result(
             "would reuse", "the same dataset is there, if every digest holds", plan, workspace, existing, 0, start
         )
-    _require_free(workspace, existing, plan, overwrite=overwrite)
+    _require_free(workspace, existing, plan, overwrite=overwrite, offer_overwrite=True)
     reason = "it would replace another dataset" if existing else "there is no such dataset yet"
     if (found := workspace.partial_fingerprint()) == plan.fingerprint:
         reason += "; an unfinished run of the same build would be continued"
@@ -246,7 +250,9 @@ def _folder(out: Path) -> Path:
     return folder
 
 
-def _require_free(workspace: Workspace, existing: DatasetRecord | None, plan: Plan, *, overwrite: bool) -> None:
+def _require_free(
+    workspace: Workspace, existing: DatasetRecord | None, plan: Plan, *, overwrite: bool, offer_overwrite: bool
+) -> None:
     if foreign := workspace.foreign_files(existing):
         raise ConfigError(
             f"{workspace.out / foreign[0]}: is no part of the dataset there, and would be lost with it; move it, or "
@@ -255,15 +261,15 @@ def _require_free(workspace: Workspace, existing: DatasetRecord | None, plan: Pl
     if existing and not overwrite:
         raise ConfigError(
             f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}; this "
-            f"build is {plan.fingerprint:.12}); choose another --out, or --overwrite it"
+            f"build is {plan.fingerprint:.12}); choose another --out{', or --overwrite it' * offer_overwrite}"
         )
 
 
-def _is_whole(existing: DatasetRecord, jobs: int, *, overwrite: bool) -> bool:
+def _is_whole(existing: DatasetRecord, jobs: int, *, overwrite: bool, advice: str) -> bool:
     """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
     findings = verify_dataset(existing.folder, jobs=jobs).findings
     if findings and not overwrite:
-        raise DamagedError(f"{findings[0]}; build it again with --overwrite")
+        raise DamagedError(f"{findings[0]}; {advice}")
     return not findings
 
 

@@ -36,6 +36,35 @@ def check_facts(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     return facts
 
 
+def check_recorded(source: Any, *, n_stacks: int, where: str) -> None:
+    """Refuse what a dataset records of its source, if no build can have recorded it.
+
+    Args:
+        source: the facts, with a title; `synthetic`; and `parts`, the same for single stacks, by their number.
+        n_stacks: how many stacks there are.
+        where: what to call the facts in an error message.
+
+    Raises:
+        ConfigError: there is no title, or a value is of another kind.
+    """
+    _check_part(source, where)
+    parts = source.get("parts", [])
+    if not isinstance(parts, list) or len(parts) > n_stacks:
+        raise ConfigError(f"{where}: parts: expected a list of at most {n_stacks} stacks, got {parts!r:.80}")
+    for part in parts:
+        _check_part(part, f"{where}: parts")
+        if type(part.get("stack")) is not int or not 0 <= part["stack"] < n_stacks:
+            raise ConfigError(f"{where}: parts: expected a stack from 0 to {n_stacks - 1}, got {part!r:.80}")
+
+
+def _check_part(values: Any, where: str) -> None:
+    if not isinstance(values, dict) or "title" not in values:
+        raise ConfigError(f"{where}: expected a title, and what else is known, got {values!r:.80}")
+    check_facts({name: values[name] for name in FACTS if name in values}, where=where)
+    if type(values.get("synthetic", False)) is not bool:
+        raise ConfigError(f"{where}: synthetic: expected true or false, got {values['synthetic']!r:.80}")
+
+
 def _problem(name: str, value: Any) -> str | None:
     """Return what was expected of a value that cannot be recorded."""
     if name == "voxel_size_nm":

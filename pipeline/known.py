@@ -16,11 +16,12 @@ _ISBI2012_SHA256 = (
     "183932f5803bec1ee82617a889497133ec10768bb4daf8c62bec9225cf507d91",
 )
 
+NOTHING_TO_CITE = "none (synthetic)"
 _PHANTOM_FACTS: Mapping[str, Any] = {
     "title": "augpipe phantom: a computer-generated stack that resembles electron microscopy; it shows no real tissue",
     "specimen": "none (synthetic)",
     "licence": "MIT",
-    "citation": "none (synthetic)",
+    "citation": NOTHING_TO_CITE,
     "synthetic": True,
 }
 # Voxel size, specimen, terms and citations as the challenge's own description gives them.
@@ -33,6 +34,7 @@ _ISBI2012_FACTS: Mapping[str, Any] = {
     "Cardona et al. 2010, doi:10.1371/journal.pbio.1000502",
     "synthetic": False,
 }
+_CLASS_OF_VALUE: Mapping[int, str] = MappingProxyType({0: "membrane", 255: "cell"})  # in the labels of both
 _KNOWN: Mapping[str, tuple[str, str, Mapping[str, Any]]] = MappingProxyType(
     {
         _PHANTOM_SHA256[0]: (_PHANTOM_SHA256[1], PHANTOM, _PHANTOM_FACTS),
@@ -62,3 +64,17 @@ def recognise(inputs: Sequence[Mapping[str, Any]], name: str) -> tuple[str, dict
     if labels_sha256 == known_labels:
         return known_name, dict(facts)
     return (name if name.startswith(f"{known_name}-") else f"{known_name}-{name}"[:80]), dict(facts)
+
+
+def known_name(inputs: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the own name of a source whose images and labels are both known; None for any other."""
+    if len(inputs) != 1:
+        return None
+    images_sha256, labels_sha256 = (inputs[0][kind]["sha256"] for kind in ("images", "labels"))
+    known_labels, name, _ = _KNOWN.get(images_sha256, (None, None, None))
+    return name if labels_sha256 == known_labels else None
+
+
+def known_classes(inputs: Sequence[Mapping[str, Any]]) -> Mapping[int, str]:
+    """Return what each value of a source's labels shows, where that is known; it is no part of any dataset.json."""
+    return _CLASS_OF_VALUE if known_name(inputs) else {}

@@ -1,18 +1,18 @@
 """Finding again the stacks that a dataset was made from."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from augment.errors import ConfigError, DatasetError, SourceError
+from pipeline.build_info import read_build_info
 from pipeline.known import PHANTOM
 from pipeline.reading import phantom_source, read_folder, read_pairs
 from pipeline.shards.record import BUILD_INFO_FILE, DatasetRecord
 from pipeline.source import Source
 
-_LARGEST_BYTES = 1 << 28
+_MOST_TOLD = 3
 
 
 def find_origin(
@@ -46,13 +46,13 @@ def find_origin(
 
 def is_at_hand(record: DatasetRecord) -> bool:
     """Return whether there is anything where the source was when the dataset was made; the phantom always is."""
-    pairs = _remembered_pairs(record)
+    pairs = read_build_info(record.folder).pairs
     return record.name == PHANTOM or bool(pairs and all(_is_there(path) for pair in pairs for path in pair))
 
 
 def _in_folder(record: DatasetRecord, folder: Path) -> Source:
     """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
-    pairs = _remembered_pairs(record)
+    pairs = read_build_info(record.folder).pairs
     if pairs:
         root = Path(os.path.commonpath([path.parent for pair in pairs for path in pair]))
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
@@ -62,7 +62,7 @@ def _in_folder(record: DatasetRecord, folder: Path) -> Source:
 
 
 def _remembered(record: DatasetRecord) -> Source:
-    pairs = _remembered_pairs(record)
+    pairs = read_build_info(record.folder).pairs
     made_of_phantom = record.name == PHANTOM
     if made_of_phantom and not (pairs and all(_is_there(path) for pair in pairs for path in pair)):
         return phantom_source()
@@ -92,19 +92,6 @@ def _as_before(record: DatasetRecord) -> dict[str, Any]:
     return {"name": record.name, "label_kind": kind, "independent": independent}
 
 
-def _remembered_pairs(record: DatasetRecord) -> list[tuple[Path, Path]]:
-    """Return where images and labels of each stack were when the dataset was made; empty if that is not known."""
-    path = record.folder / BUILD_INFO_FILE
-    try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_BYTES:
-            return []
-        inputs = json.loads(path.read_bytes())["inputs"]
-        pairs = [(Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in inputs]
-        return pairs if all(path.is_absolute() for pair in pairs for path in pair) else []
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return []
-
-
 def _is_there(path: Path) -> bool:
     """Return whether there is a plain file or a folder; what is neither, such as a device, is not read."""
     try:
@@ -116,6 +103,7 @@ def _is_there(path: Path) -> bool:
 def _digests(inputs: Any) -> str:
     """Return the beginnings of the digests, of records that may be anything."""
     try:
-        return "; ".join(f"{kind} {each[kind]['sha256'][:12]}" for each in inputs for kind in ("images", "labels"))
+        told = [f"{kind} {each[kind]['sha256'][:12]}" for each in inputs[:_MOST_TOLD] for kind in ("images", "labels")]
+        return "; ".join(told) + f" and {len(inputs) - _MOST_TOLD} more stacks" * (len(inputs) > _MOST_TOLD)
     except (LookupError, TypeError):
         return "unreadable"

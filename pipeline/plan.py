@@ -9,12 +9,13 @@ from augment.errors import ConfigError
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.config import BuildConfig, build_fingerprint
+from pipeline.inputs import require_inputs
 from pipeline.manifest import sample_id
 from pipeline.source import Source
 from pipeline.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have another
-_MOST_STACKS, _MOST_SLICES, _MOST_REPLICATES = 10**3, 10**5, 10**7  # what the ids have room for
+_MOST_REPLICATES = 10**7  # what the ids have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +106,16 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many samples.
+        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
     """
+    require_inputs(inputs)
     shapes = [stack["images"]["shape"] for stack in inputs]
     depths = tuple(depth for depth, _, _ in shapes)
     assignment = assign_slices(config, depths)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
-    if len(depths) > _MOST_STACKS or max(depths) > _MOST_SLICES or replicates > _MOST_REPLICATES:
-        raise ConfigError(
-            f"n: ids have room for {_MOST_STACKS} stacks of {_MOST_SLICES} slices and {_MOST_REPLICATES} samples a "
-            f"slice; this build needs {len(depths)}, {max(depths)} and {replicates}"
-        )
+    if replicates > _MOST_REPLICATES:
+        raise ConfigError(f"n: ids have room for {_MOST_REPLICATES} samples a slice; this build needs {replicates}")
     return Plan(
         config=config,
         name=name,

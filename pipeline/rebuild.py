@@ -11,6 +11,7 @@ from augment.errors import ConfigError, DamagedError
 from pipeline.build import BuildProgress, BuildResult, build_dataset
 from pipeline.config import BuildConfig
 from pipeline.digest import bytes_digest
+from pipeline.files import storage_errors
 from pipeline.origin import find_origin
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord
 from pipeline.verify import verify_records
@@ -39,7 +40,7 @@ def rebuild_dataset(
         DamagedError: the two files contradict each other, or what was built is not what they record; the message
             tells what differs, and nothing of it is left.
         DatasetError: there is no lock file, it is of another renderer version, or its source is not found.
-        ConfigError: `out` is taken.
+        ConfigError: `out` is taken, or is the lock's own folder.
         SourceError: the source cannot be read.
         StorageError: the disk is full, or the folder cannot be written.
     """
@@ -47,6 +48,10 @@ def rebuild_dataset(
     record = verification.record
     if verification.findings:
         raise DamagedError(f"{verification.findings[0]}; nothing was built: fetch the lock file again")
+    folder = Path(out) if out is not None else default_out(record.folder)
+    with storage_errors(folder):
+        if folder.exists() and folder.samefile(record.folder):
+            raise ConfigError(f"{folder}: is the folder of the lock file itself; name another --out")
     source = replace(find_origin(record, source_folder, pairs=pairs), facts=record.values["source"])
 
     def accept(dataset: bytes, folder: Path) -> None:
@@ -56,8 +61,9 @@ def rebuild_dataset(
     result = build_dataset(
         source,
         BuildConfig.from_json(record.values["config"]),
-        out=out if out is not None else default_out(record.folder),
+        out=folder,
         jobs=jobs,
+        offer_overwrite=False,
         progress=progress,
         accept=accept,
     )
@@ -91,8 +97,8 @@ def _difference(record: DatasetRecord, made: dict[str, Any], folder: Path) -> st
     files = {shard["file"]: shard["sha256"] for shard in made["shards"]}
     if changed := [shard.file for shard in record.shards if files[shard.file] != shard.sha256]:
         return (
-            f"{record.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}: the files were "
-            "written by other library versions; nothing was kept. requirements.txt lists those that count"
+            f"{record.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}; nothing was "
+            "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
         )
     return f"{record.folder / DATASET_FILE}: rebuilding gives another one for the same samples; nothing was kept"
 

@@ -9,10 +9,10 @@ from typing import Any
 from augment.errors import ConfigError, DatasetError
 from pipeline.drawn import measure_recipes
 from pipeline.fact_sheet import SPLIT_SIGNS, dataset_sheet, sample_sheet
+from pipeline.inputs import require_inputs
 from pipeline.manifest import ManifestRow, read_manifest
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record, require_plain_file
 
-_MOST_SLICES = 10**5  # what ids have room for
 _NEAR_SLICES = 3  # a sample of another slice is only worth naming if that is so near
 _ADDRESS = re.compile(r"\D*(\d{1,9})\D+(\d{1,9})\D+(\d{1,9})\D*")
 
@@ -69,6 +69,7 @@ def sample_json(folder: Path, sample_id: str) -> dict[str, Any]:
 
 def _dataset_facts(record: DatasetRecord) -> dict[str, Any]:
     values = record.values
+    require_inputs(values["inputs"])
     slices = {name: values["split"]["slices"].get(name, []) for name in SPLIT_SIGNS}
     depths = [stack["images"]["shape"][0] for stack in values["inputs"]]
     splits = dict.fromkeys(shard.split for shard in record.shards)
@@ -95,8 +96,6 @@ def _dataset_facts(record: DatasetRecord) -> dict[str, Any]:
 
 def _pictures(slices: Mapping[str, list[dict[str, Any]]], depths: list[int]) -> list[str]:
     """Return one text for each stack, one character a slice."""
-    if not 0 < max(depths) <= _MOST_SLICES:
-        raise ValueError(f"{max(depths)} slices in a stack")
     pictures = [["?"] * depth for depth in depths]
     for name, stacks in slices.items():
         for stack in stacks:
@@ -144,6 +143,6 @@ def _expected_fields(record: DatasetRecord) -> Iterator[None]:
     """Turn what reading a record of another making raises into one typed error."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
         path = record.folder / DATASET_FILE
         raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error

@@ -1,6 +1,5 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from augment.gray import IMAGE_DTYPES
 from pipeline.digest import StackDigest, array_digest
 from pipeline.known import recognise
 from pipeline.labels import AUTO, LabelCoding, choose_coding, values_in
+from pipeline.shards.record import NAME
 from pipeline.slices import HELD_BYTES, Convert, RereadSlices, Slices, native
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +273,7 @@ def _n_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _require_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ConfigError(
             f"name: expected letters, digits, dots, dashes and underscores, at most 80, got {name!r:.100}"
         )

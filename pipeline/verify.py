@@ -83,6 +83,7 @@ def verify_dataset(folder: Path | str, *, jobs: int = -1) -> Verification:
     require_jobs(jobs)
     record = read_record(Path(folder))
     faults, rows_of_shard = _verify_records(record)
+    faults += _stray_shards(record)
     with joblib.Parallel(jobs, backend="threading") as parallel:
         found = parallel(
             joblib.delayed(_check_shard)(record, shard, rows_of_shard[shard.file]) for shard in record.shards
@@ -243,12 +244,17 @@ def _check_record(record: DatasetRecord, plan: Plan, expected: dict[str, Any]) -
     planned = [(shard.file, shard.split, shard.n) for shard in plan.shards()]
     if [(shard.file, shard.split, shard.n) for shard in record.shards] != planned:
         yield f"{path}: its shards are not those that follow from its config"
-    recorded = {shard.file for shard in record.shards}
-    for stray in sorted(found.name for found in record.folder.glob("*.h5") if found.name not in recorded):
-        yield f"{record.folder / stray}: lies among the shards and is not recorded; readers of *.h5 would read it"
     name, facts = recognise(values["inputs"], record.name)
     if name != record.name or any(values["source"].get(key) != facts[key] for key in facts):
         yield f"{path}: what it says of its source is not what is known of these pixels"
+
+
+def _stray_shards(record: DatasetRecord) -> Iterator[Fault]:
+    """Yield every file among the shards that is not recorded; where only the records count, it does no harm."""
+    recorded = {shard.file for shard in record.shards}
+    for stray in sorted(found.name for found in record.folder.glob("*.h5") if found.name not in recorded):
+        text = f"{record.folder / stray}: lies among the shards and is not recorded; readers of *.h5 would read it"
+        yield Fault("record", text)
 
 
 def _check_manifest(record: DatasetRecord, plan: Plan, rows_of_shard: dict[str, list[ManifestRow]]) -> Iterator[Fault]:

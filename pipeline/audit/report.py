@@ -1,7 +1,7 @@
 """What an audit found: findings, checks and their states, the verdict, and the exit code that follows from them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ from pipeline.digest import canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
+Outcome: TypeAlias = Literal["LEAKAGE", "NOT CLEAN", "NOT PROVEN", "CLEAN"]
 
 AUDIT_SCHEMA = "augpipe/audit-report/1"
 _TELLING = ("P002", "P007", "P001", "M005", "M003")  # of equally bad findings, these say most about what went wrong
@@ -136,19 +137,26 @@ class AuditReport:
         return {severity: found[severity] for severity in SEVERITIES}
 
     @property
+    def outcome(self) -> Outcome:
+        """The outcome in one word or two: the beginning of the verdict."""
+        if any(self.n_leaking.values()) or self.counts["critical"]:
+            return "LEAKAGE"
+        if self.counts["error"]:
+            return "NOT CLEAN"
+        return "NOT PROVEN" if any(check.status == "not run" for check in self.checks) else "CLEAN"
+
+    @property
     def exit_code(self) -> int:
         """0 clean, 1 a finding of severity error or critical, 3 a check that was required could not be run."""
-        if self.counts["critical"] or self.counts["error"]:
-            return 1
-        return 3 if any(check.status == "not run" for check in self.checks) else 0
+        return {"CLEAN": 0, "NOT PROVEN": 3}.get(self.outcome, 1)
 
     @property
     def verdict(self) -> str:
         """The outcome in one line."""
         leaks = [
-            f"{n} of {self.n_samples[split]} {split} samples show tissue that was trained on"
-            for split, n in self.n_leaking.items()
-            if n
+            f"{self.n_leaking[split]} of {self.n_samples[split]} {split} samples show tissue that was trained on"
+            for split in _in_order(self.n_leaking)
+            if self.n_leaking[split]
         ]
         if leaks:
             return f"LEAKAGE: {'; '.join(leaks)}"
@@ -165,9 +173,16 @@ class AuditReport:
         )
         unknown = f", the slice of {self.coverage.unknown} not found" * bool(self.coverage.unknown)
         return (
-            f"CLEAN: no test sample shows tissue that was trained on; {self.coverage.by_pixels} of "
+            f"CLEAN: {self._clean_splits}; {self.coverage.by_pixels} of "
             f"{self.coverage.total} samples checked by their pixels{compared}{unknown}"
         )
+
+    @property
+    def _clean_splits(self) -> str:
+        held_out = [split for split in _in_order(self.n_samples) if split != "train"]
+        if not held_out:
+            return "no sample is held out, so that none can leak"
+        return f"no {' or '.join(held_out)} sample shows tissue that was trained on"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, the same for any number of jobs."""
@@ -246,6 +261,11 @@ def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
             ),
         )
     )
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    """Return train, val and test in this order, whatever that of a report's JSON is."""
+    return sorted(splits, key=lambda split: (split == "test", split))
 
 
 def _counted(n: int, noun: str) -> str:

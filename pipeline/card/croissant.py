@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.card.index import COLUMNS, index_columns, index_csv
 from pipeline.card.record import CardRecord
-from pipeline.card.words import guarantee, licence, limits, one_line, origin, rendering
+from pipeline.card.terms import citation, licence_values
+from pipeline.card.words import findings, guarantee, limits, makers, one_line, origin, rendering, strategy
 from pipeline.digest import bytes_digest
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
 
@@ -57,16 +58,17 @@ def croissant(card: CardRecord, *, data_at: str = "", url: str | None = None) ->
         "@context": dict(_CONTEXT),
         "@type": "sc:Dataset",
         "conformsTo": [CROISSANT, RESPONSIBLE_AI],
-        "name": card.record.name,
+        "name": card.key,
         "description": one_line(card),
         "url": url or _digest_uri(card.record.sha256),
-        "license": _licence(card),
+        "license": licence_values(card),
         "version": f"{card.facts['renderer']}.0.0",
         "datePublished": card.date,
         "isLiveDataset": False,
         "inLanguage": "en",
         "keywords": ["segmentation", "microscopy", "data augmentation", "HDF5", *["synthetic"] * card.synthetic],
-        "creator": {"@type": "sc:Organization", "name": f"augpipe {card.version}, from a stack by its authors"},
+        # Croissant asks for a creator, a person or an organisation, and no record names one.
+        "creator": {"@type": "sc:Organization", "name": f"not named; made with {makers(card)}"},
         "citeAs": _citation(card),
         **_responsible_ai(card),
         **_provenance(card),
@@ -146,16 +148,18 @@ def _column(name: str) -> dict[str, Any]:
 
 
 def _responsible_ai(card: CardRecord) -> dict[str, Any]:
-    personal = "none: the stack is synthetic" if card.synthetic else "none is known to be in the source"
+    personal = "none: the stack is synthetic" if card.synthetic else "not examined"
     values: Mapping[str, str | Sequence[str]] = {
         "dataCollection": origin(card),
         "dataManipulationProtocol": rendering(card),
-        "dataPreprocessingProtocol": [guarantee(card)],
+        "dataPreprocessingProtocol": [f"Split strategy {strategy(card)}.", guarantee(card)],
         "dataAnnotationProtocol": [
             "The labels are those of the source, transformed with their images; none was added."
         ],
-        "dataLimitations": limits(card),
-        "dataUseCases": ["training and testing segmentation networks on slices of the stack it was made from"],
+        "dataLimitations": [f"Audit: {card.report.verdict}.", *findings(card), *limits(card)],
+        "dataUseCases": [
+            f"training{' and testing' * bool(card.held_out)} segmentation networks on slices of such a stack"
+        ],
         "dataBiases": ["All samples show the tissue of the source alone; samples of one slice are not independent."],
         "personalSensitiveInformation": [personal],
     }
@@ -179,23 +183,20 @@ def _provenance(card: CardRecord) -> dict[str, Any]:
         "@id": f"build/{card.record.fingerprint}",
         "prov:label": f"augpipe build, renderer version {card.facts['renderer']}",
         "prov:value": f"fingerprint {card.record.fingerprint}",
-        "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": f"augpipe {card.version}"},
+        "prov:wasAssociatedWith": {"@type": "prov:SoftwareAgent", "prov:label": makers(card)},
     }
     return {"prov:wasDerivedFrom": stacks, "prov:wasGeneratedBy": activity}
 
 
-def _licence(card: CardRecord) -> str:
-    name, page = licence(card)
-    return page or name
-
-
 def _citation(card: CardRecord) -> str:
-    source = card.source.get("citation", "its authors are not recorded")
-    title = f"{card.record.name}: {card.record.n} samples of {card.source['title']}"
-    return (
-        f"@misc{{{card.record.name}, title = {{{title}}}, "
-        f"note = {{made with augpipe {card.version}, SHA-256 of dataset.json {card.record.sha256}; source: {source}}}}}"
-    )
+    title = f"{card.title}: {card.record.n} samples of {card.source['title']}"
+    note = f"made with {makers(card)}, SHA-256 of dataset.json {card.record.sha256}; source: {citation(card)}"
+    return f"@misc{{{card.key}, title = {{{_braced(title)}}}, note = {{{_braced(note)}}}}}"
+
+
+def _braced(text: str) -> str:
+    """Return text that may stand in braces in BibTeX, which counts them and knows no way to escape one."""
+    return text.replace("{", "(").replace("}", ")")
 
 
 def _digest_uri(sha256: str) -> str:

@@ -1,38 +1,40 @@
 """README.md: the card as people read it, the most important first."""
 
-import re
 from collections.abc import Iterator
 
+from pipeline.card.commands import pairs_text, rebuild_command, verify_command
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.card.loading import loading
+from pipeline.card.markup import escape, link
 from pipeline.card.record import CardRecord
-from pipeline.card.words import counted, guarantee, licence, limits, one_line, origin, rendering
+from pipeline.card.terms import citation, licence_text
+from pipeline.card.words import counted, findings, guarantee, limits, makers, one_line, origin, rendering, strategy
 from pipeline.fact_sheet import SPLIT_SIGNS
-from pipeline.known import PHANTOM
+from pipeline.known import known_classes
 
 _MOST_PICTURES = 12
-_MARKUP = re.compile(r"([\\`*_\[\]<>|#~])")
+_PICTURE = "![Samples beside the slices that they were made from](preview.png)"
 
 
-def card_text(card: CardRecord) -> str:
-    """Return the card in Markdown."""
+def card_text(card: CardRecord, *, with_picture: bool = True) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        card: what is known.
+        with_picture: show preview.png, which is to lie beside the text.
+    """
     parts = [
-        f"# {card.record.name}: {counted(card.record.n, 'sample')} of {counted(card.n_slices, 'annotated slice')}",
+        f"# {card.title}: {counted(card.record.n, 'sample')} of {counted(card.n_slices, 'annotated slice')}",
         escape(one_line(card)),
         "\n".join(_split_picture(card)),
         "\n".join(_claims(card)),
         "\n".join(_terms(card)),
         "\n".join(_rebuilding(card)),
         "\n".join(_loading(card)),
-        "![Samples beside the slices that they were made from](preview.png)",
+        *([_PICTURE] if with_picture else []),
         "\n".join(_contents(card)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """Return text in which Markdown and HTML find nothing to render."""
-    return _MARKUP.sub(r"\\\1", text)
 
 
 def _split_picture(card: CardRecord) -> Iterator[str]:
@@ -54,55 +56,68 @@ def _split_picture(card: CardRecord) -> Iterator[str]:
     for name, n in split["slices"].items():
         if n or name in split["samples"]:
             yield f"| `{SPLIT_SIGNS[name]}` | {name} | {n} | {split['samples'].get(name, '')} |"
+    yield ""
+    yield f"Split strategy {escape(strategy(card))}."
 
 
 def _claims(card: CardRecord) -> Iterator[str]:
     report = card.report
-    yield f"**Guarantee.** {guarantee(card)}"
+    name = "Guarantee" if card.is_clean and card.held_out else "Splits"
+    yield f"**{name}.** {guarantee(card)}"
     yield ""
-    yield f"**Audit** (augpipe {card.version}, gap {report.gap}): {escape(report.verdict)}. All checks: `audit.json`."
+    asked = f" (gap {report.gap})" if card.gap is not None else ""
+    yield f"**Audit**{asked}: {escape(report.verdict)}. All checks: `audit.json`."
+    yield from _listed(findings(card))
     yield ""
     yield "**Limits.**"
-    yield ""
-    yield from (f"- {line}" for line in limits(card))
+    yield from _listed(limits(card))
+
+
+def _listed(lines: list[str]) -> Iterator[str]:
+    yield from [""] * bool(lines)
+    yield from (f"- {escape(line)}" for line in lines)
 
 
 def _terms(card: CardRecord) -> Iterator[str]:
-    name, page = licence(card)
     source = card.source
-    yield "**Source and licence.** The samples are derived from this source, and its terms are theirs:"
+    yield "**Source and licence.** The samples are derived from this source; the source's terms apply to them."
     yield ""
     yield f"- Made from: {escape(origin(card))}"
+    yield from (f"- Stack {part['stack']}: {escape(part['title'])}" for part in source.get("parts", []))
     if "voxel_size_nm" in source:
         yield f"- Voxel size: {' x '.join(f'{side:g}' for side in source['voxel_size_nm'])} nm (z, y, x)"
-    yield f"- Licence: {escape(name)}{f' ({page})' * bool(page)}"
-    yield f"- To cite: {escape(source.get('citation', 'not recorded'))}"
+    yield f"- Licence: {escape(licence_text(card))}"
+    yield f"- To cite: {escape(citation(card))}"
     if "url" in source:
-        yield f"- Found at: {escape(source['url'])}"
-    for part in source.get("parts", []):
-        terms = "; ".join(str(part[key]) for key in ("title", "licence", "citation") if key in part)
-        yield f"- Stack {part['stack']}: {escape(terms)}"
+        yield f"- Found at: {link(source['url'])}"
 
 
 def _rebuilding(card: CardRecord) -> Iterator[str]:
-    needed = "" if card.record.name == PHANTOM else " --source FOLDER_OF_THE_STACK"
-    if len(card.facts["inputs"]) > 1:
-        needed = " --images STACK --labels ITS_LABELS [--images ...]"
-    yield "**The same bytes again**, from `dataset.json`, `manifest.jsonl` and the stack alone:"
+    yield (
+        "**The same bytes again**, on x86-64 with the library versions in augpipe's `requirements.txt`, come from "
+        "`dataset.json`, `manifest.jsonl` and the stack alone. augpipe is a program that makes training sets from "
+        "annotated slices, and makes them again from their records. Run these in the folder that holds `dataset.json`:"
+    )
     yield ""
     yield "```"
-    yield f"augpipe rebuild FOLDER_OF_THIS_CARD{needed} --out REBUILT    # augpipe {card.version}"
-    yield "augpipe verify FOLDER_OF_THIS_CARD                # or only check every byte of a download"
+    yield rebuild_command(card)
+    yield f"{verify_command()}    # or only check every byte of a download"
     yield "```"
     yield ""
-    yield f"To cite the dataset: SHA-256 of `dataset.json`, `{card.record.sha256}`."
+    yield pairs_text(card)
+    yield ""
+    yield (
+        f"The samples were made by {makers(card)}, renderer version {card.facts['renderer']}; this card by augpipe "
+        f"{card.version}. To cite the dataset: SHA-256 of `dataset.json`, `{card.record.sha256}`."
+    )
 
 
 def _loading(card: CardRecord) -> Iterator[str]:
-    height, width = card.record.window
-    dtypes = {"image_dtype": card.record.image_dtype, "label_dtype": card.record.label_dtype}
+    dtypes = card.record.image_dtype.name, card.record.label_dtype.name
     yield "## Loading it"
-    for name, lines in loading({"height": height, "width": width, **dtypes}):
+    yield ""
+    yield "Run these in the folder that holds `dataset.json`."
+    for name, lines in loading(card.record.window, *dtypes, instances=card.facts["label_kind"] == "instances"):
         yield ""
         yield f"{name}:"
         yield ""
@@ -117,9 +132,7 @@ def _contents(card: CardRecord) -> Iterator[str]:
     yield escape(rendering(card))
     yield ""
     if card.facts["classes"]:
-        yield "| label | value in the source |"
-        yield "|---|---|"
-        yield from (f"| {each['index']} | {each['value']} |" for each in card.facts["classes"])
+        yield from _classes(card)
     else:
         yield "Labels are the ids of single objects; 0 is background."
     yield ""
@@ -138,3 +151,12 @@ def _contents(card: CardRecord) -> Iterator[str]:
     yield "| column of `index.csv` | |"
     yield "|---|---|"
     yield from (f"| `{name}` | {escape(COLUMNS[name][1])} |" for name in index_columns(card.rows))
+
+
+def _classes(card: CardRecord) -> Iterator[str]:
+    known = known_classes(card.facts["inputs"])
+    yield f"| label | value in the source |{' what it is |' * bool(known)}"
+    yield f"|---|---|{'---|' * bool(known)}"
+    for each in card.facts["classes"]:
+        name = f" {known.get(each['value'], '')} |" * bool(known)
+        yield f"| {each['index']} | {each['value']} |{name}"

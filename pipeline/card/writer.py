@@ -1,9 +1,7 @@
 """Writing a card: all of its files, or none."""
 
-import os
 from pathlib import Path
 
-from augment.errors import ConfigError
 from pipeline.audit.progress import AuditProgress
 from pipeline.card.cover import draw_cover
 from pipeline.card.croissant import croissant
@@ -20,7 +18,6 @@ from pipeline.shards.record import CARD_FILES, CARD_FOLDER
 
 def write_card(
     dataset: Path,
-    out: Path | None = None,
     *,
     source: Path | None = None,
     gap: int = DEFAULT_GAP,
@@ -28,12 +25,12 @@ def write_card(
     jobs: int = -1,
     progress: AuditProgress | None = None,
 ) -> CardRecord:
-    """Audit a dataset, write its card, and return what the card was made from.
+    """Audit a dataset, write its card into its folder, and return what the card was made from.
+
+    DATASET/card appears when it is whole, in the place of an earlier card.
 
     Args:
         dataset: its folder.
-        out: the card's folder, which appears when it is whole, in the place of an earlier card; DATASET/card unless
-            named.
         source: where the stack is, if not where build-info.json remembers it.
         gap: slices of two splits must be further apart than this.
         allow_unknown: samples whose slice the audit does not find are warnings.
@@ -43,17 +40,14 @@ def write_card(
     Raises:
         DamagedError: the dataset is not what its own records say. One that leaks gets a card that says so.
         DatasetError: the dataset cannot be read, or the source named is not the one it was made from.
-        ConfigError: the gap is no number of slices, or something else lies in `out`.
+        ConfigError: the gap is no number of slices, or something else lies in DATASET/card.
         StorageError: the card cannot be written.
     """
-    out = out or dataset / CARD_FOLDER
-    if out.resolve() == dataset.resolve():
-        raise ConfigError(f"{out}: is the dataset itself; name a folder of its own for the card")
+    out = dataset / CARD_FOLDER
     with storage_errors(out):
         require_own(out, CARD_FILES)  # before an audit of minutes
     card = gather_card(dataset, source=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
-    data_at = f"{os.path.relpath(dataset.resolve(), out.resolve())}/"
-    write_folder(out, card_files(card, source=source, data_at=data_at))
+    write_folder(out, card_files(card, source=source, data_at="../"))
     return card
 
 
@@ -65,7 +59,6 @@ def card_files(
     url: str | None = None,
     dataset_id: str | None = None,
     title: str | None = None,
-    licence: str | None = None,
 ) -> dict[str, bytes]:
     """Return the name and the bytes of every file of a card.
 
@@ -76,13 +69,12 @@ def card_files(
         url: the dataset's page, where it has one.
         dataset_id: Kaggle's `owner/slug`.
         title: Kaggle's title.
-        licence: Kaggle's name of the licence.
 
     Raises:
         DatasetError: a sample cannot be read.
     """
     folder = card.record.folder
-    kaggle = kaggle_metadata(card, dataset_id=dataset_id, title=title, licence=licence)
+    kaggle = kaggle_metadata(card, dataset_id=dataset_id, title=title)
     contents = (
         card_text(card).encode("utf-8"),
         canonical_json(croissant(card, data_at=data_at, url=url)),

@@ -138,12 +138,11 @@ def _card(desk: _Desk, proof: Proof, licence: str, source_folder: Path | None) -
     """Return the files of the card, made for where the dataset is going to be."""
     order = desk.order
     return card_files(
-        describe_dataset(desk.record, proof.report, source=source_folder),
+        describe_dataset(desk.record, proof.report, source=source_folder, licence=licence),
         source=source_folder,
         url=order.url,
         dataset_id=str(order.identity) if order.identity else None,
         title=order.title,
-        licence=licence,
     )
 
 

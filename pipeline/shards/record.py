@@ -23,6 +23,7 @@ CARD_FILES = (CARD_FILE, "croissant.json", METADATA_FILE, "index.csv", AUDIT_FIL
 
 WEIGHT_DTYPE = np.dtype("float16")
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST_RECORD_BYTES = 1 << 28
 
@@ -135,6 +136,9 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
         raise DatasetError(f"{folder}: expected schema {DATASET_SCHEMA}, got {values['schema']!r:.80}")
     if values["manifest"]["file"] != MANIFEST_FILE:
         raise DatasetError(f"{folder}: expected the manifest to be {MANIFEST_FILE}")
+    name = _text(values["name"])
+    if not NAME.fullmatch(name):
+        raise DatasetError(f"{folder}: expected the name of a dataset, got {name!a:.80}")
     arrays = values["arrays"]
     height, width = (_whole(side) for side in arrays["window"])
     image_dtype, label_dtype = arrays["images"], arrays["labels"]
@@ -153,7 +157,7 @@ def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
         folder=folder,
         values=values,
         sha256=sha256,
-        name=_text(values["name"]),
+        name=name,
         fingerprint=_text(values["fingerprint"]),
         window=(height, width),
         image_dtype=np.dtype(image_dtype),

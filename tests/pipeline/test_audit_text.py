@@ -1,5 +1,6 @@
 """The verdict comes first, then how much was looked at, then the worst; nothing reads better than it is."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
 from pipeline.audit.text import measures_text, printable, report_lines
+from pipeline.digest import canonical_json
 from pipeline.fact_sheet import WIDTH
 
 SIBLING = Finding(
@@ -102,6 +104,27 @@ what to do:
     P007: assign whole slices to splits before augmenting, and build the set again
     P006: build the set again"""
     )
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("train", "test"), "CLEAN: no test sample shows tissue that was trained on; 7 of 7"),
+        (("train", "val", "test"), "CLEAN: no val or test sample shows tissue that was trained on; 7 of 7"),
+        (("train", "val"), "CLEAN: no val sample shows tissue that was trained on; 7 of 7"),
+        (("train",), "CLEAN: no sample is held out, so that none can leak; 7 of 7"),
+    ],
+)
+def test_a_verdict_is_about_the_splits_that_are_there(splits: tuple[str, ...], said: str) -> None:
+    report = report_of(n_samples=dict.fromkeys(splits, 2), n_leaking=dict.fromkeys(splits[1:], 0))
+    assert report.verdict.startswith(said)
+    assert (report.outcome, report.exit_code) == ("CLEAN", 0)
+    leaking = replace(report, n_leaking=dict.fromkeys(splits[1:], 1))
+    for each in (report, leaking):
+        read = AuditReport.from_json(json.loads(canonical_json(each.to_json())))  # whose splits are in another order
+        assert (read.verdict, read.outcome, read.exit_code) == (each.verdict, each.outcome, each.exit_code)
+        assert each.verdict.startswith(each.outcome)
+    assert leaking.exit_code == bool(splits[1:])
 
 
 def test_a_clean_report_ends_with_its_checks() -> None:

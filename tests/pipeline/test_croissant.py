@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,11 @@ def test_neither_in_the_folder_nor_as_published(
     assert complaints(carded / "card" / "croissant.json", caplog) == []
     published = tmp_path / "published"
     published.mkdir()
-    card = gather_card(built, gap=1, allow_unknown=True, jobs=1)
+    card = replace(gather_card(built, gap=1, allow_unknown=True, jobs=1), licence="CC0-1.0")
     for name, data in card_files(card, url="https://example.org/set").items():
         (published / name).write_bytes(data)
     assert complaints(published / "croissant.json", caplog) == []
+    assert len(json.loads((published / "croissant.json").read_bytes())["license"]) == 2
     assert len(list(mlcroissant.Dataset(published / "croissant.json").records("samples"))) == 12
 
 
@@ -94,7 +96,11 @@ def ids_and_floats() -> Source:
     labels = np.zeros(images.shape, np.uint16)
     for k in range(40):
         labels[:, k : k + 1, :20] = 1000 + k
-    facts = {"title": 'a "quoted" title, ünï {braces}', "licence": "CC-BY-4.0", "url": "https://example.org/s?a=b&c"}
+    facts = {
+        "title": 'a "quoted" title, ünï {brace & \\_',
+        "licence": "CC-BY-4.0",
+        "url": "https://example.org/s?a=b&c",
+    }
     return make_source(images.astype(np.float32) / 7, labels, name="ids", facts=facts)
 
 
@@ -102,6 +108,8 @@ WORLDS: dict[str, tuple[Callable[[], Source], dict[str, Any]]] = {
     "weights": (small_source, {"weights": "unet2015"}),
     "validation": (lambda: small_source(name="v"), {"val": 0.2, "n": 20}),
     "stacks": (several_stacks, {"split": "stack", "test": 0.4}),
+    "training alone": (small_source, {"test": 0.0}),
+    "a fold": (small_source, {"split": "kfold", "folds": 3, "fold": 1}),
     "fields of view": (small_source, {"independent": True, "split": "random"}),
     "ids and floats": (ids_and_floats, {}),
 }
@@ -115,6 +123,10 @@ def test_every_kind_of_dataset_is_described(tmp_path: Path, caplog: pytest.LogCa
     card = write_card(out, gap=1, allow_unknown=True, jobs=1)
     path = out / "card" / "croissant.json"
     assert complaints(path, caplog) == []
+    values = json.loads(path.read_bytes())
+    assert values["citeAs"].count("{") == values["citeAs"].count("}") == 3  # BibTeX counts them
+    assert values["rai:dataLimitations"][0] == f"Audit: {card.report.verdict}."
+    assert values["creator"]["name"].startswith("not named")
     dataset = mlcroissant.Dataset(path)
     records = list(dataset.records("samples"))
     assert len(records) == card.record.n

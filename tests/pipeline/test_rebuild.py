@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,92 @@ def test_a_dataset_of_another_renderer_is_left_to_it(lock: Path, folder: Path) -
     edit_record(lock, lambda values: values.update(renderer=99))
     with pytest.raises(DatasetError, match="rendered by version 99"):
         rebuild_dataset(lock, source_folder=folder, jobs=1)
+
+
+def test_it_does_not_advise_what_it_cannot_do(
+    tmp_path: Path, lock: Path, folder: Path, dataset: Path, augpipe: Run
+) -> None:
+    """A rebuild has no --overwrite."""
+    other = build_small(tmp_path / "other", seed=5).out
+    flip_bit(dataset / "train-00000.h5", 5000)
+    before = digests(tmp_path)
+    for out, code, words in (
+        (other, 2, "holds another dataset"),
+        (dataset, 1, "move it, or choose another --out"),
+        (lock, 2, "is the folder of the lock file itself; name another --out"),
+        (lock / ".." / "small-set", 2, "is the folder of the lock file itself"),
+    ):
+        found = augpipe("rebuild", lock, "--source", folder, "--out", out, "--jobs", 1)
+        assert (found.code, found.out) == (code, "")
+        assert len(found.err.splitlines()) == 1
+        assert words in found.err
+        assert "--overwrite" not in found.err
+        assert digests(tmp_path) == before
+
+
+def test_shards_beside_a_lock_are_not_looked_at(
+    tmp_path: Path, lock: Path, folder: Path, built: Path, augpipe: Run
+) -> None:
+    (lock / "train-00007.h5").write_bytes(b"of another dataset")
+    (lock / "notes.h5").write_bytes(b"")
+    assert augpipe("rebuild", lock, "--source", folder, "--out", tmp_path / "d", "--quiet") == (0, "", "")
+    assert digests(tmp_path / "d") == digests(built)
+
+
+def forge_depth(values: dict[str, Any], depth: int = 10**13) -> None:
+    for kind in ("images", "labels"):
+        values["inputs"][0][kind]["shape"][0] = depth
+
+
+@pytest.mark.parametrize(
+    ("forge", "words"),
+    [
+        (forge_depth, "ids have room for 100000 slices a stack"),
+        (lambda values: values.update(inputs=values["inputs"] * 50_000), "1 to 1000 stacks, got 50000"),
+        (
+            lambda values: (forge_depth(values, 10**5), values.update(inputs=values["inputs"] * 11)),
+            "at most 1000000 slices",
+        ),
+        (lambda values: values["inputs"][0]["images"].update(shape=["12", 64, 72]), "expected the shape (z, y, x)"),
+        (lambda values: values["inputs"][0]["images"].update(shape=[12, 64]), "expected the shape (z, y, x)"),
+        (lambda values: values["inputs"][0]["images"].update(sha256={}), "SHA-256 of its images"),
+        (lambda values: values["inputs"][0]["labels"].update(values=["a\n|b"]), "label values from 0 to 65535"),
+        (lambda values: values["inputs"][0].update(labels=3), "inputs: stack 0: "),
+        (lambda values: values.update(inputs={}), "1 to 1000 stacks, got {}"),
+        (lambda values: values.update(inputs=[]), "1 to 1000 stacks, got 0"),
+        (lambda values: values.update(name="\ud800"), "expected the name of a dataset, got '\\ud800'"),
+        (lambda values: values.update(name="a\nb"), "expected the name of a dataset"),
+        (lambda values: values.update(name="x" * 81), "expected the name of a dataset"),
+    ],
+    ids=[
+        "depth",
+        "stacks",
+        "slices",
+        "text",
+        "flat",
+        "digest",
+        "values",
+        "labels",
+        "no list",
+        "none",
+        "half a character",
+        "two lines",
+        "long",
+    ],
+)
+@pytest.mark.parametrize("command", ["rebuild", "verify", "card", "show"])
+def test_records_of_monstrous_things_are_refused_at_once(
+    dataset: Path, augpipe: Run, forge: Callable[[dict[str, Any]], Any], words: str, command: str
+) -> None:
+    path = dataset / "dataset.json"
+    values = json.loads(path.read_bytes())
+    forge(values)
+    path.write_text(json.dumps(values))
+    start = time.perf_counter()
+    code, out, err = augpipe(command, dataset)
+    assert time.perf_counter() - start < 10
+    assert code in {1, 3}
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert words in err
+    assert len(err) < 600
