@@ -8,7 +8,7 @@ from typing import Any
 from augment.errors import ConfigError, DatasetError, SourceError
 from pipeline.build_info import read_build_info
 from pipeline.known import PHANTOM
-from pipeline.reading import phantom_source, read_folder, read_pairs
+from pipeline.reading import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.shards.record import BUILD_INFO_FILE, DatasetRecord
 from pipeline.source import Source
 
@@ -58,7 +58,16 @@ def _in_folder(record: DatasetRecord, folder: Path) -> Source:
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
         if all(_is_there(path) for pair in moved for path in pair):
             return read_pairs(moved, **_as_before(record))
-    return read_folder(folder, **_as_before(record))
+    try:
+        return read_folder(folder, **_as_before(record))
+    except ConfigError as error:
+        if not folder.is_dir():
+            raise
+        raise ConfigError(
+            f"{folder}: expected the stack that {record.folder} was made from, in files called as then, or in "
+            f"{IMAGES_FILE} and {LABELS_FILE}; name the right folder with --source (rebuild also takes --images and "
+            "--labels)"
+        ) from error
 
 
 def _remembered(record: DatasetRecord) -> Source:
@@ -68,7 +77,8 @@ def _remembered(record: DatasetRecord) -> Source:
         return phantom_source()
     if not pairs:
         raise DatasetError(
-            f"{record.folder / BUILD_INFO_FILE}: does not say where the source is; name its folder with --source"
+            f"{record.folder}: does not say where its stack is ({BUILD_INFO_FILE}, which remembers that, is never "
+            "published); name its folder with --source"
         )
     try:
         return read_pairs(pairs, **_as_before(record))

@@ -297,3 +297,21 @@ def test_records_of_monstrous_things_are_refused_at_once(
     assert len(err.splitlines()) == 1
     assert words in err
     assert len(err) < 600
+
+
+def test_a_folder_without_the_stack_is_told_what_it_should_hold(augpipe: Run, built: Path, tmp_path: Path) -> None:
+    """And not to name files with options that the command does not have."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for command in (("verify", "--replay"), ("audit",), ("preview", "--out", tmp_path / "p.png")):
+        code, _, err = augpipe(command[0], built, *command[1:], "--source", empty)
+        assert code == 2
+        assert "empty: expected the stack that" in err
+        assert "train-volume.tif" in err
+    lock = tmp_path / "lock"
+    lock.mkdir()
+    for name in ("dataset.json", "manifest.jsonl"):
+        (lock / name).write_bytes((built / name).read_bytes())
+    code, _, err = augpipe("rebuild", lock, "--out", tmp_path / "d")
+    assert code == 3
+    assert "does not say where its stack is" in err
