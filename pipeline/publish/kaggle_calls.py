@@ -22,7 +22,8 @@ _ADVICE = {
     404: "there is nothing of that name",
     429: "too many requests; try again later",
 }
-_AGAIN = "; check the network, and run the same command again: what was sent is not sent twice"
+_AGAIN = "; run the same command again: what was sent is not sent twice"
+_NONSENSE = "the answer cannot be understood"
 _UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 Request = TypeVar("Request")
@@ -79,7 +80,7 @@ class KaggleCalls:
             except (requests.RequestException, *_UNREADABLE) as error:
                 lost = isinstance(error, requests.ConnectionError | requests.Timeout)
                 if last or not lost or not repeat:
-                    said = "no connection, or it was lost" if lost else "the answer cannot be understood"
+                    said = "no connection, or it was lost; is the network there?" if lost else _NONSENSE
                     raise RemoteError(self.tell(what, 0, f"{said} ({type(error).__name__})")) from None
                 self.wait(attempt)
         raise AssertionError
