@@ -114,8 +114,8 @@ def check_neighbours(subject: Subject, seen: Sequence[SeenSample], gap: int) -> 
                     Finding(
                         check="P004",
                         severity=severity,
-                        text=f"{n_slices} slices seen in {later} lie within {gap} of slices seen in {earlier} (stack "
-                        f"{stack}): z {b} and z {a} are {distance} apart",
+                        text=f"slices seen in {later} lie within {gap} of slices seen in {earlier} (stack {stack}, "
+                        f"{n_slices} of them): z {b} and z {a} are {distance} apart",
                         advice="leave more slices out between the splits",
                         other=f"stack {stack}, z {a}",
                         splits=(earlier, later),

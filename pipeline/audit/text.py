@@ -42,7 +42,7 @@ def measures_text(finding: Finding) -> str:
         "angle_deg": "turned {:.1f} deg",
         "scale": "scale {:.2f}",
         "f1": "label F1 {:.2f}",
-        "distance": "{} slices apart",
+        "distance": "distance {}",
     }
     parts = [text.format(found[name]) for name, text in told.items() if found.get(name) is not None]
     return ", ".join([*parts, *["mirrored"] * bool(found.get("mirrored"))])

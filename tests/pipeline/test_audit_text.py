@@ -192,5 +192,5 @@ def test_names_cannot_write_on_the_terminal() -> None:
 def test_measures_are_words_and_what_was_not_measured_is_not_told() -> None:
     assert measures_text(replace(SIBLING, measures={})) == ""
     assert measures_text(replace(SIBLING, measures={"exact": True})) == "the same pixels"
-    assert measures_text(replace(SIBLING, measures={"distance": 2})) == "2 slices apart"
+    assert measures_text(replace(SIBLING, measures={"distance": 2})) == "distance 2"
     assert measures_text(replace(SIBLING, measures={"inliers": 0, "mirrored": False, "f1": None})) == "0 inliers"
