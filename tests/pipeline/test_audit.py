@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from small_worlds import digest_rows, edit_record, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
 
 import pipeline.plan
+from augment.errors import DatasetError
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
