@@ -204,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
     loopback: Loopback
     protocol_version = "HTTP/1.1"
     timeout = 20
+    wbufsize = -1  # head and body of an answer in one piece: two would wait 40 ms for each other
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None: ...
 
