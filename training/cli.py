@@ -144,18 +144,21 @@ def evaluate(
 @click.argument("run", type=PATH)
 @click.argument("stack", type=PATH)
 @click.argument("out", type=PATH)
+@click.option("--overwrite", is_flag=True, help="Replace OUT, once the new one is whole.")
 @_tta
 @_tile
 @_device
 @_reporting
 def predict(
-    run: Path, stack: Path, out: Path, tta: bool, tile: int, device: str, quiet: bool, json_file: str | None
-) -> None:
+    run: Path, stack: Path, out: Path, overwrite: bool, tta: bool, tile: int, device: str, quiet: bool,
+    json_file: str | None,
+) -> None:  # fmt: skip
     """Write the probability of cell of a TIFF STACK, whole slices, as a float32 stack OUT."""
     from training.predict import open_predictor, predict_stack
     from training.run import read_run
 
-    shape = predict_stack(open_predictor(read_run(run), device=device, tta=tta, tile=tile), stack, out)
+    predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
+    shape = predict_stack(predictor, stack, out, overwrite=overwrite)
     report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
     _tell(
         [f"predicted    {shape[0]} slices of {shape[1]} x {shape[2]} px: {out}"],

@@ -172,7 +172,9 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "half a stack": (("evaluate", "none", "d", "--images", "a.tif"), 2, "--images and --labels belong together"),
     "no such split": (("evaluate", "run", "d", "--split", "exam"), 2, "exam"),
     "no such stack": (("predict", "run", "none.tif", "out.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
-    "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 1 px or more"),
+    "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 10 px or more"),
+    "a small tile": (("evaluate", "run", "d", "--tile", "7"), 2, "--tile: expected 10 px or more"),
+    "a PNG": (("predict", "run", "none.tif", "out.png"), 2, "out.png: expected a name that ends in .tif or .tiff"),
     "no prediction": (("score", "none.tif", "none.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
     "no steps": (("bench", "d", "--steps", "0"), 2, "0 is not in the range x>=1"),
     "no dataset to bench": (("bench", "none"), 3, "none: expected the folder of a dataset, found nothing"),
@@ -401,9 +403,12 @@ def test_predict(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
     plain = read_stack(tmp_path / "out.tif")
     assert (plain.shape, plain.dtype) == ((2, 30, 40), np.float32)
     report = tmp_path / "report.json"
-    code, out, _ = augtrain(
-        "predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tta", "--quiet", "--json", report
-    )
+    again = ("predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tta", "--quiet", "--json", report)
+    code, out, err = augtrain(*again)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "out.tif: is there already; name another file for the prediction, or --overwrite it" in err
+    assert np.array_equal(read_stack(tmp_path / "out.tif"), plain)
+    code, out, _ = augtrain(*again, "--overwrite")
     assert (code, out) == (0, "")
     assert json.loads(report.read_bytes()) == {
         "out": str(tmp_path / "out.tif"), "shape": [2, 30, 40], "tile": 512, "tta": True,
