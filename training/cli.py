@@ -13,6 +13,7 @@ from pipeline.shards import AugpipeError, ConfigError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+_ONE_OR_MORE = click.IntRange(1)  # 0 is the config's own word for a choice that is left open
 PRESET_NAMES = ("paper", "release", "report-keras", "report-pytorch", "small")
 EXTRA_LIBRARIES = ("torch", "matplotlib")
 INTERRUPTED = 130
@@ -32,18 +33,18 @@ _tile = click.option("--tile", default=512, show_default=True, metavar="PX", hel
 _pictures = click.option("--pictures/--no-pictures", default=True, help="Draw curves and samples after every round.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="augpipe")
 def cli() -> None:
     """Train a U-Net from the shards of a dataset, and score it as the ISBI 2012 challenge does.
 
     \b
-    augtrain fit DATASET --out RUN --preset small --minutes 20    train
-    augtrain resume RUN                                           go on where it stopped, to the same bits
-    augtrain evaluate RUN DATASET --split test                    score it on slices that it never saw
-    augtrain predict RUN stack.tif out.tif                        probability of cell for a whole stack
-    augtrain score prediction.tif labels.tif                      score any prediction
-    augtrain bench DATASET                                        samples a second, and what limits them
+    augtrain fit DATASET --out RUN --minutes 20   train
+    augtrain resume RUN                           go on, to the same bits
+    augtrain evaluate RUN DATASET --split test    score it on unseen slices
+    augtrain predict RUN stack.tif out.tif        probability of cell
+    augtrain score out.tif labels.tif             score any prediction
+    augtrain bench DATASET                        samples/s, and what limits them
     """  # noqa: D301  # \b is the character by which click knows a table
 
 
@@ -53,10 +54,10 @@ def cli() -> None:
 @click.option(
     "--preset", type=click.Choice(PRESET_NAMES), default="small", show_default=True, help="Network and schedule."
 )
-@click.option("--minutes", type=float, default=0.0, metavar="M", help="Time a few steps, then take as many as fit in.")
-@click.option("--n-train", type=int, metavar="N", help="Only the first N training samples.")
+@click.option("--minutes", type=float, metavar="M", help="Time a few steps, then take as many as fit in.")
+@click.option("--n-train", type=_ONE_OR_MORE, metavar="N", help="Only the first N training samples.")
 @click.option("--rounds", type=int, metavar="N", help="How often to validate, log and save.")
-@click.option("--steps", type=int, metavar="N", help="Steps in all.")
+@click.option("--steps", type=_ONE_OR_MORE, metavar="N", help="Steps in all.")
 @click.option("--batch", type=int, metavar="N", help="Samples a step.")
 @click.option("--seed", type=int, metavar="N", help="Of weights, order and crops.")
 @click.option("--loss-weights", type=click.Choice(["none", "unet2015"]), help="Weight of each pixel.")
@@ -64,7 +65,7 @@ def cli() -> None:
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="Of the network's arithmetic.")
 @click.option("--channels-last/--channels-first", default=None, help="Memory order of the network.")
 @click.option("--compile/--no-compile", default=None, help="Run the network through torch.compile.")
-@click.option("--threads", type=int, metavar="N", help="Of torch on the CPU.")
+@click.option("--threads", type=_ONE_OR_MORE, metavar="N", help="Of torch on the CPU.")
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other setting of config.json.")
 @click.option(
@@ -73,13 +74,19 @@ def cli() -> None:
 @_pictures
 @_reporting
 def fit(
-    dataset: Path, out: Path, preset: str, minutes: float, settings: tuple[str, ...], framework: str, pictures: bool,
-    quiet: bool, json_file: str | None, **flags: Any,
+    dataset: Path, out: Path, preset: str, minutes: float | None, settings: tuple[str, ...], framework: str,
+    pictures: bool, quiet: bool, json_file: str | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Train on DATASET; validation is its split val, or whole slices held out of train."""
     from training.config import preset as find_preset
 
-    given = {name: value for name, value in flags.items() if value is not None} | _pairs(settings)
+    chosen, others = {name: value for name, value in flags.items() if value is not None}, _pairs(settings)
+    if twice := sorted(set(chosen) & set(others)):
+        raise ConfigError(f"{twice[0]}: given as an option and with --set; leave one of them out")
+    given = chosen | others
+    if minutes == 0:
+        raise ConfigError("--minutes: expected a time above 0, got 0")
+    minutes = minutes or 0.0
     if minutes and "steps" in given:
         raise ConfigError("--minutes and --steps: either decides how long to train; leave one of them out")
     config = find_preset(preset).changed({**({"steps": 0} if minutes else {}), **given})
@@ -184,7 +191,7 @@ def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) ->
 @cli.command()
 @click.argument("dataset", type=PATH)
 @click.option("--preset", type=click.Choice(PRESET_NAMES), default="small", show_default=True, help="Network to train.")
-@click.option("--steps", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Steps to time.")
+@click.option("--steps", type=_ONE_OR_MORE, default=10, show_default=True, metavar="N", help="Steps to time.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any setting of the preset.")
 @_reporting
 def bench(
@@ -254,7 +261,7 @@ class _Progress:
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, str]:
-    """Return what --set gives, by name."""
+    """Return what --set gives, by name; the last one counts, as it does for options."""
     return dict(setting.partition("=")[::2] for setting in settings)
 
 

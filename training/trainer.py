@@ -59,12 +59,18 @@ class Trainer:
             before.watch if before else Watch(run.dataset, run.division, config, run.normalisation, self.device)
         )
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether no round is to come: all are done, or validation no longer improved."""
+        stopped = self.progress.is_over(self.config) and self.config.schedule == "plateau"
+        return stopped or len(self.rows) >= self.config.rounds
+
     def train(self, *, pictures: bool, listener: Listener) -> None:
         """Train from the round that comes next to the end."""
         ends = [number * self.config.steps // self.config.rounds for number in range(self.config.rounds + 1)]
         drawn = False
         for number in range(len(self.rows), self.config.rounds):
-            if self.progress.is_over(self.config) and self.config.schedule == "plateau":
+            if self.is_finished:
                 break
             began = time.perf_counter()
             start, stop = ends[number], ends[number + 1]

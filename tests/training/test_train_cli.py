@@ -108,6 +108,13 @@ def test_every_command_and_option_has_help(name: str) -> None:
             assert parameter.help, parameter.name
 
 
+@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+def test_help_fits_80_columns(augtrain: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
+    """However wide the terminal is."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert [line for line in augtrain(*path, "--help").out.splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_can_be_quiet_and_write_a_report(name: str) -> None:
     assert {"quiet", "json_file"} <= {parameter.name for parameter in COMMANDS[name].params}
@@ -166,8 +173,23 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no time": (("fit", "d", "--out", "r", "--minutes", "-1"), 2, "--minutes: expected a time above 0"),
     "two times": (("fit", "d", "--out", "r", "--minutes", "1", "--steps", "9"), 2, "--minutes and --steps: either"),
     "no such device": (("fit", "d", "--out", "r", "--device", "abacus"), 2, "--device: expected auto, cpu, cuda"),
+    "no minute": (("fit", "d", "--out", "r", "--minutes", "0"), 2, "--minutes: expected a time above 0, got 0"),
+    "no step": (("fit", "d", "--out", "r", "--steps", "0"), 2, "'--steps': 0 is not in the range x>=1"),
+    "no thread": (("fit", "d", "--out", "r", "--threads", "0"), 2, "'--threads': 0 is not in the range x>=1"),
+    "no sample": (("fit", "d", "--out", "r", "--n-train", "0"), 2, "'--n-train': 0 is not in the range x>=1"),
+    "no round": (("fit", "d", "--out", "r", "--rounds", "0"), 2, "rounds: expected 1 to 1000000, got 0"),
+    "two batches": (
+        ("fit", "d", "--out", "r", "--batch", "2", "--set", "batch=3"),
+        2,
+        "batch: given as an option and with",
+    ),
     "large crop": (("fit", "d", "--out", "r"), 2, "crops of 256 px do not fit"),
     "no run": (("resume", "none"), 3, "none: no run of augtrain fit here"),
+    "a file for a run": (
+        ("resume", "d/dataset.json"),
+        3,
+        "d/dataset.json: expected the folder of a run, found a file; name what augtrain fit got as --out",
+    ),
     "no run to evaluate": (("evaluate", "none", "d"), 3, "no run of augtrain fit here"),
     "half a stack": (("evaluate", "none", "d", "--images", "a.tif"), 2, "--images and --labels belong together"),
     "no such split": (("evaluate", "run", "d", "--split", "exam"), 2, "exam"),
@@ -207,6 +229,36 @@ def test_a_second_run_in_a_folder_is_refused(augtrain: Run, phantom_dataset: Pat
     words = f"holds a run already; go on with augtrain resume {run_folder}, or choose another --out"
     assert err == f"augtrain: {run_folder}: {words}\n"
     assert contents(run_folder) == before
+
+
+def test_a_finished_run_says_that_it_is(augtrain: Run, run_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert augtrain("resume", run_folder, "--no-pictures").code == 0
+    told = [message for message in caplog.messages if message.startswith("finished ")]
+    assert told == [f"finished     {run_folder}: all its rounds are done, 2 of them; nothing was trained"]
+
+
+def test_a_folder_with_other_files_is_refused(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
+    """Also with hidden ones: a run's files must not mix with anybody's."""
+    for name in ("notes.txt", ".hidden"):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).write_text("mine", encoding="utf-8")
+        code, out, err = augtrain("fit", phantom_dataset, "--out", folder, *SMALL)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"expected an empty folder or nothing, found {name} in it; choose another --out" in err
+        assert contents(folder) == {name: b"mine"}
+
+
+def test_a_folder_that_is_empty_or_holds_an_unfinished_config_is_free(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path
+) -> None:
+    """As a run leaves it that was killed before it began."""
+    for name in ("empty", "killed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "killed" / ".config.json.tmp").write_text("{", encoding="utf-8")
+    for name in ("empty", "killed"):
+        assert augtrain("fit", phantom_dataset, "--out", tmp_path / name, *SMALL, "--quiet") == (0, "", "")
+        assert ".config.json.tmp" not in contents(tmp_path / name)
 
 
 def test_another_dataset_cannot_be_gone_on_with(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
