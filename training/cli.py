@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +91,7 @@ def fit(
     if minutes and "steps" in given:
         raise ConfigError("--minutes and --steps: either decides how long to train; leave one of them out")
     config = find_preset(preset).changed({**({"steps": 0} if minutes else {}), **given})
-    with _Progress(quiet=quiet or json_file == "-") as listener:
+    with _watched(quiet=quiet or json_file == "-") as listener:
         if framework == "keras":
             from training.keras_fit import fit_keras
 
@@ -111,7 +112,7 @@ def resume(run: Path, dataset: Path | None, pictures: bool, quiet: bool, json_fi
     """Go on with RUN where its last checkpoint left it."""
     from training.fit import resume as resume_run
 
-    with _Progress(quiet=quiet or json_file == "-") as listener:
+    with _watched(quiet=quiet or json_file == "-") as listener:
         found = resume_run(run, dataset=dataset, pictures=pictures, listener=listener)
     _tell_run(found, quiet=quiet, json_file=json_file)
 
@@ -134,15 +135,17 @@ def evaluate(
     from training.evaluation import evaluate_samples, evaluate_slices
     from training.plots import draw_thresholds
     from training.predict import open_predictor
+    from training.progress import telling
     from training.run import read_run
 
     if (images is None) != (labels is None):
         raise ConfigError("--images and --labels belong together: the stack and its labels")
     predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
-    if images is None or labels is None:
-        result = evaluate_samples(predictor, dataset, split)
-    else:
-        result = evaluate_slices(predictor, dataset, split, images, labels)
+    with telling("scoring", "slices" if images else "samples", quiet=quiet) as told:
+        if images is None or labels is None:
+            result = evaluate_samples(predictor, dataset, split, told=told)
+        else:
+            result = evaluate_slices(predictor, dataset, split, images, labels, told=told)
     _tell(_table(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
     draw_thresholds(run / f"thresholds-{split}-{'slices' if images else 'samples'}.png", result.scores)
 
@@ -162,10 +165,12 @@ def predict(
 ) -> None:  # fmt: skip
     """Write the probability of cell of a TIFF STACK, whole slices, as a float32 stack OUT."""
     from training.predict import open_predictor, predict_stack
+    from training.progress import telling
     from training.run import read_run
 
     predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
-    shape = predict_stack(predictor, stack, out, overwrite=overwrite)
+    with telling("predicting", "slices", quiet=quiet) as told:
+        shape = predict_stack(predictor, stack, out, overwrite=overwrite, told=told)
     report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
     _tell(
         [f"predicted    {shape[0]} slices of {shape[1]} x {shape[2]} px: {out}"],
@@ -181,9 +186,11 @@ def predict(
 @_reporting
 def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
     """Score a stack of cell probabilities against LABELS; no network needed."""
+    from training.progress import telling
     from training.scoring import score_files
 
-    scores, n_slices = score_files(prediction, labels)
+    with telling("scoring", "slices", quiet=quiet) as told:
+        scores, n_slices = score_files(prediction, labels, told=told)
     report = {**scores.as_dict(), "n": n_slices}
     _tell(_table(report), report, quiet=quiet, json_file=json_file)
 
@@ -228,36 +235,23 @@ def run() -> None:
     sys.exit(main())
 
 
-class _Progress:
-    """A bar for the steps, and a line for every round."""
+@contextmanager
+def _watched(*, quiet: bool) -> Iterator[Any]:
+    """Lend who is told how a run gets on: a bar for the steps on a terminal, and a line for every round anywhere."""
+    from training.progress import telling
+    from training.trainer import Listener
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        logging.getLogger("augtrain").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.getLogger("augtrain").setLevel(logging.WARNING if quiet else logging.INFO)
 
-    def __enter__(self) -> Any:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        from training.trainer import Listener
-
-        if self._quiet:
-            return Listener()
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, transient=True, disable=not sys.stderr.isatty())
-        self._bar.start()
-        task = self._bar.add_task("steps", total=None)
-
-        def on_round(row: Any) -> None:
+    def on_round(row: Any) -> None:
+        if not quiet:
             click.echo(
                 f"round {row.round:>4}   step {row.step:>6}   loss {row.loss:.4f}   val {row.val_loss:.4f}   "
                 f"pixel error {row.val_pixel_error:.4f}   IoU of cells {row.val_iou_cell:.4f}"
             )
 
-        return Listener(lambda done, steps: self._bar.update(task, completed=done, total=steps), on_round)
-
-    def __exit__(self, *_: object) -> None:
-        if not self._quiet:
-            self._bar.stop()
+    with telling("training", "steps", quiet=quiet, lines=False) as told:
+        yield Listener(told, on_round)
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, str]:

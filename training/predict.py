@@ -19,6 +19,7 @@ from pipeline.shards import ConfigError
 from training.device import find_device, full_precision
 from training.loading import as_tensor, normalise, turned, turned_back
 from training.losses import cell_logits
+from training.progress import Told, counted, untold
 from training.run import Run, read_network
 from training.unet import UNet
 
@@ -107,7 +108,9 @@ def open_predictor(run: Run, *, device: str = "auto", tta: bool = False, tile: i
     return Predictor(run, read_network(run, where), where, tta=tta, tile=tile)
 
 
-def predict_stack(predictor: Predictor, stack: Path, out: Path, *, overwrite: bool = False) -> tuple[int, int, int]:
+def predict_stack(
+    predictor: Predictor, stack: Path, out: Path, *, overwrite: bool = False, told: Told = untold
+) -> tuple[int, int, int]:
     """Write the probability of cell of a TIFF stack as a float32 TIFF stack; return its shape (Z, Y, X).
 
     One slice is held in memory at a time.
@@ -117,6 +120,7 @@ def predict_stack(predictor: Predictor, stack: Path, out: Path, *, overwrite: bo
         stack: a TIFF file (Z, Y, X).
         out: the TIFF file to make.
         overwrite: replace `out`, if it is there, as soon as the new one is whole.
+        told: is told about every slice.
 
     Raises:
         ConfigError: there is no such stack, or `out` is there already, is the stack itself, or not named as a TIFF.
@@ -128,7 +132,7 @@ def predict_stack(predictor: Predictor, stack: Path, out: Path, *, overwrite: bo
     require_place(out, stack, overwrite=overwrite)
     slices = open_stack(stack)
     try:
-        write_slices(out, predict_slices(predictor, slices), slices.shape, np.float32)
+        write_slices(out, predict_slices(predictor, counted(slices, slices.shape[0], told)), slices.shape, np.float32)
         return slices.shape
     finally:
         slices.close()

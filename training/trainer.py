@@ -129,7 +129,10 @@ class Trainer:
         def step(number: int) -> None:
             self.step(number, self.batches[number])
 
-        return count_steps(seconds, self.config.rounds, step, lambda: self.watch.score(self.forward))
+        def validate(on_sample: Callable[[], None]) -> None:
+            self.watch.score(self.forward, on_sample)
+
+        return count_steps(seconds, self.config.rounds, step, validate)
 
     def restore(self) -> None:
         """Go back to the checkpoint, or to the start where there is none yet."""
@@ -190,20 +193,40 @@ class Trainer:
         draw_round(self.run.folder, self.rows, self.watch, self.forward)
 
 
-def count_steps(seconds: float, rounds: int, step: Callable[[int], Any], validate: Callable[[], Any]) -> int:
+def count_steps(
+    seconds: float, rounds: int, step: Callable[[int], Any], validate: Callable[[Callable[[], None]], Any]
+) -> int:
     """Return how many steps fit into a time, with a validation a round, after trying a few of them.
+
+    Trying ends with the first step or validated sample after which the time is over.
+
+    Args:
+        seconds: the time.
+        rounds: how many validations have to fit in.
+        step: takes the step of a number.
+        validate: validates once, and calls what it is given after every sample.
 
     Raises:
         ConfigError: not one a round.
     """
     began = time.perf_counter()
-    times = []
+    times: list[float] = []
+
+    def require_time(now: float, then: str = "") -> None:
+        if now - began > seconds:
+            raise ConfigError(
+                f"--minutes: {seconds / 60:g} minutes were over after {len(times)} steps to try{then}; give more "
+                "minutes, or take a smaller --batch or network"
+            )
+
     for number in range(PROBED_STEPS):
         before = time.perf_counter()
         step(number)
-        times.append(time.perf_counter() - before)
+        now = time.perf_counter()
+        times.append(now - before)
+        require_time(now)
     before = time.perf_counter()
-    validate()
+    validate(lambda: require_time(time.perf_counter(), " and a part of the validation"))
     now = time.perf_counter()
     a_step = sorted(times[_UNTIMED_STEPS:])[len(times[_UNTIMED_STEPS:]) // 2]
     steps = int((_MARGIN * seconds - (now - began) - rounds * (now - before)) / a_step)

@@ -368,10 +368,10 @@ def test_compile_reaches_the_run(
 def test_minutes_are_fixed_as_steps(
     augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock by which everything takes a second: 0.95 of 30 s, less 18 to try and 1 to validate."""
+    """By a clock by which everything takes a second: 0.95 of 36 s, less 21 to try and 4 to validate."""
     ticks = itertools.count()
     monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.5")
+    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.6")
     assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *options).code == 0
     for _ in range(2):
         assert read_run(tmp_path / "run").config.steps == 9
