@@ -20,11 +20,20 @@ EXTRA_LIBRARIES = ("torch", "matplotlib")
 INTERRUPTED = 130
 
 
+def _checked(_context: click.Context, _parameter: click.Parameter, json_file: str | None) -> str | None:
+    """Refuse a place for the report before hours of work, and not after them."""
+    if json_file and json_file != "-":
+        from training.report import require_report_place
+
+        require_report_place(Path(json_file))
+    return json_file
+
+
 def _reporting(command: Command) -> Command:
     """Add what every command has: --quiet and --json."""
-    command = click.option("--json", "json_file", metavar="FILE", help="Write a report; - for standard output.")(
-        command
-    )
+    command = click.option(
+        "--json", "json_file", metavar="FILE", callback=_checked, help="Write a report; - for standard output."
+    )(command)
     return click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
 
 
@@ -136,6 +145,7 @@ def evaluate(
     from training.plots import draw_thresholds
     from training.predict import open_predictor
     from training.progress import telling
+    from training.report import score_lines
     from training.run import read_run
 
     if (images is None) != (labels is None):
@@ -146,7 +156,7 @@ def evaluate(
             result = evaluate_samples(predictor, dataset, split, told=told)
         else:
             result = evaluate_slices(predictor, dataset, split, images, labels, told=told)
-    _tell(_table(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
+    _tell(score_lines(result.as_dict()), result.as_dict(), quiet=quiet, json_file=json_file)
     draw_thresholds(run / f"thresholds-{split}-{'slices' if images else 'samples'}.png", result.scores)
 
 
@@ -187,12 +197,13 @@ def predict(
 def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
     """Score a stack of cell probabilities against LABELS; no network needed."""
     from training.progress import telling
+    from training.report import score_lines
     from training.scoring import score_files
 
     with telling("scoring", "slices", quiet=quiet) as told:
         scores, n_slices = score_files(prediction, labels, told=told)
     report = {**scores.as_dict(), "n": n_slices}
-    _tell(_table(report), report, quiet=quiet, json_file=json_file)
+    _tell(score_lines(report), report, quiet=quiet, json_file=json_file)
 
 
 @cli.command()
@@ -204,25 +215,26 @@ def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) ->
 def bench(
     dataset: Path, preset: str, steps: int, settings: tuple[str, ...], quiet: bool, json_file: str | None
 ) -> None:
-    """Measure samples a second with real and with synthetic data, and peak memory."""
+    """Measure samples a second with samples to load and without, and peak memory; say what limits training."""
     from training.bench import bench as run_bench
     from training.config import preset as find_preset
+    from training.progress import telling
+    from training.report import bench_lines
 
     config = find_preset(preset).changed(_pairs(settings))
-    report = run_bench(dataset, config, steps=steps)
-    lines = [f"{name:<22}{value}" for name, value in report.items() if name != "loaders"]
-    lines[2:2] = [f"{'samples/s ' + name:<22}{value}" for name, value in report["loaders"].items()]
-    _tell(lines, report, quiet=quiet, json_file=json_file)
+    with telling("timing", "steps", quiet=quiet) as told:
+        report = run_bench(dataset, config, steps=steps, told=told)
+    _tell(bench_lines(report), report, quiet=quiet, json_file=json_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: as those of augpipe."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         cli.main(given or ["--help"], prog_name="augtrain", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
-        message, code = _explain(error)
+        message, code = _explain(error, given[0] if given else "")
         if not message:
             raise
         click.echo(f"augtrain: {' '.join(message.split())}", err=True)
@@ -276,46 +288,27 @@ def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_fil
     if json_file:
         from pipeline.files import write_report
         from training.checkpoint import as_json
+        from training.report import require_report_place
 
         if json_file == "-":
             click.echo(as_json(report), nl=False)
         else:
+            require_report_place(Path(json_file))  # it may be what the command has made itself
             write_report(Path(json_file), as_json(report))
 
 
-_MEANINGS = {
-    "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",
-    "misclassified": "share of wrong pixels at 0.5, pooled",
-    "iou_cell": "of cell pixels at 0.5, pooled",
-    "iou_membrane": "of membrane pixels at 0.5, pooled",
-    "v_rand": "after border thinning, mean of slices, best threshold",
-    "v_info": "after border thinning, mean of slices, best threshold",
-    "warping_error": "splits and mergers a pixel, best threshold, pooled",
-    "adapted_rand_error": "of 4-connected cells at 0.5, mean of slices",
-}
-
-
-def _table(report: dict[str, Any]) -> list[str]:
-    """Return a line for each score, with its class, threshold and pooling."""
-    lines = []
-    for name, meaning in _MEANINGS.items():
-        threshold = report.get(f"{name}_threshold")
-        at = "" if threshold is None else f" ({threshold:.1f})"
-        lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
-    return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
-
-
-def _explain(error: BaseException) -> tuple[str, int]:
-    """Return the line and the exit status that a failure means; no line for what is a mistake of ours."""
+def _explain(error: BaseException, command: str) -> tuple[str, int]:
+    """Return the line and the exit status that a command's failure means; no line for what is a mistake of ours."""
     message, code = "", AugpipeError.exit_code
     match error:
         case click.exceptions.Abort() | KeyboardInterrupt():
-            message, code = "interrupted; a run goes on with augtrain resume", INTERRUPTED
+            hint = "; a run goes on with augtrain resume" if command in ("fit", "resume") else ""
+            message, code = f"interrupted{hint}", INTERRUPTED
         case AugpipeError():
             message, code = str(error), error.exit_code
         case click.ClickException():
-            command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "augtrain"
-            message, code = f"{error.format_message()} ({command} --help tells more)", error.exit_code
+            path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "augtrain"
+            message, code = f"{error.format_message()} ({path} --help tells more)", error.exit_code
         case ModuleNotFoundError() if error.name in EXTRA_LIBRARIES:
             message = f"{error.name} is missing; pip install 'augpipe[train]'"
         case OSError():

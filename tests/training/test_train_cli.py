@@ -23,6 +23,7 @@ from pipeline.shards import open_dataset
 from pipeline.tiff import read_stack, write_stack
 from training.cli import PRESET_NAMES, cli, main
 from training.config import PRESETS, FitConfig
+from training.report import bench_lines
 from training.run import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -475,10 +476,62 @@ def test_bench(augtrain: Run, phantom_dataset: Path) -> None:
     code, out, err = augtrain("bench", phantom_dataset, "--steps", "1", *settings, "--json", "-")
     assert code == 0, err
     report = json.loads(out)
-    for name in ("train_real", "train_synthetic", "real_of_synthetic", "peak_memory_mb"):
-        assert f"{name:<22}{report[name]}" in err
-    for name in ("host", "lazy", "copy"):
-        assert f"{'samples/s ' + name:<22}{report['loaders'][name]}" in err
+    expected = bench_lines(report)
+    assert set(expected) <= set(err.splitlines())  # JSON has sorted the loaders
+    assert err.splitlines()[-1] == expected[-1]
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.5, "loading: "), (0.9, "computing: "), (1.02, "computing: ")])
+def test_a_benchmark_is_told_with_units_and_ends_with_what_limits(share: float, limit: str) -> None:
+    report = {
+        "device": "cuda", "batch": 8, "loaders": {"host": 900.5, "lazy": 80.0, "copy": 1000.0}, "train_real": 12.5,
+        "train_synthetic": 13.0, "real_of_synthetic": share, "peak_memory_mb": 512.0, "peak_device_memory_mb": 99.5,
+    }  # fmt: skip
+    *lines, last = bench_lines(report)
+    assert lines == [
+        "computes on             cuda, 8 samples a step",
+        "loads, host             900.5 samples/s",
+        "loads, lazy             80.0 samples/s",
+        "copies arrays           1000.0 samples/s, for comparison",
+        "trains                  12.5 samples/s",
+        "trains, loading none    13.0 samples/s, on one batch again and again",
+        "memory                  512.0 MB at most",
+        "memory of the device    99.5 MB at most",
+    ]
+    assert last.startswith(f"limited by              {limit}")
+    assert f"{share:.1%}" in last
+
+
+def test_a_report_replaces_nothing_but_a_report(
+    augtrain: Run, run_folder: Path, stack: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Not the labels, not a folder, and not what the command has just made."""
+    (tmp_path / "labels.tif").write_bytes(stack[1].read_bytes())
+    for name in ("labels.tif", "."):
+        code, out, err = augtrain("score", stack[1], stack[1], "--json", tmp_path / name)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith("augtrain: --json: ")
+    assert (tmp_path / "labels.tif").read_bytes() == stack[1].read_bytes()
+    for _ in range(2):
+        assert augtrain("score", stack[1], stack[1], "--quiet", "--json", tmp_path / "a.json").code == 0
+    write_stack(tmp_path / "stack.tif", noise((1, 30, 40)))
+    out_file = tmp_path / "out.tif"
+    assert augtrain("predict", run_folder, tmp_path / "stack.tif", out_file, "--json", out_file).code == 2
+    assert read_stack(out_file).shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize(("command", "hint"), [("resume", True), ("predict", False)])
+def test_an_interruption_says_what_goes_on(
+    augtrain: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, hint: bool
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.json.loads", interrupt)
+    arguments = {"resume": (run_folder,), "predict": (run_folder, tmp_path / "stack.tif", tmp_path / "out.tif")}
+    code, _, err = augtrain(command, *arguments[command])
+    words = "; a run goes on with augtrain resume" if hint else ""
+    assert (code, err.splitlines()[-1]) == (130, f"augtrain: interrupted{words}")
 
 
 def test_quiet_is_quiet(
