@@ -313,6 +313,10 @@ def _explain(error: BaseException, command: str) -> tuple[str, int]:
             message = f"{error.name} is missing; pip install 'augpipe[train]'"
         case OSError():
             message = f"{error.filename or 'augtrain'}: {error.strerror or error}"
+        case MemoryError():
+            message = "the memory is full; try a smaller --batch, crop or --tile"
+        case RuntimeError() if "can't allocate memory" in str(error):  # torch says so on the CPU
+            message = "the memory is full; try a smaller --batch, crop or --tile"
         case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # of torch, which this module does not load
             message = "the device's memory is full; try a smaller --batch, crop or --tile"
     return message, code

@@ -49,8 +49,10 @@ def require_report_place(path: Path) -> None:
     """Refuse to write a report over a file that is none; pipes, devices and earlier reports are fine.
 
     Raises:
-        ConfigError: it is a folder, or holds anything else.
+        ConfigError: it is a folder, or holds anything else, or its folder is missing.
     """
+    if not path.parent.is_dir():
+        raise ConfigError(f"--json: {path.parent} is no folder; name another file for the report")
     if path.is_dir():
         raise ConfigError(f"--json: {path} is a folder; name a file for the report")
     if path.is_file() and path.stat().st_size:

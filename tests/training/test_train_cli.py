@@ -198,6 +198,11 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 10 px or more"),
     "a small tile": (("evaluate", "run", "d", "--tile", "7"), 2, "--tile: expected 10 px or more"),
     "a PNG": (("predict", "run", "none.tif", "out.png"), 2, "out.png: expected a name that ends in .tif or .tiff"),
+    "no folder for the report": (
+        ("fit", "d", "--out", "r", "--json", "no/a.json"),
+        2,
+        "--json: no is no folder; name another file for the report",
+    ),
     "no prediction": (("score", "none.tif", "none.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
     "no steps": (("bench", "d", "--steps", "0"), 2, "0 is not in the range x>=1"),
     "no dataset to bench": (("bench", "none"), 3, "none: expected the folder of a dataset, found nothing"),
@@ -518,6 +523,23 @@ def test_a_report_replaces_nothing_but_a_report(
     out_file = tmp_path / "out.tif"
     assert augtrain("predict", run_folder, tmp_path / "stack.tif", out_file, "--json", out_file).code == 2
     assert read_stack(out_file).shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
+    ids=["Python", "torch"],
+)
+def test_full_memory_is_one_line(
+    augtrain: Run, run_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.run.load", fail)
+    monkeypatch.setattr("training.run.UNet", fail)
+    code, _, err = augtrain("predict", run_folder, "stack.tif", "out.tif")
+    assert (code, err) == (3, "augtrain: the memory is full; try a smaller --batch, crop or --tile\n")
 
 
 @pytest.mark.parametrize(("command", "hint"), [("resume", True), ("predict", False)])
