@@ -14,6 +14,7 @@ from training.dataset import ShardDataset
 from training.losses import centre
 from training.metrics import Scores, score_slices
 from training.predict import Predictor, as_levels
+from training.progress import Told, counted, untold
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
 
@@ -39,8 +40,14 @@ class Evaluation:
         }
 
 
-def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluation:
+def evaluate_samples(predictor: Predictor, dataset: Path, split: str, *, told: Told = untold) -> Evaluation:
     """Return the scores on a split's samples, augmented as they are; the centre that training scores counts.
+
+    Args:
+        predictor: the network.
+        dataset: the folder of the dataset.
+        split: `train`, `val` or `test`.
+        told: is told about every sample.
 
     Raises:
         ConfigError: there is no such split, or it is not `train` and shows slices that the network was trained on.
@@ -59,10 +66,14 @@ def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluat
             probability, label = (centre(part, target).numpy() for part in parts)
             yield probability, label
 
-    return Evaluation(score_slices(pairs()), split, "augmented samples", len(data), trained_on)
+    return Evaluation(
+        score_slices(counted(pairs(), len(data), told)), split, "augmented samples", len(data), trained_on
+    )
 
 
-def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path) -> Evaluation:
+def evaluate_slices(
+    predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path, *, told: Told = untold
+) -> Evaluation:
     """Return the scores on a split's slices as they lie in the stack, whole and not augmented.
 
     Args:
@@ -71,6 +82,7 @@ def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Pat
         split: `train`, `val` or `test`.
         images: the stack (Z, Y, X), a TIFF file.
         labels: its labels.
+        told: is told about every slice.
 
     Raises:
         ConfigError: the stack is none of the dataset's, no slice of it is in the split, or the split is not `train` and
@@ -89,7 +101,8 @@ def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Pat
         if not slices:
             raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {_splits(record)}")
         background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
-        scores = score_slices((predictor(pictures[z]), truth[z] != background) for z in slices)
+        pairs = ((predictor(pictures[z]), truth[z] != background) for z in slices)
+        scores = score_slices(counted(pairs, len(slices), told))
     finally:
         pictures.close()
         truth.close()

@@ -67,7 +67,7 @@ def fit_division(
 def resume(
     folder: Path, *, dataset: Path | None = None, pictures: bool = True, listener: Listener | None = None
 ) -> Run:
-    """Go on with a run where its last checkpoint left it.
+    """Go on with a run where its last checkpoint left it; of one that is finished, say so in the log.
 
     Raises:
         RunError: there is no run, or its checkpoint is missing or cannot be trusted.
@@ -93,6 +93,10 @@ def resume(
     with repeatable(run.config.threads):
         trainer = Trainer(run, ShardDataset(run.dataset, "train", run.division.train, weights=run.config.loss_weights))
         trainer.restore()
+        if trainer.is_finished:
+            log.info(
+                "finished     %s: all its rounds are done, %d of them; nothing was trained", folder, len(trainer.rows)
+            )
         trainer.train(pictures=pictures, listener=listener or Listener())
     return run
 

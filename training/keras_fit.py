@@ -73,7 +73,7 @@ def fit_keras(
                 60 * minutes,
                 config.rounds,
                 lambda number: model.train_on_batch(*tried[number]),
-                lambda: watch.score(TorchView(model)),
+                lambda on_sample: watch.score(TorchView(model), on_sample),
             )
             model = _compile(config)
         a_round = max(1, steps // config.rounds)

@@ -24,6 +24,7 @@ _BLUE, _RED, _GREEN, _INK, _GRAY = "#0072b2", "#d55e00", "#007a5a", "#24292f", "
 _DPI, _TEXT_PT, _LINE_PX, _FRAME = 100, 9, 17, 200
 _LEAST_PX, _MOST_PX = 240, 320  # sides in samples.png: what is smaller is enlarged, what is larger cropped
 _GAP_PX, _HEAD_PX, _FOOT_PX = 12, 34, 56
+_PANEL_PX = 575  # in thresholds.png, which has one panel or two
 _PALE = 0.5  # how far the image is lightened under the errors, so that both colours stand out
 
 
@@ -54,16 +55,17 @@ def draw_thresholds(path: Path, scores: PixelScores) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    figure = _figure(1150, 380)
     cells = [("pixel F-score", scores.pixel_f_curve, scores.pixel_error_threshold, _BLUE)]
-    panels = [(0.05, "Cells: 1 is perfect", cells)]
+    panels = [("Cells: 1 is perfect", cells)]
     if isinstance(scores, Scores):
         cells.append(("V_rand", scores.v_rand_curve, scores.v_rand_threshold, _RED))
         cells.append(("V_info", scores.v_info_curve, scores.v_info_threshold, _GREEN))
         warping = [("warping error", scores.warping_curve, scores.warping_error_threshold, _INK)]
-        panels.append((0.56, "Splits and mergers per pixel: 0 is perfect", warping))
-    for left, title, lines in panels:
-        axes = _axes(figure, (left, 0.15, 0.26, 0.73), title, "threshold of the probability of cell")
+        panels.append(("Splits and mergers per pixel: 0 is perfect", warping))
+    figure = _figure(_PANEL_PX * len(panels), 380)
+    for number, (title, lines) in enumerate(panels):
+        place = ((0.1 + number) / len(panels), 0.15, 0.52 / len(panels), 0.73)
+        axes = _axes(figure, place, title, "threshold of the probability of cell")
         bests = [curve[scores.thresholds.index(threshold)] for _, curve, threshold, _ in lines]
         shown = np.concatenate([bests, *(curve[1:10] for _, curve, _, _ in lines)])  # ends may leave the panel
         room = 0.06 * float(np.ptp(shown)) or 0.01

@@ -19,10 +19,12 @@ from pipeline.shards import ConfigError
 from training.device import find_device, full_precision
 from training.loading import as_tensor, normalise, turned, turned_back
 from training.losses import cell_logits
+from training.progress import Told, counted, untold
 from training.run import Run, read_network
 from training.unet import UNet
 
 TILE_PX = 512
+TIFF_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Predictor:
         device: where it computes, in float32.
         tta: average over the eight ways that the slice can lie.
         tile: side of a tile of the result, in px; more needs more memory and computes less twice.
+
+    Raises:
+        ConfigError: the tile is narrower than what the network looks at on each side of it.
     """
 
     run: Run
@@ -44,8 +49,12 @@ class Predictor:
     tile: int = TILE_PX
 
     def __post_init__(self) -> None:
-        if self.tile < 1:
-            raise ConfigError(f"--tile: expected 1 px or more, got {self.tile}")
+        halo = self.network.config.halo
+        if self.tile < halo:
+            raise ConfigError(
+                f"--tile: expected {halo} px or more, as this network looks {halo} px around each tile, and would "
+                f"compute every pixel more than nine times; got {self.tile}"
+            )
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
@@ -92,35 +101,59 @@ def open_predictor(run: Run, *, device: str = "auto", tta: bool = False, tile: i
     """Return what predicts with the network of a run.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or the tile is too small for the network.
         RunError: the run keeps no network.
     """
     where = find_device(device)
     return Predictor(run, read_network(run, where), where, tta=tta, tile=tile)
 
 
-def predict_stack(predictor: Predictor, stack: Path, out: Path) -> tuple[int, int, int]:
+def predict_stack(
+    predictor: Predictor, stack: Path, out: Path, *, overwrite: bool = False, told: Told = untold
+) -> tuple[int, int, int]:
     """Write the probability of cell of a TIFF stack as a float32 TIFF stack; return its shape (Z, Y, X).
 
     One slice is held in memory at a time.
 
+    Args:
+        predictor: the network.
+        stack: a TIFF file (Z, Y, X).
+        out: the TIFF file to make.
+        overwrite: replace `out`, if it is there, as soon as the new one is whole.
+        told: is told about every slice.
+
     Raises:
-        ConfigError: there is no such stack, or `out` is the stack itself.
+        ConfigError: there is no such stack, or `out` is there already, is the stack itself, or not named as a TIFF.
         SourceError: it cannot be read.
         StorageError: the result cannot be written.
     """
     from pipeline.tiff import open_stack, write_slices
 
+    require_place(out, stack, overwrite=overwrite)
+    slices = open_stack(stack)
+    try:
+        write_slices(out, predict_slices(predictor, counted(slices, slices.shape[0], told)), slices.shape, np.float32)
+        return slices.shape
+    finally:
+        slices.close()
+
+
+def require_place(out: Path, stack: Path, *, overwrite: bool) -> None:
+    """Refuse a place where the prediction of a stack would destroy something, or be taken for something else.
+
+    Raises:
+        ConfigError: it is such a place.
+    """
     if out.exists() and stack.exists() and out.samefile(stack):
         raise ConfigError(f"{out}: is the stack itself; name another file for the prediction")
     if out.is_dir() or not out.name:
         raise ConfigError(f"{out}: is a folder; name a file for the prediction")
-    slices = open_stack(stack)
-    try:
-        write_slices(out, predict_slices(predictor, slices), slices.shape, np.float32)
-        return slices.shape
-    finally:
-        slices.close()
+    if out.suffix.lower() not in TIFF_SUFFIXES:
+        raise ConfigError(f"{out}: expected a name that ends in .tif or .tiff, as the prediction is a TIFF stack")
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"{out}: is no plain file; name another one for the prediction")
+    if (out.exists() or out.is_symlink()) and not overwrite:
+        raise ConfigError(f"{out}: is there already; name another file for the prediction, or --overwrite it")
 
 
 def predict_slices(predictor: Predictor, slices: Any) -> Iterator[NDArray[np.float32]]:

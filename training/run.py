@@ -22,6 +22,7 @@ from training.validation import Row
 
 CONFIG_FILE, CHECKPOINT_FILE, NETWORK_FILE = "config.json", "checkpoint.pt", "network.pt"
 ROWS_FILE, TABLE_FILE, TIMES_FILE = "metrics.jsonl", "metrics.csv", "times.jsonl"
+_UNBORN = f".{CONFIG_FILE}.tmp"  # what is left of config.json where a run was killed while it wrote it
 RUN_SCHEMA = "augtrain/run/1"
 _LIBRARIES = ("augpipe", "torch", "numpy", "h5py")
 
@@ -85,13 +86,22 @@ def write_run(run: Run) -> None:
 def require_free(out: Path) -> None:
     """Refuse a place where no new run can begin.
 
+    A folder that is empty is such a place, and so is one that was left by a run that was killed before it wrote its
+    config.json.
+
     Raises:
-        ConfigError: there is a run in it, or it is no folder.
+        ConfigError: there is a run in it, or something else, or it is no folder.
     """
     if (out / CONFIG_FILE).exists():
         raise ConfigError(f"{out}: holds a run already; go on with augtrain resume {out}, or choose another --out")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: expected a folder or nothing, found a file; choose another --out")
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name != _UNBORN) if out.exists() else []
+    if foreign:
+        raise ConfigError(
+            f"{out}: expected an empty folder or nothing, found {foreign[0]} in it; choose another --out, so that the "
+            "run's files do not mix with others"
+        )
 
 
 def make_folder(out: Path) -> None:
@@ -117,6 +127,8 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         RunError: there is none, or its config.json is not one.
     """
     path = folder / CONFIG_FILE
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: expected the folder of a run, found a file; name what augtrain fit got as --out")
     try:
         values = json.loads(path.read_bytes())
         if values["schema"] != RUN_SCHEMA:
@@ -133,8 +145,16 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError) as error:
-        _refuse(path, f"{type(error).__name__}: {error}")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ConfigError as error:
+        _refuse(path, str(error))
+    except KeyError as error:
+        _refuse(path, f"it does not say {error.args[0]!r:.40}")
+    except json.JSONDecodeError as error:
+        _refuse(path, f"no JSON from line {error.lineno} on")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        _refuse(path, "its values are of other kinds")
 
 
 def read_network(run: Run, device: torch.device) -> UNet:

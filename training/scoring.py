@@ -6,14 +6,16 @@ import numpy as np
 
 from pipeline.shards import ConfigError
 from training.metrics import Scores, score_slices
+from training.progress import Told, counted, untold
 
 
-def score_files(prediction: Path, labels: Path) -> tuple[Scores, int]:
+def score_files(prediction: Path, labels: Path, *, told: Told = untold) -> tuple[Scores, int]:
     """Return the scores of one TIFF stack against another, and their number of slices.
 
     Args:
         prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
         labels: (Z, Y, X), 0 = membrane, anything else cell.
+        told: is told about every slice.
 
     Raises:
         ConfigError: a file is not there.
@@ -30,7 +32,7 @@ def score_files(prediction: Path, labels: Path) -> tuple[Scores, int]:
         pairs = (
             (image.astype(np.float32) / np.float32(whole), label) for image, label in zip(found, truth, strict=True)
         )
-        return score_slices(pairs), len(found)
+        return score_slices(counted(pairs, len(found), told)), len(found)
     finally:
         found.close()
         truth.close()

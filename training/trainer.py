@@ -59,12 +59,18 @@ class Trainer:
             before.watch if before else Watch(run.dataset, run.division, config, run.normalisation, self.device)
         )
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether no round is to come: all are done, or validation no longer improved."""
+        stopped = self.progress.is_over(self.config) and self.config.schedule == "plateau"
+        return stopped or len(self.rows) >= self.config.rounds
+
     def train(self, *, pictures: bool, listener: Listener) -> None:
         """Train from the round that comes next to the end."""
         ends = [number * self.config.steps // self.config.rounds for number in range(self.config.rounds + 1)]
         drawn = False
         for number in range(len(self.rows), self.config.rounds):
-            if self.progress.is_over(self.config) and self.config.schedule == "plateau":
+            if self.is_finished:
                 break
             began = time.perf_counter()
             start, stop = ends[number], ends[number + 1]
@@ -123,7 +129,10 @@ class Trainer:
         def step(number: int) -> None:
             self.step(number, self.batches[number])
 
-        return count_steps(seconds, self.config.rounds, step, lambda: self.watch.score(self.forward))
+        def validate(on_sample: Callable[[], None]) -> None:
+            self.watch.score(self.forward, on_sample)
+
+        return count_steps(seconds, self.config.rounds, step, validate)
 
     def restore(self) -> None:
         """Go back to the checkpoint, or to the start where there is none yet."""
@@ -184,20 +193,40 @@ class Trainer:
         draw_round(self.run.folder, self.rows, self.watch, self.forward)
 
 
-def count_steps(seconds: float, rounds: int, step: Callable[[int], Any], validate: Callable[[], Any]) -> int:
+def count_steps(
+    seconds: float, rounds: int, step: Callable[[int], Any], validate: Callable[[Callable[[], None]], Any]
+) -> int:
     """Return how many steps fit into a time, with a validation a round, after trying a few of them.
+
+    Trying ends with the first step or validated sample after which the time is over.
+
+    Args:
+        seconds: the time.
+        rounds: how many validations have to fit in.
+        step: takes the step of a number.
+        validate: validates once, and calls what it is given after every sample.
 
     Raises:
         ConfigError: not one a round.
     """
     began = time.perf_counter()
-    times = []
+    times: list[float] = []
+
+    def require_time(now: float, then: str = "") -> None:
+        if now - began > seconds:
+            raise ConfigError(
+                f"--minutes: {seconds / 60:g} minutes were over after {len(times)} steps to try{then}; give more "
+                "minutes, or take a smaller --batch or network"
+            )
+
     for number in range(PROBED_STEPS):
         before = time.perf_counter()
         step(number)
-        times.append(time.perf_counter() - before)
+        now = time.perf_counter()
+        times.append(now - before)
+        require_time(now)
     before = time.perf_counter()
-    validate()
+    validate(lambda: require_time(time.perf_counter(), " and a part of the validation"))
     now = time.perf_counter()
     a_step = sorted(times[_UNTIMED_STEPS:])[len(times[_UNTIMED_STEPS:]) // 2]
     steps = int((_MARGIN * seconds - (now - began) - rounds * (now - before)) / a_step)

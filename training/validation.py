@@ -1,6 +1,7 @@
 """What a run watches: the loss and the pixel scores on slices that it does not train on."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,12 @@ class Watch:
         self._firsts = self._data.firsts
         self._side = config.network.largest_input(min(self._data.window))
 
-    def score(self, network: nn.Module) -> dict[str, Any]:
+    def score(self, network: nn.Module, on_sample: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Return the columns of a row that begin with val_.
+
+        Args:
+            network: image (B, 1, Y, X) in, scores out.
+            on_sample: is called after every sample, and may raise what ends it.
 
         Raises:
             DivergedError: a loss is not finite.
@@ -90,6 +95,7 @@ class Watch:
                 )
             losses.append(loss)
             counts = counts + count_pixels(probability, label)
+            on_sample()
         self.pixels = scores = pixel_scores(counts)
         return {
             "val_loss": float(np.mean(losses)),

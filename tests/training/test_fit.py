@@ -282,8 +282,8 @@ def test_the_target_is_the_part_that_counts(phantom_dataset: Path, tmp_path: Pat
 
 @pytest.mark.usefixtures("ticking")
 def test_minutes_become_steps(phantom_dataset: Path, tmp_path: Path) -> None:
-    """By hand: 0.95 of 30 s, less 18 s of trying and 2 validations to come, leaves 8 steps of a second."""
-    run = fit(phantom_dataset, tmp_path / "run", COSINE, minutes=0.5, pictures=False)
+    """By hand: 0.95 of 39 s, less 21 s of trying and 2 validations of 4 s to come, leaves 8 steps of a second."""
+    run = fit(phantom_dataset, tmp_path / "run", COSINE, minutes=0.65, pictures=False)
     assert run.config.steps == 8
     assert read_run(run.folder).config.steps == 8
     assert [row["step"] for row in read_log(run.folder)] == [4, 8]
@@ -292,7 +292,7 @@ def test_minutes_become_steps(phantom_dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ticking")
 def test_timing_leaves_no_trace_in_the_network(phantom_dataset: Path, tmp_path: Path) -> None:
     config = replace(PLATEAU, rounds=1)
-    timed = fit(phantom_dataset, tmp_path / "timed", config, minutes=0.4, pictures=False)
+    timed = fit(phantom_dataset, tmp_path / "timed", config, minutes=0.5, pictures=False)
     told = fit_small(phantom_dataset, tmp_path / "told", config, steps=timed.config.steps)
     assert timed.config.steps == 3
     assert lasting(timed.folder) == lasting(told.folder)
@@ -300,8 +300,32 @@ def test_timing_leaves_no_trace_in_the_network(phantom_dataset: Path, tmp_path: 
 
 @pytest.mark.usefixtures("ticking")
 def test_a_time_that_is_too_short_is_refused_and_leaves_nothing(phantom_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a step takes 1 s and validation 1 s, so that 2 rounds do not fit"):
-        fit(phantom_dataset, tmp_path / "run", COSINE, minutes=0.35, pictures=False)
+    with pytest.raises(ConfigError, match=r"a step takes 1 s and validation 4 s, so that 2 rounds do not fit"):
+        fit(phantom_dataset, tmp_path / "run", COSINE, minutes=0.4, pictures=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("ticking")
+@pytest.mark.parametrize(
+    ("seconds", "n_steps", "n_validated", "words"),
+    [
+        (1, 1, 0, r"were over after 1 steps to try; give more"),
+        (9, 5, 0, r"were over after 5 steps to try; give more"),
+        (18, 8, 2, r"were over after 8 steps to try and a part of the validation; give more"),
+    ],
+)
+def test_trying_ends_when_the_time_is_over(  # each step ends 2 s after the last, and samples come every second
+    phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, n_steps: int,
+    n_validated: int, words: str,
+) -> None:  # fmt: skip
+    """It must not cost more than was given: neither all the steps to try, nor a validation of many samples."""
+    steps, validated = [], []
+    take, run = Trainer.step, training.trainer.Watch._run
+    monkeypatch.setattr(Trainer, "step", lambda *given: steps.append(1) or take(*given))
+    monkeypatch.setattr(training.trainer.Watch, "_run", lambda *given: validated.append(1) or run(*given))
+    with pytest.raises(ConfigError, match=words):
+        fit(phantom_dataset, tmp_path / "run", COSINE, minutes=seconds / 60, pictures=False)
+    assert (len(steps), len(validated)) == (n_steps, n_validated)
     assert not (tmp_path / "run").exists()
 
 
@@ -536,9 +560,12 @@ def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(
         assert lasting(tmp_path / str(after)) == lasting(run_folder)
 
 
-def test_every_file_of_a_run_may_be_the_one_that_fails(phantom_dataset: Path, tmp_path: Path) -> None:
+def test_every_file_of_a_run_may_be_the_one_that_fails(
+    phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder lies in its place, made by somebody else once the run has begun."""
     for name in FILES - {"config.json"}:
-        (tmp_path / name / name).mkdir(parents=True)
+        monkeypatch.setattr(training.fit, "make_folder", lambda out, name=name: (out / name).mkdir(parents=True))
         with pytest.raises(StorageError, match=rf"{name}: cannot be written"):
             fit_small(phantom_dataset, tmp_path / name)
 

@@ -243,7 +243,7 @@ def test_a_run_of_some_minutes_counts_its_steps_first(world: Path, tmp_path: Pat
     told: list[tuple[int, int]] = []
     seen: list[int] = []
     listener = Listener(on_step=lambda done, steps: told.append((done, steps)), on_round=lambda r: seen.append(r.round))
-    rows = run_keras(world, tmp_path / "run", minutes=0.4, listener=listener)
+    rows = run_keras(world, tmp_path / "run", minutes=0.5, listener=listener)
     steps = read_run(tmp_path / "run").config.steps
     assert steps == rows[-1]["step"] == 2
     assert told == [(number + 1, steps) for number in range(steps)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.metrics import THRESHOLDS, Scores, score_stack
+from training.metrics import THRESHOLDS, Scores, count_pixels, pixel_scores, score_stack
 from training.plots import CURVES_FILE, FALSE, MISSED, SAMPLES_FILE, draw_run, draw_thresholds, overlay_errors
 from training.validation import Example, Row
 
@@ -132,6 +132,16 @@ def test_the_best_threshold_of_each_score_is_marked(tmp_path):
     a, b = read_rgb(tmp_path / "a.png"), read_rgb(tmp_path / "b.png")
     assert a.shape == b.shape == (380, 1150, 3)
     assert not np.array_equal(a, b)
+
+
+def test_pixel_scores_alone_make_a_picture_of_one_panel(tmp_path):
+    """As every round of a run draws it: no half of it is blank."""
+    example = make_example(24)
+    draw_thresholds(tmp_path / "a.png", pixel_scores(count_pixels(example.probability, example.label)))
+    shown = read_rgb(tmp_path / "a.png")
+    assert shown.shape == (380, 575, 3)
+    inked = (shown < 250).any(axis=(0, 2)).nonzero()[0]
+    assert inked.max() > 0.85 * shown.shape[1]
 
 
 def test_a_best_threshold_at_the_end_of_the_curve_is_in_the_picture(tmp_path):

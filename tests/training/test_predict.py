@@ -93,12 +93,14 @@ def test_the_edge_sees_the_mirrored_slice(tmp_path: Path) -> None:
     assert np.abs(double[:, :64] - alone).max() < 1e-5
 
 
-def test_a_tile_has_a_pixel(run_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="--tile: expected 1 px or more, got 0"):
-        open_predictor(read_run(run_folder), device="cpu", tile=0)
-    image = noise((5, 6))
-    one, whole = (open_predictor(read_run(run_folder), device="cpu", tile=tile)(image) for tile in (1, 512))
-    assert np.abs(one - whole).max() < 1e-5
+def test_a_tile_is_as_wide_as_what_the_network_looks_at_around_it(run_folder: Path) -> None:
+    """Below that, every pixel is computed more than nine times; this network, of one pooling, sees 10 px around."""
+    for tile in (-1, 0, 1, 9):
+        with pytest.raises(ConfigError, match=rf"--tile: expected 10 px or more, .*; got {tile}"):
+            open_predictor(read_run(run_folder), device="cpu", tile=tile)
+    image = noise((25, 36))
+    least, whole = (open_predictor(read_run(run_folder), device="cpu", tile=tile)(image) for tile in (10, 512))
+    assert np.abs(least - whole).max() < 1e-5
 
 
 # Turns, gray levels
@@ -170,7 +172,7 @@ def test_a_stack_becomes_a_stack_of_floats(predictor: Predictor, tmp_path: Path)
 def test_the_same_bytes_every_time(predictor: Predictor, tmp_path: Path) -> None:
     write_stack(tmp_path / "stack.tif", noise((2, 40, 50)))
     for name in ("a.tif", "b.tif", "b.tif"):
-        predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
+        predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name, overwrite=True)
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
@@ -232,7 +234,7 @@ def test_a_stack_damaged_in_the_middle_leaves_nothing(
     monkeypatch.setattr(Predictor, "__call__", lambda self, image: seen.append(1) or real(self, image))
     for name in ("out.tif", "old.tif"):
         with pytest.raises(Exception, match="slice 1") as caught:
-            predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
+            predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name, overwrite=True)
         assert type(caught.value).__name__ == "SourceError"
         assert contents(tmp_path) == before
     assert seen  # the first slice was fine
@@ -259,8 +261,37 @@ def test_the_stack_is_never_overwritten(predictor: Predictor, tmp_path: Path) ->
     before = contents(tmp_path)
     for name in ("stack.tif", "link.tif", "hard.tif", "../" + tmp_path.name + "/stack.tif"):
         with pytest.raises(ConfigError, match="is the stack itself; name another file"):
+            predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_what_is_there_is_replaced_only_where_that_was_asked_for(predictor: Predictor, tmp_path: Path) -> None:
+    """Somebody's labels, say; a link is left as it is, too, even one that leads nowhere."""
+    write_stack(tmp_path / "stack.tif", noise((1, 20, 20)))
+    write_stack(tmp_path / "labels.tif", noise((1, 20, 20), seed=1))
+    (tmp_path / "link.tiff").symlink_to("nowhere")
+    before = contents(tmp_path)
+    for name in ("labels.tif", "link.tiff"):
+        with pytest.raises(ConfigError, match=rf"{name}: is there already; name another file .*, or --overwrite it"):
             predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
     assert contents(tmp_path) == before
+    assert (tmp_path / "link.tiff").is_symlink()
+    predict_stack(predictor, tmp_path / "stack.tif", tmp_path / "labels.tif", overwrite=True)
+    assert read_stack(tmp_path / "labels.tif").dtype == np.float32
+
+
+def test_a_prediction_is_named_as_the_tiff_that_it_is(predictor: Predictor, tmp_path: Path) -> None:
+    write_stack(tmp_path / "stack.tif", noise((1, 20, 20)))
+    for name in ("o.png", "o", "tif"):
+        with pytest.raises(ConfigError, match=rf"{name}: expected a name that ends in \.tif or \.tiff"):
+            predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
+    for name in ("a.tiff", "B.TIF"):
+        predict_stack(predictor, tmp_path / "stack.tif", tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(ConfigError, match=r"pipe\.tif: is no plain file"):
+        predict_stack(predictor, tmp_path / "stack.tif", tmp_path / "pipe.tif", overwrite=True)
+    (tmp_path / "pipe.tif").unlink()
+    assert sorted(contents(tmp_path)) == ["B.TIF", "a.tiff", "stack.tif"]
 
 
 def test_a_folder_is_no_file_for_a_prediction(predictor: Predictor, tmp_path: Path) -> None:

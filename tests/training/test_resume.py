@@ -330,8 +330,13 @@ def watch_training(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no run of augtrain fit here"),
-    "no JSON": (lambda folder: (folder / "config.json").write_text("{"), "not the config of a run"),
-    "a list": (lambda folder: (folder / "config.json").write_text("[]"), "not the config of a run"),
+    "no JSON": (
+        lambda folder: (folder / "config.json").write_text("{"),
+        "not the config of a run.*no JSON from line 1",
+    ),
+    "no text": (lambda folder: (folder / "config.json").write_bytes(b"\xff"), "not the config of a run"),
+    "a list": (lambda folder: (folder / "config.json").write_text("[]"), "its values are of other kinds"),
+    "nothing said": (lambda folder: (folder / "config.json").write_text("{}"), "it does not say 'schema'"),
     "an older version": (damage_schema, r"schema 'augtrain/run/9', expected augtrain/run/1"),
     "a bad setting": (lambda folder: edit_config(folder, batch=0), "batch: expected 1 to 4096, got 0"),
     "an unknown setting": (lambda folder: edit_config(folder, colour="red"), "not the config of a run"),
@@ -360,6 +365,7 @@ def test_a_damaged_run_is_refused_and_left_alone(finished: Path, tmp_path: Path,
     with pytest.raises(RunError, match=words) as caught:
         resume(folder, pictures=False)
     assert "\n" not in str(caught.value)
+    assert "Error" not in str(caught.value)  # the name of an exception says nothing to a user
     assert contents(folder) == before
 
 

@@ -23,6 +23,7 @@ from pipeline.shards import open_dataset
 from pipeline.tiff import read_stack, write_stack
 from training.cli import PRESET_NAMES, cli, main
 from training.config import PRESETS, FitConfig
+from training.report import bench_lines
 from training.run import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +109,13 @@ def test_every_command_and_option_has_help(name: str) -> None:
             assert parameter.help, parameter.name
 
 
+@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
+def test_help_fits_80_columns(augtrain: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
+    """However wide the terminal is."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert [line for line in augtrain(*path, "--help").out.splitlines() if len(line) > 80] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_can_be_quiet_and_write_a_report(name: str) -> None:
     assert {"quiet", "json_file"} <= {parameter.name for parameter in COMMANDS[name].params}
@@ -166,13 +174,35 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no time": (("fit", "d", "--out", "r", "--minutes", "-1"), 2, "--minutes: expected a time above 0"),
     "two times": (("fit", "d", "--out", "r", "--minutes", "1", "--steps", "9"), 2, "--minutes and --steps: either"),
     "no such device": (("fit", "d", "--out", "r", "--device", "abacus"), 2, "--device: expected auto, cpu, cuda"),
+    "no minute": (("fit", "d", "--out", "r", "--minutes", "0"), 2, "--minutes: expected a time above 0, got 0"),
+    "no step": (("fit", "d", "--out", "r", "--steps", "0"), 2, "'--steps': 0 is not in the range x>=1"),
+    "no thread": (("fit", "d", "--out", "r", "--threads", "0"), 2, "'--threads': 0 is not in the range x>=1"),
+    "no sample": (("fit", "d", "--out", "r", "--n-train", "0"), 2, "'--n-train': 0 is not in the range x>=1"),
+    "no round": (("fit", "d", "--out", "r", "--rounds", "0"), 2, "rounds: expected 1 to 1000000, got 0"),
+    "two batches": (
+        ("fit", "d", "--out", "r", "--batch", "2", "--set", "batch=3"),
+        2,
+        "batch: given as an option and with",
+    ),
     "large crop": (("fit", "d", "--out", "r"), 2, "crops of 256 px do not fit"),
     "no run": (("resume", "none"), 3, "none: no run of augtrain fit here"),
+    "a file for a run": (
+        ("resume", "d/dataset.json"),
+        3,
+        "d/dataset.json: expected the folder of a run, found a file; name what augtrain fit got as --out",
+    ),
     "no run to evaluate": (("evaluate", "none", "d"), 3, "no run of augtrain fit here"),
     "half a stack": (("evaluate", "none", "d", "--images", "a.tif"), 2, "--images and --labels belong together"),
     "no such split": (("evaluate", "run", "d", "--split", "exam"), 2, "exam"),
     "no such stack": (("predict", "run", "none.tif", "out.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
-    "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 1 px or more"),
+    "no tile": (("predict", "run", "none.tif", "out.tif", "--tile", "0"), 2, "--tile: expected 10 px or more"),
+    "a small tile": (("evaluate", "run", "d", "--tile", "7"), 2, "--tile: expected 10 px or more"),
+    "a PNG": (("predict", "run", "none.tif", "out.png"), 2, "out.png: expected a name that ends in .tif or .tiff"),
+    "no folder for the report": (
+        ("fit", "d", "--out", "r", "--json", "no/a.json"),
+        2,
+        "--json: no is no folder; name another file for the report",
+    ),
     "no prediction": (("score", "none.tif", "none.tif"), 2, "none.tif: expected a TIFF file, found nothing"),
     "no steps": (("bench", "d", "--steps", "0"), 2, "0 is not in the range x>=1"),
     "no dataset to bench": (("bench", "none"), 3, "none: expected the folder of a dataset, found nothing"),
@@ -205,6 +235,36 @@ def test_a_second_run_in_a_folder_is_refused(augtrain: Run, phantom_dataset: Pat
     words = f"holds a run already; go on with augtrain resume {run_folder}, or choose another --out"
     assert err == f"augtrain: {run_folder}: {words}\n"
     assert contents(run_folder) == before
+
+
+def test_a_finished_run_says_that_it_is(augtrain: Run, run_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert augtrain("resume", run_folder, "--no-pictures").code == 0
+    told = [message for message in caplog.messages if message.startswith("finished ")]
+    assert told == [f"finished     {run_folder}: all its rounds are done, 2 of them; nothing was trained"]
+
+
+def test_a_folder_with_other_files_is_refused(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
+    """Also with hidden ones: a run's files must not mix with anybody's."""
+    for name in ("notes.txt", ".hidden"):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).write_text("mine", encoding="utf-8")
+        code, out, err = augtrain("fit", phantom_dataset, "--out", folder, *SMALL)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"expected an empty folder or nothing, found {name} in it; choose another --out" in err
+        assert contents(folder) == {name: b"mine"}
+
+
+def test_a_folder_that_is_empty_or_holds_an_unfinished_config_is_free(
+    augtrain: Run, phantom_dataset: Path, tmp_path: Path
+) -> None:
+    """As a run leaves it that was killed before it began."""
+    for name in ("empty", "killed"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "killed" / ".config.json.tmp").write_text("{", encoding="utf-8")
+    for name in ("empty", "killed"):
+        assert augtrain("fit", phantom_dataset, "--out", tmp_path / name, *SMALL, "--quiet") == (0, "", "")
+        assert ".config.json.tmp" not in contents(tmp_path / name)
 
 
 def test_another_dataset_cannot_be_gone_on_with(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
@@ -314,10 +374,10 @@ def test_compile_reaches_the_run(
 def test_minutes_are_fixed_as_steps(
     augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock by which everything takes a second: 0.95 of 30 s, less 18 to try and 1 to validate."""
+    """By a clock by which everything takes a second: 0.95 of 36 s, less 21 to try and 4 to validate."""
     ticks = itertools.count()
     monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.5")
+    options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.6")
     assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *options).code == 0
     for _ in range(2):
         assert read_run(tmp_path / "run").config.steps == 9
@@ -401,9 +461,12 @@ def test_predict(augtrain: Run, run_folder: Path, tmp_path: Path) -> None:
     plain = read_stack(tmp_path / "out.tif")
     assert (plain.shape, plain.dtype) == ((2, 30, 40), np.float32)
     report = tmp_path / "report.json"
-    code, out, _ = augtrain(
-        "predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tta", "--quiet", "--json", report
-    )
+    again = ("predict", run_folder, tmp_path / "stack.tif", tmp_path / "out.tif", "--tta", "--quiet", "--json", report)
+    code, out, err = augtrain(*again)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "out.tif: is there already; name another file for the prediction, or --overwrite it" in err
+    assert np.array_equal(read_stack(tmp_path / "out.tif"), plain)
+    code, out, _ = augtrain(*again, "--overwrite")
     assert (code, out) == (0, "")
     assert json.loads(report.read_bytes()) == {
         "out": str(tmp_path / "out.tif"), "shape": [2, 30, 40], "tile": 512, "tta": True,
@@ -418,10 +481,79 @@ def test_bench(augtrain: Run, phantom_dataset: Path) -> None:
     code, out, err = augtrain("bench", phantom_dataset, "--steps", "1", *settings, "--json", "-")
     assert code == 0, err
     report = json.loads(out)
-    for name in ("train_real", "train_synthetic", "real_of_synthetic", "peak_memory_mb"):
-        assert f"{name:<22}{report[name]}" in err
-    for name in ("host", "lazy", "copy"):
-        assert f"{'samples/s ' + name:<22}{report['loaders'][name]}" in err
+    expected = bench_lines(report)
+    assert set(expected) <= set(err.splitlines())  # JSON has sorted the loaders
+    assert err.splitlines()[-1] == expected[-1]
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.5, "loading: "), (0.9, "computing: "), (1.02, "computing: ")])
+def test_a_benchmark_is_told_with_units_and_ends_with_what_limits(share: float, limit: str) -> None:
+    report = {
+        "device": "cuda", "batch": 8, "loaders": {"host": 900.5, "lazy": 80.0, "copy": 1000.0}, "train_real": 12.5,
+        "train_synthetic": 13.0, "real_of_synthetic": share, "peak_memory_mb": 512.0, "peak_device_memory_mb": 99.5,
+    }  # fmt: skip
+    *lines, last = bench_lines(report)
+    assert lines == [
+        "computes on             cuda, 8 samples a step",
+        "loads, host             900.5 samples/s",
+        "loads, lazy             80.0 samples/s",
+        "copies arrays           1000.0 samples/s, for comparison",
+        "trains                  12.5 samples/s",
+        "trains, loading none    13.0 samples/s, on one batch again and again",
+        "memory                  512.0 MB at most",
+        "memory of the device    99.5 MB at most",
+    ]
+    assert last.startswith(f"limited by              {limit}")
+    assert f"{share:.1%}" in last
+
+
+def test_a_report_replaces_nothing_but_a_report(
+    augtrain: Run, run_folder: Path, stack: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Not the labels, not a folder, and not what the command has just made."""
+    (tmp_path / "labels.tif").write_bytes(stack[1].read_bytes())
+    for name in ("labels.tif", "."):
+        code, out, err = augtrain("score", stack[1], stack[1], "--json", tmp_path / name)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith("augtrain: --json: ")
+    assert (tmp_path / "labels.tif").read_bytes() == stack[1].read_bytes()
+    for _ in range(2):
+        assert augtrain("score", stack[1], stack[1], "--quiet", "--json", tmp_path / "a.json").code == 0
+    write_stack(tmp_path / "stack.tif", noise((1, 30, 40)))
+    out_file = tmp_path / "out.tif"
+    assert augtrain("predict", run_folder, tmp_path / "stack.tif", out_file, "--json", out_file).code == 2
+    assert read_stack(out_file).shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
+    ids=["Python", "torch"],
+)
+def test_full_memory_is_one_line(
+    augtrain: Run, run_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.run.load", fail)
+    monkeypatch.setattr("training.run.UNet", fail)
+    code, _, err = augtrain("predict", run_folder, "stack.tif", "out.tif")
+    assert (code, err) == (3, "augtrain: the memory is full; try a smaller --batch, crop or --tile\n")
+
+
+@pytest.mark.parametrize(("command", "hint"), [("resume", True), ("predict", False)])
+def test_an_interruption_says_what_goes_on(
+    augtrain: Run, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, hint: bool
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.json.loads", interrupt)
+    arguments = {"resume": (run_folder,), "predict": (run_folder, tmp_path / "stack.tif", tmp_path / "out.tif")}
+    code, _, err = augtrain(command, *arguments[command])
+    words = "; a run goes on with augtrain resume" if hint else ""
+    assert (code, err.splitlines()[-1]) == (130, f"augtrain: interrupted{words}")
 
 
 def test_quiet_is_quiet(
