@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from kaggle_loopback import TOKEN, Loopback, StillClock
+from publish_worlds import SECRETS, TO_KAGGLE, write_report
 from small_worlds import OPTIONS, small_stack, write_folder
 
 from pipeline.cli import main
@@ -84,3 +85,24 @@ def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
     monkeypatch.setattr("pipeline.publish.kaggle_remote.Clock", lambda: still)
     return still
+
+
+@pytest.fixture
+def quick_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the preview takes a second, and says nothing about publishing."""
+    monkeypatch.setattr("pipeline.card.writer.draw_preview", lambda *_, **__: b"a preview")
+
+
+@pytest.fixture
+def publish(augpipe: Callable[..., Outcome], dataset: Path) -> Callable[..., Outcome]:
+    """Publish the small dataset with the report of a clean audit, and look for secrets in all that is left."""
+
+    def run(*options: object, **changes: Any) -> Outcome:
+        report = write_report(dataset, **changes)
+        outcome = augpipe("publish", dataset, *TO_KAGGLE, "--audit", report, *options)
+        receipt = dataset.parent / "publish-receipt.json"
+        left = [outcome.out, outcome.err, receipt.read_text() if receipt.exists() else ""]
+        assert not any(secret in text for secret in SECRETS for text in left)
+        return outcome
+
+    return run

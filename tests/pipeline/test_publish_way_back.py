@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kaggle_loopback import OWNER, Loopback
+from kaggle_loopback import Loopback
+from publish_worlds import REF, own_client
 from small_worlds import digests, write_folder
 
 from pipeline.digest import file_digest
 from pipeline.phantom import make_phantom
 
 Run = Callable[..., Any]
-REF = f"{OWNER}/small-cells"
 
 
 @pytest.mark.slow
@@ -34,12 +34,7 @@ def test_what_was_published_is_audited_downloads_verifies_and_trains(
     assert report["verdict"].startswith("CLEAN: no test sample shows tissue that was trained on; 16 of 16 samples")
     assert report["dataset_sha256"] == file_digest(dataset / "dataset.json")
 
-    from kaggle.api.kaggle_api_extended import KaggleApi
-
-    api = KaggleApi()
-    api.config = str(home / "none.json")
-    api.authenticate()
-    api.dataset_download_files(REF, path=str(download), unzip=True, quiet=True)
+    own_client(home).dataset_download_files(REF, path=str(download), unzip=True, quiet=True)
     assert digests(dataset).items() <= digests(download).items()
     assert augpipe("verify", download).code == 0
     assert augpipe("verify", download, "--replay", "--source", folder).code == 0
