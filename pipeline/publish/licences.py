@@ -27,6 +27,6 @@ def choose_licence(asked: str | None, source_facts: Any) -> str:
         raise RefusedError(f"--license {asked!r:.80}: not a licence that Kaggle knows; {advise(asked, names)}")
     said = f"its source's licence is {own!r:.200}" if own else "nothing says what the licence of its source is"
     raise RefusedError(
-        f"licence: {said}, which is no name that Kaggle knows; choose one with --license, such as CC-BY-4.0, or "
-        "'other' where the card tells the terms"
+        f"licence: {said}, which is no name that Kaggle knows; choose one with --license that its terms allow, "
+        "or 'other': the card tells the source's"
     )

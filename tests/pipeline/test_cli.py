@@ -812,3 +812,27 @@ def test_no_command_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].startswith("Usage: augpipe")
     assert not captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (("audit", "--json", "none/r.json"), "pipeline.audit.conductor.audit_dataset"),
+        (("card", "--json", "none/r.json"), "pipeline.card.write_card"),
+        (("verify", "--json", "none/r.json"), "pipeline.verify.verify_dataset"),
+        (("preview", "--out", "none/p.png"), "pipeline.preview._draw"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, tuple) else "",
+)
+def test_what_has_no_place_is_told_before_the_work(
+    tmp_path: Path, built: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], work: str
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, never)
+    code, _, err = augpipe(arguments[0], built, *arguments[1:])
+    assert code == 3
+    assert len(err.splitlines()) == 1
+    assert "cannot be written" in err
