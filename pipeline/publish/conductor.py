@@ -70,7 +70,7 @@ def publish_dataset(
     remote.check()
     desk.book.require_writable()
 
-    def audit(records_alone: bool) -> AuditReport:
+    def audit(*, records_alone: bool) -> AuditReport:
         say("checking the records" if records_alone else "auditing the dataset")
         return audit_dataset(
             record.folder,

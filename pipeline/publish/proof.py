@@ -1,9 +1,9 @@
 """The proof that a dataset does not leak: an audit that is run now, or the report of one of the same bytes."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from augment.errors import ConfigError, DatasetError, RefusedError
 from pipeline.audit.report import CHECKS, AuditReport
@@ -29,9 +29,14 @@ class Proof:
     found: str
 
 
-def prove_clean(
-    record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Callable[[bool], AuditReport]
-) -> Proof:
+class Audit(Protocol):
+    """Audits one dataset."""
+
+    def __call__(self, *, records_alone: bool) -> AuditReport:
+        """Return the report; of the records alone, or of the pixels, too."""
+
+
+def prove_clean(record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Audit) -> Proof:
     """Return the proof that a dataset does not leak.
 
     A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one. The
@@ -41,7 +46,7 @@ def prove_clean(
         record: the dataset.
         gap: slices of two splits must be further apart than this.
         report_file: the report to go by; it must then count.
-        audit: runs an audit at this gap, of the records alone if it is told so.
+        audit: audits it at this gap.
 
     Raises:
         ConfigError: there is no such report.
@@ -58,9 +63,9 @@ def prove_clean(
     if report is not None and report_file and report.gap < gap:
         raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
     if report is None or report.gap < gap:
-        return Proof(_require_clean(audit(False), record, record.folder), "an audit just now")
+        return Proof(_require_clean(audit(records_alone=False), record, record.folder), "an audit just now")
     proof = Proof(_require_clean(report, record, path), str(path))
-    records = audit(True)
+    records = audit(records_alone=True)
     _require_nothing_found(records, record.folder)
     if records.exit_code:
         raise DatasetError(f"{record.folder}: {_UNPROVEN}{_why(records, list(CHECKS))}")
