@@ -1,7 +1,7 @@
 """Rendering: a slice and a recipe in, a sample out.
 
 The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they say for every pixel of the window
-where in the slice to look. Only those pixels are computed, once, by `augment.resample`.
+where in the slice to look. Only those pixels are computed, once, by `augment.kernel`.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
+from augment.kernel import MARGIN_PX, MOST_PERIODS, resample
 from augment.pad import mirror_pad
 from augment.recipe import Recipe
-from augment.resample import MARGIN_PX, MOST_PERIODS, resample
 from augment.rotate import slice_centre
 from augment.spline import spline_coefficients
 

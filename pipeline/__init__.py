@@ -1,15 +1,15 @@
-"""From an annotated stack to a leak-free, reproducible dataset on disk, and back: build, verify, read."""
+"""From an annotated stack to a leak-free, reproducible dataset on disk, and back: build, prove, publish, read."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.build import BuildProgress, BuildResult, build_dataset
-    from pipeline.config import BuildConfig
-    from pipeline.reading import phantom_source, read_files, read_folder, read_pairs
+    from pipeline.build.builder import BuildProgress, BuildResult, build_dataset
     from pipeline.shards import Dataset, open_dataset
-    from pipeline.source import Source, make_source
-    from pipeline.verify import Verification, replay_dataset, verify_dataset
+    from pipeline.shards.config import BuildConfig
+    from pipeline.source.readers import phantom_source, read_files, read_folder, read_pairs
+    from pipeline.source.stacks import Source, make_source
+    from pipeline.verify.verification import Verification, replay_dataset, verify_dataset
 
 __all__ = [
     "BuildConfig",
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "build": ("BuildProgress", "BuildResult", "build_dataset"),
-    "config": ("BuildConfig",),
+    "build.builder": ("BuildProgress", "BuildResult", "build_dataset"),
+    "shards.config": ("BuildConfig",),
     "shards": ("Dataset", "open_dataset"),
-    "reading": ("phantom_source", "read_files", "read_folder", "read_pairs"),
-    "source": ("Source", "make_source"),
-    "verify": ("Verification", "replay_dataset", "verify_dataset"),
+    "source.readers": ("phantom_source", "read_files", "read_folder", "read_pairs"),
+    "source.stacks": ("Source", "make_source"),
+    "verify.verification": ("Verification", "replay_dataset", "verify_dataset"),
 }
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from augment.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _BUSY = "another program is writing it; wait for it, and run the same again"

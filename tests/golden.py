@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import build_dataset
-from pipeline.config import RENDERER_VERSION, BuildConfig
-from pipeline.manifest import read_manifest
-from pipeline.phantom import make_phantom
-from pipeline.source import make_source
+from pipeline.build.builder import build_dataset
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.shards.manifest import read_manifest
+from pipeline.source.phantom import make_phantom
+from pipeline.source.stacks import make_source
 
 GOLDEN_FILE = Path(__file__).parents[1] / "manifests" / "phantom-small.json"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import AugpipeError
 from pipeline.files import write_atomically
-from pipeline.shards import AugpipeError
 
 
 class RunError(AugpipeError):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.shards import AugpipeError, ConfigError
+from pipeline.errors import AugpipeError, ConfigError, exit_code
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -299,13 +299,13 @@ def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_fil
 
 def _explain(error: BaseException, command: str) -> tuple[str, int]:
     """Return the line and the exit status that a command's failure means; no line for what is a mistake of ours."""
-    message, code = "", AugpipeError.exit_code
+    message, code = "", 3
     match error:
         case click.exceptions.Abort() | KeyboardInterrupt():
             hint = "; a run goes on with augtrain resume" if command in ("fit", "resume") else ""
             message, code = f"interrupted{hint}", INTERRUPTED
         case AugpipeError():
-            message, code = str(error), error.exit_code
+            message, code = str(error), exit_code(error)
         case click.ClickException():
             path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "augtrain"
             message, code = f"{error.format_message()} ({path} --help tells more)", error.exit_code

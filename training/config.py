@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.dataset import Weights
 from training.kinds import require_types
 from training.loading import Loader

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards import ConfigError, DatasetError, open_dataset
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards import open_dataset
 from pipeline.shards.record import MANIFEST_FILE
 
 Weights = Literal["none", "unet2015"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.config import Precision
 
 

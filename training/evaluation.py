@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.shards import ConfigError, StackDigest, open_dataset
+from pipeline.errors import ConfigError
+from pipeline.shards import StackDigest, open_dataset
 from training.dataset import ShardDataset
 from training.losses import centre
 from training.metrics import Scores, score_slices
@@ -89,7 +90,7 @@ def evaluate_slices(
             shows slices that the network was trained on.
         SourceError: a stack cannot be read.
     """
-    from pipeline.tiff import open_stack
+    from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record.values
     trained_on = _count_trained_on(predictor, dataset, split)

@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.shards import ConfigError, open_dataset
+from pipeline.errors import ConfigError
+from pipeline.shards import open_dataset
 from training.checkpoint import RunError
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset, divide

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.loading import Batches
 from training.losses import centre
 from training.unet import UNet, UNetConfig

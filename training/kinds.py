@@ -2,7 +2,7 @@
 
 from typing import Any, get_args, get_type_hints
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 
 
 def require_types(config: Any) -> None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.dataset import ShardDataset
 
 log = logging.getLogger("augtrain")

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.shards import AugpipeError
+from pipeline.errors import AugpipeError
 
 # Added up in float64 as the challenge does: 0.1, 0.2, 0.30000000000000004, ..., 0.9999999999999999.
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))

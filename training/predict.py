@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.device import find_device, full_precision
 from training.loading import as_tensor, normalise, turned, turned_back
 from training.losses import cell_logits
@@ -127,7 +127,7 @@ def predict_stack(
         SourceError: it cannot be read.
         StorageError: the result cannot be written.
     """
-    from pipeline.tiff import open_stack, write_slices
+    from pipeline.source.tiff import open_stack, write_slices
 
     require_place(out, stack, overwrite=overwrite)
     slices = open_stack(stack)

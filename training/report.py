@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 
 _MEANINGS = {
     "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import torch
 
+from pipeline.errors import ConfigError, StorageError
 from pipeline.files import write_atomically
-from pipeline.shards import ConfigError, StorageError, open_dataset
+from pipeline.shards import open_dataset
 from training.checkpoint import RunError, as_json, load
 from training.config import FitConfig
 from training.dataset import Division

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.metrics import Scores, score_slices
 from training.progress import Told, counted, untold
 
@@ -22,7 +22,7 @@ def score_files(prediction: Path, labels: Path, *, told: Told = untold) -> tuple
         SourceError: a file cannot be read.
         ScoreError: the stacks do not fit each other.
     """
-    from pipeline.tiff import open_stack
+    from pipeline.source.tiff import open_stack
 
     found, truth = open_stack(prediction), open_stack(labels, labels=True)
     try:

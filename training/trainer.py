@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.checkpoint import RunError, load, save
 from training.config import FitConfig
 from training.dataset import ShardDataset

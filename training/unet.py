@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.kinds import require_types
 
 

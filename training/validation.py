@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.shards import AugpipeError
+from pipeline.errors import AugpipeError
 from training.config import FitConfig
 from training.dataset import Division, ShardDataset
 from training.device import autocast

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.errors import AugpipeError, ConfigError, DatasetError
-from pipeline.shards.shard import inflate, require_array
+from pipeline.errors import AugpipeError, ConfigError, DatasetError
+from pipeline.shards.shard_file import inflate, require_array
 
 _LARGEST_PICTURE_BYTES = 1 << 30  # of a picture, and of a chunk: more is a lie or a mistake
 _MOST_TOLD = 8

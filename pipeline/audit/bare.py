@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from augment.errors import AugpipeError, ConfigError, SourceError
 from pipeline.audit.array_file import ArrayFile
 from pipeline.audit.subject import AuditedSample, Subject
-from pipeline.slices import native
-from pipeline.split import SPLITS
-from pipeline.tiff import TiffStack, open_stack
-from pipeline.tiff.names import natural_key
+from pipeline.errors import AugpipeError, ConfigError, SourceError
+from pipeline.plan.split import SPLITS
+from pipeline.source.slices import native
+from pipeline.source.tiff import TiffStack, open_stack
+from pipeline.source.tiff.names import natural_key
 
 Read: TypeAlias = Callable[[], NDArray[Any]]
 

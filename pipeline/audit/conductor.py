@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from augment.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.audit.identify import FOUND_INLIERS, RUNNER_UP_FACTOR
 from pipeline.audit.manifest_checks import check_records, find_faults, is_independent
 from pipeline.audit.pixel_audit import (
@@ -24,10 +23,11 @@ from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding,
 from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SourceEye
 from pipeline.audit.subject import Subject, dataset_subject
 from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, require_gap
-from pipeline.config import DEFAULT_GAP, require_jobs
+from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards import DatasetRecord, read_record
-from pipeline.slices import Slices
-from pipeline.source import Source
+from pipeline.shards.config import DEFAULT_GAP, require_jobs
+from pipeline.source.slices import Slices
+from pipeline.source.stacks import Source
 
 THRESHOLDS = {
     "inliers": FOUND_INLIERS,
@@ -167,7 +167,7 @@ def _find_source(record: DatasetRecord, folder: Path | None) -> tuple[Source | N
     One that was named must be the right one. One that is remembered and gone was not given; one that is there and
     cannot be read, or is another one now, was.
     """
-    from pipeline.origin import find_origin, is_at_hand
+    from pipeline.verify.origin import find_origin, is_at_hand
 
     if folder:
         return find_origin(record, folder), "passed", ""
@@ -185,7 +185,7 @@ def _replay(
     """R001, the one check that renders."""
     if source is None:
         return [], Check("R001", status, 0, reason), 0
-    from pipeline.verify import replay_dataset
+    from pipeline.verify.verification import replay_dataset
 
     try:
         replayed = replay_dataset(folder, source=source, jobs=jobs)

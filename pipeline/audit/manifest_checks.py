@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augment.errors import DatasetError
 from augment.gray import IMAGE_DTYPES
 from pipeline.audit.report import Check, Finding
 from pipeline.audit.subject import planned_slices
 from pipeline.audit.usage import Unit, Use, count_uses, find_near, find_shared, find_spread, require_gap
-from pipeline.digest import array_digest
-from pipeline.manifest import ManifestRow, read_manifest
+from pipeline.errors import DatasetError
+from pipeline.shards.digest import array_digest
+from pipeline.shards.manifest import ManifestRow, read_manifest
 from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, require_plain_file
 
 if TYPE_CHECKING:
-    from pipeline.verify import Fault
+    from pipeline.verify.verification import Fault
 
 NO_NEIGHBOURS = "the slices are fields of view without neighbours"
 
@@ -43,7 +43,7 @@ def check_records(record: DatasetRecord, *, gap: int, jobs: int = -1) -> tuple[l
         ConfigError: the gap is below 0.
         DatasetError: there is no dataset that could be checked.
     """
-    from pipeline.verify import verify_dataset
+    from pipeline.verify.verification import verify_dataset
 
     require_gap(gap)
     verification = verify_dataset(record.folder, jobs=jobs)

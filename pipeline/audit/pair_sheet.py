@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from pipeline.audit.matching import Match
-from pipeline.contact_sheet import WIDTH_PX, Chip, draw_chip, write_text
-from pipeline.lattice import Points
-from pipeline.panel import OUTLINE_COLOURS, display_range, label_outline, scaled
+from pipeline.look.contact_sheet import WIDTH_PX, Chip, draw_chip, write_text
+from pipeline.look.lattice import Points
+from pipeline.look.panels import OUTLINE_COLOURS, display_range, label_outline, scaled
 
 _MOST_LINES = 40  # more of them hide the tissue
 _DOT_PX, _RING_PX, _LINE_PX = 2.4, 3.6, 1.3

@@ -17,11 +17,11 @@ from pipeline.audit.pixel_checks import address_text
 from pipeline.audit.report import AuditReport, Finding, Severity
 from pipeline.audit.subject import Subject
 from pipeline.audit.text import measures_text, printable
-from pipeline.contact_sheet import SPLIT_COLOURS, Chip
 from pipeline.files import storage_errors, write_atomically
-from pipeline.reading import as_name
-from pipeline.slices import Slices
-from pipeline.split import SliceAddress
+from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip
+from pipeline.plan.split import SliceAddress
+from pipeline.source.readers import as_name
+from pipeline.source.slices import Slices
 
 _SHOWN = {
     "P001": ("sample", "sample"),

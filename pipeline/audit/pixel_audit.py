@@ -11,7 +11,6 @@ import joblib
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from augment.errors import AugpipeError
 from pipeline.audit.features import Features, find_features
 from pipeline.audit.identify import mirror
 from pipeline.audit.pixel_checks import (
@@ -31,7 +30,8 @@ from pipeline.audit.report import CHECKS, Check, Finding, Status
 from pipeline.audit.siblings import COMPARABLE_FEATURES, Sibling, SiblingIndex
 from pipeline.audit.sightings import SeenSample, SourceEye
 from pipeline.audit.subject import AuditedSample, Subject
-from pipeline.digest import array_digest
+from pipeline.errors import AugpipeError
+from pipeline.shards.digest import array_digest
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

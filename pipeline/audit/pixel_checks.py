@@ -9,7 +9,7 @@ from pipeline.audit.report import Finding, Severity
 from pipeline.audit.siblings import Sibling
 from pipeline.audit.sightings import LABEL_F1, SeenSample
 from pipeline.audit.subject import AuditedSample, Subject
-from pipeline.split import SPLITS, SliceAddress
+from pipeline.plan.split import SPLITS, SliceAddress
 
 SiblingPair: TypeAlias = tuple[AuditedSample, AuditedSample, Sibling]
 

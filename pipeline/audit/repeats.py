@@ -10,8 +10,8 @@ from pipeline.audit.identify import FOUND_INLIERS, Place, mirror
 from pipeline.audit.matching import match, pair_up
 from pipeline.audit.sightings import CONFIRMED_NCC, SourceEye
 from pipeline.audit.warp import correlation, fit_warp
-from pipeline.digest import array_digest
-from pipeline.split import SliceAddress
+from pipeline.plan.split import SliceAddress
+from pipeline.shards.digest import array_digest
 
 Measures: TypeAlias = Mapping[str, float | int | bool | None]
 Repeat: TypeAlias = tuple[SliceAddress, SliceAddress, Measures]

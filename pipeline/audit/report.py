@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from augment.errors import DatasetError
-from pipeline.digest import canonical_json
+from pipeline.errors import DatasetError
+from pipeline.shards.digest import canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]

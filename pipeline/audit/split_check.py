@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from augment.errors import ConfigError, DatasetError
 from pipeline.audit.manifest_checks import blank_digests
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, worst_first
 from pipeline.audit.split_tables import SplitTable, read_tables
@@ -20,7 +19,8 @@ from pipeline.audit.usage import (
     in_order,
     require_gap,
 )
-from pipeline.config import DEFAULT_GAP
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards.config import DEFAULT_GAP
 
 _MOST_EXAMPLES = 3
 _NO_PIXELS = "a split file holds no pixels"

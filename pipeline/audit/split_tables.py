@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.errors import ConfigError, DatasetError
 from pipeline.audit.manifest_checks import is_independent, manifest_uses
 from pipeline.audit.usage import Number, Unit, Use
-from pipeline.digest import file_digest
-from pipeline.manifest import read_manifest
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards.digest import file_digest
+from pipeline.shards.manifest import read_manifest
 from pipeline.shards.record import DatasetRecord, read_record
 
 COLUMNS = ("id", "group", "split")

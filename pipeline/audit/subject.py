@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.errors import DatasetError
-from pipeline.manifest import read_manifest
+from pipeline.errors import DatasetError
+from pipeline.plan.split import SPLITS, SliceAddress
+from pipeline.shards.manifest import read_manifest
 from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord, require_plain_file
-from pipeline.shards.shard import Shard
-from pipeline.split import SPLITS, SliceAddress
+from pipeline.shards.shard_file import Shard
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipeline.audit.report import CHECKS, AuditReport, Finding
-from pipeline.fact_sheet import WIDTH
+from pipeline.look.fact_sheet import WIDTH
 
 _LABEL = 13
 _RANK = 4

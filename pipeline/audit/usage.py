@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
-from augment.errors import ConfigError
 from pipeline.audit.report import Finding
-from pipeline.split import SPLITS
+from pipeline.errors import ConfigError
+from pipeline.plan.split import SPLITS
 
 Number: TypeAlias = int | float
 

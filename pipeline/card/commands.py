@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from pipeline.card.record import CardRecord
-from pipeline.known import PHANTOM, known_name
-from pipeline.reading import IMAGES_FILE, LABELS_FILE
+from pipeline.source.known_stacks import PHANTOM, known_name
+from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
 
 _MOST_PAIRS = 12  # of more stacks the first and the last are told
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.kaggle_terms import COVER_SIZE_PX
-from pipeline.panel import display_range, image_panel, label_panel
+from pipeline.card.kaggle_terms import COVER_SIZE_PX
+from pipeline.look.panels import display_range, image_panel, label_panel
 from pipeline.shards.dataset import open_dataset
 
 _COLUMNS, _LINES = 4, 2

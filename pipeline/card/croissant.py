@@ -8,7 +8,7 @@ from pipeline.card.index import COLUMNS, index_columns, index_csv
 from pipeline.card.record import CardRecord
 from pipeline.card.terms import citation, licence_values
 from pipeline.card.words import findings, guarantee, limits, makers, one_line, origin, rendering, strategy
-from pipeline.digest import bytes_digest
+from pipeline.shards.digest import bytes_digest
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
 
 CROISSANT = "http://mlcommons.org/croissant/1.1"

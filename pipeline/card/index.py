@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from pipeline.manifest import ManifestRow
+from pipeline.shards.manifest import ManifestRow
 
 IndexRow: TypeAlias = tuple[str | int | float | bool, ...]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from pipeline.audit.report import Outcome
 from pipeline.card.index import COLUMNS, index_columns
+from pipeline.card.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS, mark
 from pipeline.card.record import CardRecord
 from pipeline.card.terms import kaggle_licence
 from pipeline.card.text import card_text
 from pipeline.card.words import counted
-from pipeline.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS, mark
 from pipeline.shards.record import COVER_FILE, DATASET_FILE, MANIFEST_FILE
 
 NO_OWNER = "INSERT_OWNER_HERE"

@@ -7,18 +7,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from augment.errors import ConfigError, DamagedError, DatasetError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
-from pipeline.build_info import BuildInfo, read_build_info
 from pipeline.card.index import COLUMNS, IndexRow, index_row
-from pipeline.config import DEFAULT_GAP
-from pipeline.facts import check_recorded
-from pipeline.inputs import require_inputs
-from pipeline.manifest import read_manifest
+from pipeline.errors import ConfigError, DamagedError, DatasetError
+from pipeline.look.show import dataset_json
+from pipeline.shards.config import DEFAULT_GAP
+from pipeline.shards.facts import check_recorded
+from pipeline.shards.inputs import require_inputs
+from pipeline.shards.manifest import read_manifest
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record
-from pipeline.show import dataset_json
+from pipeline.source.build_info import BuildInfo, read_build_info
 
 _RECORD_CHECKS = ("M001", "M002")
 _DATE = "%Y-%m-%d"

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from pipeline.card.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
 from pipeline.card.record import CardRecord
-from pipeline.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
-from pipeline.known import NOTHING_TO_CITE
+from pipeline.source.known_stacks import NOTHING_TO_CITE
 
 _OTHER_PAGES: Mapping[str, str] = {"MIT": "https://spdx.org/licenses/MIT.html"}
 NO_LICENCE = "not recorded; ask those who made the stack before sharing anything made from it"

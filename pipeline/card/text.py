@@ -9,8 +9,8 @@ from pipeline.card.markup import escape, link
 from pipeline.card.record import CardRecord
 from pipeline.card.terms import citation, licence_text
 from pipeline.card.words import counted, findings, guarantee, limits, makers, one_line, origin, rendering, strategy
-from pipeline.fact_sheet import SPLIT_SIGNS
-from pipeline.known import known_classes
+from pipeline.look.fact_sheet import SPLIT_SIGNS
+from pipeline.source.known_stacks import known_classes
 
 _MOST_PICTURES = 12
 _PICTURE = "![Samples beside the slices that they were made from](preview.png)"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.card.record import CardRecord
-from pipeline.config import DEFAULT_GAP
-from pipeline.fact_sheet import SPLIT_SIGNS
+from pipeline.look.fact_sheet import SPLIT_SIGNS
+from pipeline.shards.config import DEFAULT_GAP
 
 _MOST_FINDINGS = 10
 _STRATEGIES: Mapping[str, str] = {

@@ -9,10 +9,10 @@ from pipeline.card.index import index_csv
 from pipeline.card.kaggle_metadata import kaggle_metadata
 from pipeline.card.record import CardRecord, gather_card
 from pipeline.card.text import card_text
-from pipeline.config import DEFAULT_GAP
-from pipeline.digest import canonical_json
 from pipeline.files import require_own, storage_errors, write_folder
-from pipeline.preview import draw_preview
+from pipeline.look.preview import draw_preview
+from pipeline.shards.config import DEFAULT_GAP
+from pipeline.shards.digest import canonical_json
 from pipeline.shards.record import CARD_FILES, CARD_FOLDER
 
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from augment.errors import ConfigError
 from pipeline.cli.options import PATH, GroupedCommand, option, report_options
 from pipeline.cli.voice import Voice
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.audit.report import AuditReport
     from pipeline.audit.subject import Subject
-    from pipeline.slices import Slices
+    from pipeline.source.slices import Slices
 
 
 @click.command(cls=GroupedCommand)
@@ -57,7 +57,7 @@ def audit(
     """
     from pipeline.audit.conductor import audit_dataset, audit_samples
     from pipeline.audit.pictures import write_pictures
-    from pipeline.progress import choose_audit_progress
+    from pipeline.cli.progress import choose_audit_progress
 
     bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
     if dataset and pictures and pictures.resolve().is_relative_to(dataset.resolve()):
@@ -118,7 +118,7 @@ def _require_one(dataset: Path | None, bare: Mapping[str, Path], *, manifest_onl
 
 def _read_bare(bare: Mapping[str, Path], key: str, source: Path | None) -> tuple["Subject", "Sequence[Slices] | None"]:
     from pipeline.audit.bare import folders_subject
-    from pipeline.reading import read_images
+    from pipeline.source.readers import read_images
 
     return folders_subject(bare, images_key=key), read_images(source) if source else None
 
@@ -127,10 +127,10 @@ def _read_again(
     dataset: Path, source: Path | None
 ) -> tuple["Subject", "Sequence[Slices] | None", "Sequence[Slices] | None"]:
     """Return what the pictures of a dataset's findings are drawn from; without its source, the samples alone."""
-    from augment.errors import AugpipeError
     from pipeline.audit.subject import dataset_subject
-    from pipeline.origin import find_origin
+    from pipeline.errors import AugpipeError
     from pipeline.shards import read_record
+    from pipeline.verify.origin import find_origin
 
     record = read_record(dataset)
     subject = dataset_subject(record)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
     from pipeline.cli.given import Given
     from pipeline.cli.split import SplitChoice
-    from pipeline.config import BuildConfig
-    from pipeline.source import Source
+    from pipeline.shards.config import BuildConfig
+    from pipeline.source.stacks import Source
 
 _UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source is read
 
@@ -47,8 +47,8 @@ def build(
     from pipeline.cli.given import read_given
     from pipeline.cli.source import choose_source, read_source
     from pipeline.cli.split import choose_split
-    from pipeline.config import require_jobs
-    from pipeline.warmup import load_kernels_in_background
+    from pipeline.render.warmup import load_kernels_in_background
+    from pipeline.shards.config import require_jobs
 
     given = read_given(context, config.path if config else None)
     choice, split = choose_source(given, config), choose_split(given)
@@ -60,9 +60,9 @@ def build(
     if kernels:
         kernels.join()
 
-    from pipeline.build import build_dataset
-    from pipeline.progress import choose_progress
-    from pipeline.report import build_json, build_lines
+    from pipeline.build.builder import build_dataset
+    from pipeline.cli.closing_lines import build_json, build_lines
+    from pipeline.cli.progress import choose_progress
 
     result = build_dataset(
         source,
@@ -80,7 +80,7 @@ def build(
 def _ask(given: "Given", split: "SplitChoice", options: dict[str, Any]) -> "BuildConfig":
     """Return what is asked for, so that what cannot be had is refused before a large stack is read."""
     from pipeline.cli.ranges import choose_ranges
-    from pipeline.config import BuildConfig
+    from pipeline.shards.config import BuildConfig
 
     return BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
@@ -96,7 +96,7 @@ def _settle(asked: "BuildConfig", given: "Given", split: "SplitChoice", source: 
     from dataclasses import replace
 
     from pipeline.cli.ranges import choose_ranges, is_covered
-    from pipeline.split_file import read_split_file
+    from pipeline.plan.split_file import read_split_file
 
     picture = read_split_file(split.file, source, fold=split.fold) if split.file else ()
     ranges = choose_ranges(given, gray_span=source.gray_span, covered=is_covered(source, asked.size))

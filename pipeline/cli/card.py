@@ -31,7 +31,7 @@ def card(
     Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
     """
     from pipeline.card import write_card
-    from pipeline.progress import choose_audit_progress
+    from pipeline.cli.progress import choose_audit_progress
     from pipeline.shards.record import CARD_FILE, CARD_FILES, CARD_FOLDER
 
     say = Voice(quiet=quiet, json_file=json_file)

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from augment.errors import ConfigError
 from pipeline.cli.kind import as_given, kind_of, shown
 from pipeline.cli.options import file_key
+from pipeline.errors import ConfigError
 
 _ABOUT = "source"
 _OF_ONE_RUN = ("config", "help", "json", "quiet")
@@ -88,8 +88,8 @@ def _why_no_toml(message: str, data: bytes) -> str:
 
 def _read_about(path: Path, about: Any) -> tuple[str | None, dict[str, Any]]:
     """Return the name and the facts in the table about the source."""
-    from pipeline.facts import FACTS, check_facts
-    from pipeline.spelling import advise
+    from pipeline.errors import advise
+    from pipeline.shards.facts import FACTS, check_facts
 
     if not isinstance(about, dict):
         raise ConfigError(
@@ -107,7 +107,7 @@ def _read_about(path: Path, about: Any) -> tuple[str | None, dict[str, Any]]:
 
 
 def _require_key(path: Path, key: str, parameters: Mapping[str, click.Parameter]) -> None:
-    from pipeline.spelling import advise
+    from pipeline.errors import advise
 
     if key in _OF_ONE_RUN:
         raise ConfigError(f"{path}: {key}: it goes on the command line, not into a file")

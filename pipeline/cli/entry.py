@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import click
 
-from augment.errors import AugpipeError, ConfigError
 from pipeline.cli.audit import audit, split_check
 from pipeline.cli.build import build
 from pipeline.cli.card import card
@@ -17,8 +16,7 @@ from pipeline.cli.rebuild import rebuild
 from pipeline.cli.show import show
 from pipeline.cli.verify import verify
 from pipeline.cli.voice import printable
-
-INTERRUPTED = 130
+from pipeline.errors import INTERRUPTED, AugpipeError, exit_code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -49,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(given or ["--help"], prog_name="augpipe", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except AugpipeError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), exit_code(error))
     except click.exceptions.Abort:
         named = next(iter(sys.argv[1:] if arguments is None else arguments), "")
         goes_on = named in (build.name, publish.name, rebuild.name)
@@ -57,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"interrupted{hint}", INTERRUPTED)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "augpipe"
-        return _fail(f"{error.format_message()} ({command} --help tells more)", ConfigError.exit_code)
+        return _fail(f"{error.format_message()} ({command} --help tells more)", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except OSError as error:
-        return _fail(f"{error.filename or 'augpipe'}: {error.strerror or error}", AugpipeError.exit_code)
+        return _fail(f"{error.filename or 'augpipe'}: {error.strerror or error}", 3)
 
 
 def _fail(message: str, code: int) -> int:

@@ -13,7 +13,7 @@ from pipeline.cli.voice import Voice
 @report_options
 def phantom(out: Path, quiet: bool, json_file: str | None) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
-    from pipeline.reading import write_phantom
+    from pipeline.source.readers import write_phantom
 
     say = Voice(quiet=quiet, json_file=json_file)
     paths = [str(path) for path in write_phantom(out)]

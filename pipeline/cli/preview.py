@@ -18,7 +18,7 @@ def preview(
     dataset: Path, out: Path | None, samples: int, source: Path | None, quiet: bool, json_file: str | None
 ) -> None:
     """Draw some samples of DATASET beside the slices that they were made from."""
-    from pipeline.preview import preview_dataset
+    from pipeline.look.preview import preview_dataset
 
     say = Voice(quiet=quiet, json_file=json_file)
     drawn = preview_dataset(dataset, out, source_folder=source, per_split=samples)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from augment.errors import ConfigError
 from pipeline.cli.options import PATH, GroupedCommand, option, report_options
 from pipeline.cli.voice import Voice
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.publish.naming import KaggleId
@@ -54,7 +54,7 @@ def publish(
     What leaks, was changed after its audit, or has no licence is refused. The same dataset is never sent twice.
     Exit status: 0 it is there, 1 refused, 3 it could not be audited or sent.
     """  # noqa: D301  # \b is the character by which click knows a table
-    from pipeline.progress import choose_audit_progress
+    from pipeline.cli.progress import choose_audit_progress
     from pipeline.publish.conductor import publish_dataset
     from pipeline.publish.order import Order
 
@@ -89,7 +89,7 @@ def _identity(to: str, identity: str | None, path: Path | None) -> "KaggleId | N
 
 def _remote(dataset: Path, path: Path | None, identity: "KaggleId | None") -> "Remote":
     from pipeline.publish.folder_remote import FolderRemote
-    from pipeline.publish.kaggle_remote import KaggleRemote
+    from pipeline.publish.kaggle.remote import KaggleRemote
 
     if path:
         return FolderRemote(path, dataset)

@@ -7,7 +7,7 @@ from pipeline.cli.given import Given
 
 if TYPE_CHECKING:
     from augment.ranges import AugmentRanges
-    from pipeline.source import Source
+    from pipeline.source.stacks import Source
 
 _FIELDS = {
     "rotate": "rotate_deg",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from augment.errors import ConfigError
 from pipeline.cli.options import PATH, GroupedCommand, option, report_options
 from pipeline.cli.voice import Voice
+from pipeline.errors import ConfigError
 
 
 @click.command(cls=GroupedCommand)
@@ -31,9 +31,9 @@ def rebuild(
 
     LOCK-FOLDER holds its dataset.json and manifest.jsonl. Exit status: 0 every byte is as recorded, 1 it is not.
     """
-    from pipeline.progress import choose_progress
-    from pipeline.rebuild import rebuild_dataset
-    from pipeline.report import build_json, rebuild_lines
+    from pipeline.build.rebuild import rebuild_dataset
+    from pipeline.cli.closing_lines import build_json, rebuild_lines
+    from pipeline.cli.progress import choose_progress
 
     if len(images) != len(labels) or (source and images):
         raise ConfigError("rebuild: name either --source, or one --labels for each --images")

@@ -14,7 +14,7 @@ from pipeline.cli.voice import Voice
 @report_options
 def show(dataset: Path, sample: str | None, quiet: bool, json_file: str | None) -> None:
     """Say what is in DATASET, or how its sample ID was made."""
-    from pipeline.show import dataset_json, dataset_lines, sample_json, sample_lines
+    from pipeline.look.show import dataset_json, dataset_lines, sample_json, sample_lines
 
     say = Voice(quiet=quiet, json_file=json_file)
     say.lines(dataset_lines(dataset) if sample is None else sample_lines(dataset, sample))

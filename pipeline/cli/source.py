@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from augment.errors import ConfigError
 from pipeline.cli.config_file import ConfigFile
 from pipeline.cli.given import Given
 from pipeline.cli.voice import Voice
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.source import Source
+    from pipeline.source.stacks import Source
 
 _NAMING = frozenset({"source", "images", "labels"})
 
@@ -63,7 +63,7 @@ def read_source(choice: SourceChoice, say: Voice) -> "Source":
         ConfigError: a file is missing, or what was said about the source does not fit it.
         SourceError: a file cannot be read.
     """
-    from pipeline.reading import find_source, read_folder, read_pairs
+    from pipeline.source.readers import find_source, read_folder, read_pairs
 
     say.lines(choice.notes)
     if choice.pairs:
@@ -93,7 +93,7 @@ def _notes(given: Given, file: ConfigFile | None) -> tuple[str, ...]:
 
 
 def _read_phantom(choice: SourceChoice, say: Voice) -> "Source":
-    from pipeline.reading import DEFAULT_FOLDER, phantom_source
+    from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
 
     say.line(
         f"source: the built-in phantom, a synthetic stack, because there is no {DEFAULT_FOLDER}. For a real one, "

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.errors import ConfigError
 from pipeline.cli.given import Given
+from pipeline.errors import ConfigError
 
 _HEEDED_BY = {
     "folds": ("kfold",),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from augment.errors import ConfigError
 from pipeline.cli.options import PATH, GroupedCommand, option, report_options
 from pipeline.cli.voice import Voice
+from pipeline.errors import ConfigError
 
 
 @click.command(cls=GroupedCommand)
@@ -23,8 +23,8 @@ def verify(
 
     Exit status: 0 all is well, 1 something is not as recorded, 3 it could not be checked.
     """
-    from pipeline.report import verification_json, verification_lines
-    from pipeline.verify import check_dataset
+    from pipeline.cli.closing_lines import verification_json, verification_lines
+    from pipeline.verify.verification import check_dataset
 
     if (sample or source) and not replay:
         raise ConfigError("verify: --sample and --source go with --replay")

@@ -38,8 +38,8 @@ class Voice:
 
     def json(self, report: dict[str, Any]) -> None:
         """Write the report where it was asked for."""
-        from pipeline.digest import canonical_json
         from pipeline.files import write_report
+        from pipeline.shards.digest import canonical_json
 
         if self._json_file == "-":
             click.echo(canonical_json(report), nl=False)

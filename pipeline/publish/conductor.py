@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from augment.errors import RefusedError
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
 from pipeline.card import card_files, describe_dataset
-from pipeline.fact_sheet import size_text
+from pipeline.errors import RefusedError
 from pipeline.files import held, write_atomically
+from pipeline.look.fact_sheet import size_text
 from pipeline.publish.licences import choose_licence
 from pipeline.publish.listing import make_listing
 from pipeline.publish.order import Order, Publication

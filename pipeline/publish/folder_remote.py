@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from augment.errors import ConfigError, DamagedError, DatasetError, StorageError
-from pipeline.digest import file_digest
+from pipeline.errors import ConfigError, DamagedError, DatasetError, StorageError
 from pipeline.files import beside, held, storage_errors, sync_folder, whole_file
 from pipeline.publish.parcel import Item, dataset_items
 from pipeline.publish.remote import Listing, Published, RemoteState
+from pipeline.shards.digest import file_digest
 from pipeline.shards.record import BUILD_INFO_FILE, CARD_FILES, read_record
 
 _BLOCK_BYTES = 1 << 20

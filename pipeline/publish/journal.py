@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline.digest import bytes_digest, canonical_json
 from pipeline.files import storage_errors
 from pipeline.publish.parcel import Item
+from pipeline.shards.digest import bytes_digest, canonical_json
 
 _LONGEST_SECONDS = 6 * 24 * 3600  # addresses of uploads last a week; the official client trusts them for six days
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from augment.errors import RefusedError
-from pipeline.kaggle_terms import LICENCES, UNKNOWN_LICENCE, find_licence
-from pipeline.spelling import advise
+from pipeline.card.kaggle_terms import LICENCES, UNKNOWN_LICENCE, find_licence
+from pipeline.errors import RefusedError, advise
 
 
 def choose_licence(asked: str | None, source_facts: Any) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from pipeline.kaggle_terms import mark
+from pipeline.card.kaggle_terms import mark
 from pipeline.publish.order import Order
 from pipeline.publish.remote import Listing
 from pipeline.shards.record import METADATA_FILE, DatasetRecord

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from augment.errors import ConfigError
-from pipeline.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS
+from pipeline.card.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS
+from pipeline.errors import ConfigError
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

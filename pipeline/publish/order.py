@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pipeline.audit.usage import require_gap
-from pipeline.config import DEFAULT_GAP
 from pipeline.publish.naming import KaggleId, check_title
 from pipeline.publish.remote import RemoteState
+from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.record import DatasetRecord
 
 Outcome: TypeAlias = Literal["published", "already there", "would be published"]

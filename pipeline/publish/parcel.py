@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from augment.errors import DamagedError, DatasetError
-from pipeline.digest import file_digest
+from pipeline.errors import DamagedError, DatasetError
+from pipeline.shards.digest import file_digest
 from pipeline.shards.record import (
     DATASET_FILE,
     MANIFEST_FILE,

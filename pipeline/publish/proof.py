@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from augment.errors import ConfigError, DatasetError, RefusedError
 from pipeline.audit.report import CHECKS, AuditReport
+from pipeline.errors import ConfigError, DatasetError, RefusedError
 from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
 
 _LARGEST_BYTES = 1 << 28

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from augment.errors import DatasetError
-from pipeline.digest import canonical_json
+from pipeline.errors import DatasetError
 from pipeline.files import held, require_writable, storage_errors, write_atomically
+from pipeline.shards.digest import canonical_json
 
 RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
 State: TypeAlias = Literal["accepted", "ready"]

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from augment.errors import RemoteError
+from pipeline.errors import RemoteError
 from pipeline.publish.parcel import Item
 
 

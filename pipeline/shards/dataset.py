@@ -9,11 +9,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.errors import ConfigError, DatasetError
 from augment.recipe import Recipe
-from pipeline.manifest import ManifestRow, read_manifest
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards.manifest import ManifestRow, read_manifest
 from pipeline.shards.record import MANIFEST_FILE, WEIGHT_DTYPE, DatasetRecord, read_record, require_plain_file
-from pipeline.shards.shard import Shard
+from pipeline.shards.shard_file import Shard
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from augment.errors import DatasetError
-from pipeline.digest import bytes_digest
-from pipeline.manifest import SHARD_FILE
+from pipeline.errors import DatasetError
+from pipeline.shards.digest import bytes_digest
+from pipeline.shards.manifest import SHARD_FILE
 
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"

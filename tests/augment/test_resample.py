@@ -14,10 +14,10 @@ import pytest
 
 import augment
 from augment.draw import draw_recipe
+from augment.kernel import _STRIP_PX, MOST_PERIODS
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import prepare_slice, render, render_prepared
-from augment.resample import _STRIP_PX, MOST_PERIODS
 from augment.seeding import Stream
 
 LEFT_OF_A_BOUNDARY_AT_AND_RIGHT = [n * _STRIP_PX + more for n in (1, 2) for more in (-1, 0, 1)]

@@ -21,10 +21,10 @@ from augment.renderer import render
 from augment.seeding import Stream
 from pipeline.audit.pixel_audit import workers
 from pipeline.audit.sightings import SeenSample, SourceEye
-from pipeline.phantom import make_phantom
-from pipeline.slices import Slices
-from pipeline.split import SliceAddress
-from pipeline.tiff import open_folder, read_stack
+from pipeline.plan.split import SliceAddress
+from pipeline.source.phantom import make_phantom
+from pipeline.source.slices import Slices
+from pipeline.source.tiff import open_folder, read_stack
 
 RANGES = AugmentRanges(flip=True, gain=(0.7, 1.3))
 NOISE = 10.0 / 255.0  # of the stack's gray levels

@@ -24,7 +24,7 @@ from augment.crop import window_offsets
 from augment.deform import displacement
 from augment.rotate import slice_coordinates
 from augment.staged import render_staged
-from pipeline.phantom import make_phantom
+from pipeline.source.phantom import make_phantom
 
 WINDOW = (700, 700)
 

@@ -11,13 +11,13 @@ from timing import median_ms, print_table
 
 from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
-from pipeline.digest import array_digest, bytes_digest
-from pipeline.encode import ShardMemory, deflate_array, encode_shard
 from pipeline.files import write_atomically
-from pipeline.phantom import make_phantom
-from pipeline.plan import make_plan
-from pipeline.render import ShardRenderer
-from pipeline.weights import weigh_label
+from pipeline.plan.samples import make_plan
+from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
+from pipeline.render.samples import ShardRenderer
+from pipeline.render.weights import weigh_label
+from pipeline.shards.digest import array_digest, bytes_digest
+from pipeline.source.phantom import make_phantom
 
 
 class Serial:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.build import build_dataset
-from pipeline.config import BuildConfig
+from pipeline.build.builder import build_dataset
 from pipeline.files import write_atomically
-from pipeline.reading import read_folder
+from pipeline.shards.config import BuildConfig
+from pipeline.source.readers import read_folder
 from training.checkpoint import as_json
 from training.config import preset
 from training.dataset import Division, divide

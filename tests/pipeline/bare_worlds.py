@@ -13,7 +13,7 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.renderer import PreparedSlice, prepare_slice, render_prepared
 from augment.seeding import Stream
-from pipeline.phantom import make_phantom
+from pipeline.source.phantom import make_phantom
 
 SIDE_PX = 256
 N_SLICES, N_REPLICATES = 4, 4  # of what a random split is made of

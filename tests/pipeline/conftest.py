@@ -83,7 +83,7 @@ def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
 
     still = StillClock()
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
-    monkeypatch.setattr("pipeline.publish.kaggle_remote.Clock", lambda: still)
+    monkeypatch.setattr("pipeline.publish.kaggle.remote.Clock", lambda: still)
     return still
 
 

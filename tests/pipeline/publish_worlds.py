@@ -9,7 +9,7 @@ from kaggle_loopback import OWNER, TOKEN
 from small_worlds import SHARDS
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
-from pipeline.digest import canonical_json, file_digest
+from pipeline.shards.digest import canonical_json, file_digest
 
 REF = f"{OWNER}/small-cells"
 PLAIN = {"dataset.json", "manifest.jsonl", *SHARDS, "README.md", "audit.json", "index.csv"}

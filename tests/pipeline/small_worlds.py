@@ -14,13 +14,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.build import BuildResult, build_dataset
-from pipeline.config import BuildConfig
-from pipeline.digest import array_digest, canonical_json, content_digest
-from pipeline.phantom import make_phantom
-from pipeline.reading import IMAGES_FILE, LABELS_FILE
-from pipeline.source import Source, make_source
-from pipeline.tiff import write_stack
+from pipeline.build.builder import BuildResult, build_dataset
+from pipeline.shards.config import BuildConfig
+from pipeline.shards.digest import array_digest, canonical_json, content_digest
+from pipeline.source.phantom import make_phantom
+from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
+from pipeline.source.stacks import Source, make_source
+from pipeline.source.tiff import write_stack
 
 DEPTH = 12
 SIZE = (40, 36)

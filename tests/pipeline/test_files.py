@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pipeline.files
-from augment.errors import StorageError
+from pipeline.errors import StorageError
 from pipeline.files import storage_errors, sync_folder, whole_file, write_atomically, write_report
 
 

@@ -9,8 +9,8 @@ from small_worlds import run_python
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("augment", "pipeline", "training")
-OPEN = {"pipeline.shards", "pipeline.files"}  # what training reads, and how files appear whole
-LAZY = {"pipeline.tiff", "augment.weight_map"}  # what training may import inside the functions that need it
+OPEN = {"pipeline.shards", "pipeline.files", "pipeline.errors"}
+LAZY = {"pipeline.source.tiff", "augment.weight_map"}  # what training may import inside the functions that need it
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
@@ -56,7 +56,7 @@ def test_the_audit_does_not_know_how_samples_are_rendered(tmp_path: Path) -> Non
     """What looks at the pixels must not share a mistake with what made them; R001 alone renders, when it runs."""
     code = (
         "import sys; import pipeline.audit.conductor; "
-        "print(sorted({'augment.renderer', 'augment.resample', 'augment.deform', 'numba'} & set(sys.modules)))"
+        "print(sorted({'augment.renderer', 'augment.kernel', 'augment.deform', 'numba'} & set(sys.modules)))"
     )
     assert run_python(code, cwd=tmp_path).stdout.strip() == "[]"
 

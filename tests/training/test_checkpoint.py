@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.shards import StorageError
+from pipeline.errors import StorageError
 from training.checkpoint import RunError, as_json, load, save
 
 VALUES = {"network": {"a": torch.arange(6.0).reshape(2, 3)}, "rows": [{"round": 1, "loss": 0.1}], "digest": "ab"}

@@ -19,7 +19,8 @@ from scipy import ndimage
 from small_datasets import WINDOW, build_phantom, phantom_stack, read_rows, write_rows
 
 from augment.weight_map import unet_weight_map
-from pipeline.shards import ConfigError, DatasetError, open_dataset
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards import open_dataset
 from training.dataset import Division, ShardDataset, Slice, divide, hold_out
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.device import autocast, find_device, find_precision, repeatable
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -12,11 +12,12 @@ from scipy import ndimage
 from small_datasets import OPTIONS, build_phantom, phantom_stack
 from small_runs import PLATEAU, fit_small
 
-from pipeline.build import build_dataset
-from pipeline.config import BuildConfig
-from pipeline.shards import ConfigError, open_dataset
-from pipeline.source import make_source
-from pipeline.tiff import write_stack
+from pipeline.build.builder import build_dataset
+from pipeline.errors import ConfigError
+from pipeline.shards import open_dataset
+from pipeline.shards.config import BuildConfig
+from pipeline.source.stacks import make_source
+from pipeline.source.tiff import write_stack
 from training.evaluation import evaluate_samples, evaluate_slices
 from training.metrics import ScoreError, score_stack
 from training.predict import Predictor, open_predictor

@@ -21,7 +21,8 @@ from torch import Tensor
 
 import training.fit
 import training.trainer
-from pipeline.shards import ConfigError, DatasetError, StorageError, open_dataset
+from pipeline.errors import ConfigError, DatasetError, StorageError
+from pipeline.shards import open_dataset
 from training.checkpoint import load
 from training.config import FitConfig
 from training.dataset import ShardDataset

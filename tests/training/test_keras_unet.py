@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.build import build_dataset
-from pipeline.config import BuildConfig
-from pipeline.phantom import make_phantom
-from pipeline.shards import ConfigError
-from pipeline.source import make_source
+from pipeline.build.builder import build_dataset
+from pipeline.errors import ConfigError
+from pipeline.shards.config import BuildConfig
+from pipeline.source.phantom import make_phantom
+from pipeline.source.stacks import make_source
 from training.config import FitConfig, preset
 from training.dataset import ShardDataset
 from training.fit import fit

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training import loading
 from training.dataset import Sample, ShardDataset
 from training.loading import (

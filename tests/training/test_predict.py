@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from small_runs import COSINE, contents, edit_config, fit_small, noise, random_network, small_predictor
 
 import pipeline.files
-import pipeline.tiff
-from pipeline.shards import ConfigError, StorageError
-from pipeline.tiff import read_stack, write_stack
+import pipeline.source.tiff
+from pipeline.errors import ConfigError, StorageError
+from pipeline.source.tiff import read_stack, write_stack
 from training.checkpoint import RunError
 from training.predict import Predictor, mirrored, open_predictor, predict_slices, predict_stack
 from training.run import read_run
@@ -194,7 +194,7 @@ def test_memory_does_not_grow_with_the_slices(
 
     real = Predictor.__call__
     monkeypatch.setattr(Predictor, "__call__", lambda self, image: made.watch(real(self, image)))
-    monkeypatch.setattr(pipeline.tiff, "open_stack", lambda _: Endless())
+    monkeypatch.setattr(pipeline.source.tiff, "open_stack", lambda _: Endless())
     assert predict_stack(predictor, tmp_path / "stack.tif", tmp_path / "out.tif") == (n, 16, 16)
     assert (read.n, made.n) == (n, n)
     assert read.most <= 2

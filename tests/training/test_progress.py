@@ -10,7 +10,7 @@ from small_datasets import phantom_stack
 from small_runs import copy_run, fit_small, noise
 
 import training.progress
-from pipeline.tiff import write_stack
+from pipeline.source.tiff import write_stack
 from training.cli import main
 from training.progress import counted, telling
 

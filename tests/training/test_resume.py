@@ -24,7 +24,7 @@ from small_runs import (
     read_log,
 )
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.checkpoint import RunError, load, save
 from training.fit import fit, resume
 from training.trainer import Listener

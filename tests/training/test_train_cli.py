@@ -20,7 +20,7 @@ from small_runs import COSINE, contents, copy_run, fit_small, network_bytes, noi
 
 import training.trainer
 from pipeline.shards import open_dataset
-from pipeline.tiff import read_stack, write_stack
+from pipeline.source.tiff import read_stack, write_stack
 from training.cli import PRESET_NAMES, cli, main
 from training.config import PRESETS, FitConfig
 from training.report import bench_lines

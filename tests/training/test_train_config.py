@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.config import PRESETS, FitConfig, preset
 from training.unet import UNetConfig
 

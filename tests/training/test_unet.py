@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_datasets import phantom_stack
 from torch import Tensor, nn
 
-from pipeline.shards import ConfigError
+from pipeline.errors import ConfigError
 from training.config import PRESETS
 from training.losses import weighted_cross_entropy
 from training.unet import UNet, UNetConfig, count_parameters

@@ -1,0 +1,279 @@
+"""The folders of a build: one writer, a `.partial` folder that can be continued, and a rename that commits it.
+
+A dataset is complete when dataset.json lies in its folder. It is written last, then the folder gets its name. An
+existing dataset is moved aside before and removed after, and the next run repairs whatever a kill left between.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.errors import AugpipeError, ConfigError, DatasetError, StorageError
+from pipeline.shards.digest import canonical_json, file_digest
+from pipeline.files import beside, storage_errors, sync_folder, write_atomically
+from pipeline.shards.manifest import ManifestRow, parse_line
+from pipeline.shards.record import (
+    BUILD_INFO_FILE,
+    CARD_FILES,
+    CARD_FOLDER,
+    DATASET_FILE,
+    MANIFEST_FILE,
+    DatasetRecord,
+    ShardRecord,
+    read_record,
+)
+
+_PROGRESS = ".progress"
+_MARK = "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of one build.
+
+    Attributes:
+        out: where the dataset will be.
+    """
+
+    out: Path
+
+    @property
+    def partial(self) -> Path:
+        """Where the dataset grows."""
+        return self.out.with_name(f"{self.out.name}.partial")
+
+    @property
+    def replaced(self) -> Path:
+        """Where a dataset that is being replaced waits for its removal."""
+        return self.out.with_name(f".{self.out.name}.replaced")
+
+    @property
+    def lock_file(self) -> Path:
+        """What the one writer holds."""
+        return self.out.with_name(f".{self.out.name}.lock")
+
+    def existing(self) -> DatasetRecord | None:
+        """Return the record of the dataset that is already there, if one is.
+
+        Raises:
+            ConfigError: something else is there.
+        """
+        with storage_errors(self.out):
+            if self.out.is_mount():
+                raise ConfigError(f"{self.out}: a disk is mounted there, so it cannot be renamed; name a folder in it")
+            if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
+                return None
+        try:
+            return read_record(self.out)
+        except DatasetError as error:
+            raise ConfigError(
+                f"{self.out}: is there already and is not a dataset of augpipe, so it will not be touched; "
+                f"choose another --out ({error})"
+            ) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer, and repair what an earlier one left.
+
+        Raises:
+            StorageError: another build is writing, or the folder cannot be written.
+        """
+        new_folders = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
+        with storage_errors(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _lock(self.lock_file)
+        try:
+            with storage_errors(self.out):
+                self._repair()
+            yield
+        except BaseException:
+            self._sweep()
+            raise
+        finally:
+            self.lock_file.unlink(missing_ok=True)
+            os.close(descriptor)
+            with suppress(OSError):  # those that are not empty stay
+                for folder in new_folders:
+                    folder.rmdir()
+
+    def partial_fingerprint(self) -> str | None:
+        """Return the fingerprint of the unfinished build, if one is there."""
+        try:
+            return str(json.loads((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def discard_other_partial(self, fingerprint: str) -> bool:
+        """Remove an unfinished build of another fingerprint, and return whether there was one.
+
+        Raises:
+            ConfigError: the folder is there, and no build made it.
+        """
+        found = self.partial_fingerprint()
+        if found == fingerprint or not self.partial.exists():
+            return False
+        empty = self.partial.is_dir() and {path.name for path in self.partial.iterdir()} <= {_PROGRESS}
+        if not (found or empty or _is_dataset(self.partial)):
+            raise ConfigError(
+                f"{self.partial}: is there already and no build of augpipe made it, so it will not be touched; "
+                "move it, or choose another --out"
+            )
+        with storage_errors(self.partial):
+            shutil.rmtree(self.partial)
+        return found is not None
+
+    def begin(self, fingerprint: str) -> None:
+        """Make the partial folder ready for a build, keeping what an earlier run of the same build finished."""
+        with storage_errors(self.partial):
+            (self.partial / _PROGRESS).mkdir(parents=True, exist_ok=True)
+            (self.partial / DATASET_FILE).unlink(missing_ok=True)
+        write_atomically(self.partial / _PROGRESS / _MARK, [canonical_json({"fingerprint": fingerprint})])
+
+    def finished_shard(self, file: str) -> tuple[ShardRecord, list[ManifestRow]] | None:
+        """Return the note about a shard that an earlier run finished, if every byte of the shard is still as it was."""
+        path = self._progress_file(file)
+        try:
+            with path.open("rb") as note:
+                record = ShardRecord(**json.loads(note.readline()))
+                rows = [parse_line(line, where=str(path)) for line in note]
+            whole = record.file == file and file_digest(self.partial / file) == record.sha256
+        except (OSError, ValueError, TypeError, AugpipeError):
+            return None
+        return (record, rows) if whole else None
+
+    def finish_shard(self, record: ShardRecord, data: memoryview, rows: list[ManifestRow]) -> None:
+        """Write a shard, then the note that it is finished, with its manifest rows."""
+        write_atomically(self.partial / record.file, [data], n_bytes=len(data))
+        note = [canonical_json(asdict(record)), *(row.to_line() for row in rows)]
+        write_atomically(self._progress_file(record.file), note)
+
+    def write_manifest(self, shards: list[ShardRecord]) -> tuple[int, str]:
+        """Write the manifest, line by line from the notes of the finished shards; return its size and digest."""
+        digest, n_bytes = hashlib.sha256(), 0
+
+        def lines() -> Iterator[bytes]:
+            nonlocal n_bytes
+            for shard in shards:
+                with self._progress_file(shard.file).open("rb") as note:
+                    note.readline()
+                    for line in note:
+                        digest.update(line)
+                        n_bytes += len(line)
+                        yield line
+
+        write_atomically(self.partial / MANIFEST_FILE, lines())
+        return n_bytes, digest.hexdigest()
+
+    def commit(self, build_info: bytes, dataset: bytes, *, replaces: DatasetRecord | None) -> None:
+        """Write the last two files, dataset.json after all others, and give the dataset its name.
+
+        Raises:
+            StorageError: the folder is no longer as it was when the build began.
+        """
+        write_atomically(self.partial / BUILD_INFO_FILE, [build_info])
+        write_atomically(self.partial / DATASET_FILE, [dataset])
+        try:
+            found = self.existing()
+            unchanged = (found and found.sha256) == (replaces and replaces.sha256) and not self.foreign_files(found)
+        except ConfigError:
+            unchanged = False
+        if not unchanged:
+            raise StorageError(
+                f"{self.out}: something was written there during the build; move it, and run the same command again"
+            )
+        with storage_errors(self.out):
+            self._give_name()
+
+    def foreign_files(self, dataset: DatasetRecord | None) -> list[str]:
+        """Return the names in the dataset's folder that are no part of it, and would be lost with it."""
+        if dataset is None:
+            return []
+        own = {DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE, *(shard.file for shard in dataset.shards)}
+        foreign = [path.name for path in self.out.iterdir() if path.name not in own and not _is_card(path)]
+        return sorted(foreign)
+
+    @contextmanager
+    def discarded_unless_accepted(self) -> Iterator[None]:
+        """Remove the partial folder, with all that was finished in it, where the block raises what was expected."""
+        try:
+            yield
+        except AugpipeError:
+            with storage_errors(self.partial):
+                shutil.rmtree(self.partial)
+            raise
+
+    def _give_name(self) -> None:
+        shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
+        sync_folder(self.partial)
+        if self.out.exists():
+            if any(self.out.iterdir()):
+                self.out.rename(self.replaced)
+            else:
+                self.out.rmdir()
+        self.partial.rename(self.out)
+        sync_folder(self.out.parent)
+        if self.replaced.exists():
+            shutil.rmtree(self.replaced)
+
+    def _sweep(self) -> None:
+        """Remove the partial folder of a failed build, unless a shard in it is worth keeping."""
+        if self.partial_fingerprint() and not any(self.partial.glob("*.h5")):
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _repair(self) -> None:
+        """Finish a commit, or take back a replacement, that was killed in the middle."""
+        if self.out.is_dir() and not self.out.is_mount() and not any(self.out.iterdir()):
+            self.out.rmdir()
+        if self.out.exists():
+            if self.replaced.exists() and _is_dataset(self.out):
+                shutil.rmtree(self.replaced)
+        elif _is_dataset(self.partial):
+            self._give_name()
+        elif self.replaced.exists():
+            self.replaced.rename(self.out)
+
+    def _progress_file(self, file: str) -> Path:
+        return self.partial / _PROGRESS / f"{file}.jsonl"
+
+
+def _is_card(path: Path) -> bool:
+    """Return whether a path is a card, or what a killed `augpipe card` left: all of it can be made again."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    if path.name == CARD_FOLDER:
+        return all(entry.name in CARD_FILES for entry in path.iterdir())
+    return path in beside(path.with_name(CARD_FOLDER))
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder holds a complete dataset of augpipe, and not merely something of the same name."""
+    try:
+        read_record(folder)
+    except DatasetError:
+        return False
+    return True
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor that holds the lock; the file itself may be removed by whoever held it before."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StorageError(
+                f"{path}: another augpipe build is writing this dataset; wait for it, or choose another --out"
+            ) from error
+        try:
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)

@@ -1,0 +1,144 @@
+"""What a command says at its end, as text for people and as JSON for programs."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.build.builder import BuildResult
+from pipeline.plan.samples import Plan
+from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
+from pipeline.source.stacks import Source
+from pipeline.verify.verification import Verification
+
+_MOST_PICTURES = 12
+
+
+def source_line(source: Source) -> str:
+    """Return what the source is, in one line."""
+    sizes = {f"{height} x {width}" for height, width in (stack.slice_size for stack in source.stacks)}
+    n_slices = sum(len(stack.images) for stack in source.stacks)
+    size = sizes.pop() if len(sizes) == 1 else "several sizes"
+    stacks = f"{len(source.stacks)} stacks, " * (len(source.stacks) > 1)
+    synthetic = " (synthetic, no real tissue)" if source.is_phantom else ""
+    coding = source.coding
+    values = " ".join(
+        f"{value} -> {index}" + "," * (value != coding.values[-1]) for index, value in enumerate(coding.values)
+    )
+    labels = f"{coding.kind} labels{': ' * bool(values)}{values}"
+    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
+
+
+def split_warnings(plan: Plan) -> list[str]:
+    """Return what to know of held-out slices that lie next to training slices, or were left without a split."""
+    assignment, lines = plan.assignment, []
+    for split in () if plan.config.independent else ("val", "test"):
+        near, next_to = assignment.touching(split), assignment.touching(split, 1)
+        if near:
+            lines.append(
+                f"warning      {near} of {len(assignment.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
+                f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
+            )
+    slices = list(assignment)
+    if 2 * sum(owner is None for _, owner in slices) > len(slices) and plan.config.split != "explicit":
+        lines.append(
+            "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
+        )
+    return lines
+
+
+def mirror_notes(plan: Plan, source: Source) -> list[str]:
+    """Return what to know of single objects where samples are larger than the slices that they are mirrored from."""
+    height, width = plan.config.size
+    small = [stack.slice_size for stack in source.stacks if stack.slice_size[0] < height or stack.slice_size[1] < width]
+    if not small or source.coding.kind != "instances":
+        return []
+    sizes = f"slices of {small[0][0]} x {small[0][1]} are mirrored to fill {height} x {width} px"
+    return [f"note         {sizes}: an object at an edge is one with its mirror image; a smaller --size has fewer"]
+
+
+def build_lines(result: BuildResult, source: Source) -> list[str]:
+    """Return the closing lines of a build."""
+    plan, record = result.plan, result.record
+    counts = {split: len(plan.assignment.slices(split)) for split in plan.assignment.splits}
+    unused = sum(owner is None for _, owner in plan.assignment)
+    letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
+    legend = [f"{letters[split]} {split} {n}" for split, n in counts.items()] + [f". unused {unused}"] * bool(unused)
+    n_shards = len(record.shards) if record else sum(1 for _ in plan.shards())
+    size = f"{'' if record else 'about '}{result.n_bytes / 1e6:.1f} MB"
+    shown = [*plan.assignment.pictures]
+    if len(shown) > _MOST_PICTURES:
+        shown[_MOST_PICTURES - 1 :] = [f"... and {len(shown) - _MOST_PICTURES + 1} more stacks"]
+    shown[-1] += f"  ({', '.join(legend)})"
+    samples = ", ".join(f"{n} {split}" for split, n in plan.counts.items())
+    weights = f", weights {plan.config.weights}" * plan.config.weighted
+    lines = [
+        f"source       {source_line(source)}",
+        *(f"split        {picture}" for picture in shown[:_MOST_PICTURES]),
+        f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px{weights}",
+        f"dataset      {result.out}: {n_shards} shards, {size}",
+    ]
+    if result.n_rendered:
+        lines.append(
+            f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, "
+            f"{result.n_rendered / result.seconds:.0f} samples/s"
+        )
+    lines += [*split_warnings(plan), *mirror_notes(plan, source)]
+    lines.append(f"fingerprint  {plan.fingerprint}")
+    if record:
+        lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")
+        neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
+        smaller = f" --gap {plan.config.gap}" * (neighbours and plan.config.gap < DEFAULT_GAP)
+        lines.append(f"next         augpipe audit {result.out}{smaller}")
+    return [*lines, f"{result.outcome}{': ' if result.reason else ''}{result.reason}"]
+
+
+def build_json(result: BuildResult) -> dict[str, Any]:
+    """Return a build's outcome as plain JSON values."""
+    plan, record = result.plan, result.record
+    return {
+        "schema": "augpipe/build-report/1",
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "out": str(result.out),
+        "name": plan.name,
+        "fingerprint": plan.fingerprint,
+        "dataset_sha256": record.sha256 if record else None,
+        "samples": plan.counts,
+        "rendered": result.n_rendered,
+        "bytes": result.n_bytes,
+        "seconds": round(result.seconds, 3),
+        "slices": plan.assignment.to_json(),
+    }
+
+
+def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
+    """Return the closing lines of a dataset that was built again from its lock file."""
+    n_shards = len(result.record.shards) if result.record else 0
+    sha256 = result.record.sha256 if result.record else ""
+    return [
+        f"dataset      {result.out}: {n_shards} shards, {result.n_bytes / 1e6:.1f} MB",
+        f"digest       {sha256}  (of dataset.json; the one that {lock} records)",
+        f"{'rebuilt' if result.outcome == 'built' else 'reused'}: every byte is as recorded",
+    ]
+
+
+def verification_lines(verification: Verification) -> list[str]:
+    """Return the closing lines of a verification; its findings are told before."""
+    record = verification.record
+    replayed = f", {verification.n_replayed} rendered again" if verification.n_replayed else ""
+    checked = f"{record.folder}: {verification.n_checked} samples in {len(record.shards)} shards{replayed}"
+    n_found = len(verification.findings)
+    verdict = f"{n_found} finding{'s' * (n_found > 1)}" if n_found else "every digest holds"
+    return [f"{checked}: {verdict}", f"digest {record.sha256}"]
+
+
+def verification_json(verification: Verification) -> dict[str, Any]:
+    """Return a verification as plain JSON values."""
+    record = verification.record
+    return {
+        "schema": "augpipe/verify-report/1",
+        "dataset": str(record.folder),
+        "dataset_sha256": record.sha256,
+        "checked": verification.n_checked,
+        "replayed": verification.n_replayed,
+        "findings": list(verification.findings),
+    }

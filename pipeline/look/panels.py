@@ -1,0 +1,177 @@
+"""The panels of a preview: one sample's slice, image, label outline and deformed grid, each as a small picture."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw
+
+from augment.recipe import Recipe
+from pipeline.look.lattice import Points, control_points, lattice_border, lattice_lines, on_slice, window_lattice
+
+SIDE_PX = 276  # of the square that every panel fits into
+OUTLINE_COLOURS = ("#ffb000", "#22d3ee", "#ff6fae", "#86e36f", "#c79bff", "#ff8552", "#f2e74b", "#6cb2ff")
+
+_DISPLAYED = (0.5, 99.5)  # percentiles that become black and white
+_MOST_COUNTED = 1 << 20
+_THIN = 0.75  # of the label's size; above it, outlines of one pixel would be hard to see
+_SHARPNESS = 4  # lines are drawn so many times larger, then averaged
+_OUTSIDE = 0.42  # contrast of what lies beyond the slice
+_ROOM = 1.05  # around what is drawn, so that lines and dots at its edge are whole
+_WIDEST_SLICE, _WIDEST_GRID = 64.0, 2.0  # how many slices or windows side by side a panel shows at most
+_FAR_PX = 1e4  # off every panel; beyond, lines are not followed
+_INK, _FAINT, _PAPER, _HALO = "#24292f", "#c4ccd6", "#f6f8fa", "#ffffff"
+
+
+def display_range(pixels: NDArray[Any]) -> tuple[float, float]:
+    """Return the gray levels to show as black and as white: 0 and 255 of 8-bit pixels, percentiles of others."""
+    if pixels.dtype == np.uint8:
+        return 0.0, 255.0
+    step = max(1, int((pixels.size / _MOST_COUNTED) ** 0.5))
+    low, high = np.percentile(pixels[::step, ::step], _DISPLAYED)
+    return float(low), float(high)
+
+
+def image_panel(pixels: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
+    """Return an image (Y, X), with `limits` as black and white."""
+    return scaled(pixels, limits, fitted_size(pixels.shape))
+
+
+def label_panel(pixels: NDArray[Any], label: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
+    """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ..."""
+    panel = image_panel(pixels, limits).convert("RGB")
+    width_px = 2 if panel.width > _THIN * label.shape[1] else 1
+    outline = label_outline(label, (panel.height, panel.width), width_px)
+    palette = np.array([ImageColor.getrgb(colour) for colour in OUTLINE_COLOURS], np.uint8)
+    shown = np.array(panel)
+    shown[outline > 0] = palette[(outline[outline > 0].astype(np.int64) - 1) % len(palette)]
+    return Image.fromarray(shown)
+
+
+def label_outline(label: NDArray[Any], size_yx: tuple[int, int], width_px: int = 1) -> NDArray[Any]:
+    """Return the label's outline at another size: the outermost pixels of everything but label 0, and 0 elsewhere.
+
+    It is found at the larger of both sizes, so that what is thin stays closed: a pixel of a smaller outline is set
+    wherever a boundary runs through it.
+    """
+    for axis, shown in enumerate(size_yx):
+        label = label.repeat(max(1, shown // label.shape[axis]), axis)
+    edge = np.zeros(label.shape, bool)
+    for away in range(1, width_px + 1):
+        for first, second in ((np.s_[away:, :], np.s_[:-away, :]), (np.s_[:, away:], np.s_[:, :-away])):
+            differs = label[first] != label[second]
+            edge[first] |= differs
+            edge[second] |= differs
+    outline = np.where(edge, label, 0)
+    for axis, shown in enumerate(size_yx):
+        outline = np.maximum.reduceat(outline, np.arange(shown) * outline.shape[axis] // shown, axis)
+    return outline
+
+
+def slice_panel(pixels: NDArray[Any], limits: tuple[float, float], recipe: Recipe, colour: str) -> Image.Image:
+    """Return a slice with the sample's window on it, a dot at the window's top left corner.
+
+    Where the window leaves the slice, the mirrored margin that it shows is drawn too, paler.
+    """
+    height, width = pixels.shape
+    _, pushed = window_lattice(recipe)
+    seen = on_slice(pushed, recipe, (height, width))
+    reach = min(_reach([seen], (height, width)), _WIDEST_SLICE)
+    inner = fitted_size((height, width), SIDE_PX / reach)
+    margin_y, margin_x = (round(side * (reach - 1) / 2) for side in inner)
+    gray = np.asarray(scaled(pixels, limits, inner))
+    shown = np.pad(gray, ((margin_y, margin_y), (margin_x, margin_x)), "symmetric")
+    shown = (255 - (255 - shown.astype(np.float32)) * _OUTSIDE).astype(np.uint8)
+    shown[margin_y : margin_y + inner[0], margin_x : margin_x + inner[1]] = gray
+    panel = Image.fromarray(shown).convert("RGB")
+    placed = _placed(seen, (height, width), inner, panel)
+    _draw_lines(panel, [lattice_border(placed)], _HALO, 4.5)
+    _draw_lines(panel, [lattice_border(placed)], colour, 2.5)
+    _draw_dots(panel, placed[:, 0, :1], colour, 4.5)
+    return panel
+
+
+def grid_panel(recipe: Recipe, colour: str) -> Image.Image:
+    """Return a regular lattice over the window, pushed by the recipe's displacement, with the control points.
+
+    The lattice as it was lies faintly underneath, and a short line joins each control point to where it was.
+    """
+    points, pushed = window_lattice(recipe)
+    controls, moved = control_points(recipe)
+    reach = min(_reach([pushed, moved], recipe.window), _WIDEST_GRID)
+    height, width = fitted_size(recipe.window)
+    panel = Image.new("RGB", (width, height), _PAPER)
+    points, pushed, controls, moved = (
+        _placed(each, recipe.window, (height / reach, width / reach), panel)
+        for each in (points, pushed, controls, moved)
+    )
+    moves = np.stack((controls, moved), axis=-1).reshape(2, -1, 2)
+    _draw_lines(panel, lattice_lines(points), _FAINT, 1)
+    _draw_lines(panel, lattice_lines(pushed), colour, 1.2)
+    _draw_lines(panel, [lattice_border(pushed)], colour, 2.5)
+    moves = moves[:, [0 <= y < height and 0 <= x < width for y, x in moves[..., 1].T]]
+    _draw_lines(panel, moves.swapaxes(0, 1), _INK, 1.5)
+    _draw_dots(panel, moves[..., 1], _INK, 3.5)
+    return panel
+
+
+def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, int]:
+    """Return the (height, width) that fills a square without another shape, enlarged by whole factors alone."""
+    scale = min(side_px / side for side in size_yx)
+    scale = float(int(scale)) if scale > 1 else scale
+    height, width = (max(1, round(side * scale)) for side in size_yx)
+    return height, width
+
+
+def scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int, int]) -> Image.Image:
+    """Return pixels as 8-bit gray, averaged over areas where they become fewer."""
+    low, high = limits
+    if pixels.dtype != np.uint8:
+        levels = (pixels.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
+        pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
+
+
+def _reach(lattices: Iterable[Points], size_yx: tuple[int, int]) -> float:
+    """Return how many times larger than an area its surroundings must be to show all points, with some room."""
+    farthest = max(
+        float(np.abs(axis - (side - 1) / 2).max()) / (side / 2)
+        for points in lattices
+        for axis, side in zip(points, size_yx, strict=True)
+    )
+    return max(1.0, farthest * _ROOM)
+
+
+def _placed(points: Points, size_yx: Sequence[int], shown_yx: Sequence[float], panel: Image.Image) -> Points:
+    """Return points on a panel whose middle shows an area of `size_yx` pixels at the size `shown_yx`."""
+    axes = zip(points, size_yx, shown_yx, (panel.height, panel.width), strict=True)
+    return np.stack([(axis - (side - 1) / 2) * (shown / side) + (whole - 1) / 2 for axis, side, shown, whole in axes])
+
+
+def _draw_lines(panel: Image.Image, lines: Iterable[Points], colour: str, width_px: float) -> None:
+    """Draw lines, each (2, n)."""
+    mask = Image.new("L", (panel.width * _SHARPNESS, panel.height * _SHARPNESS))
+    for line in lines:
+        ImageDraw.Draw(mask).line(_on_mask(line), fill=255, width=round(width_px * _SHARPNESS), joint="curve")
+    _paint(panel, mask, colour)
+
+
+def _draw_dots(panel: Image.Image, points: Points, colour: str, radius_px: float) -> None:
+    """Draw a dot with a bright ring at every point (2, n)."""
+    for ink, radius in ((_HALO, radius_px + 1.2), (colour, radius_px)):
+        mask = Image.new("L", (panel.width * _SHARPNESS, panel.height * _SHARPNESS))
+        reach = radius * _SHARPNESS
+        for x, y in _on_mask(points):
+            ImageDraw.Draw(mask).ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
+        _paint(panel, mask, ink)
+
+
+def _paint(panel: Image.Image, mask: Image.Image, colour: str) -> None:
+    panel.paste(colour, (0, 0, panel.width, panel.height), mask.reduce(_SHARPNESS))
+
+
+def _on_mask(points: Points) -> list[tuple[float, float]]:
+    """Return (x, y) on the enlarged mask for points (2, n) that count pixel centres."""
+    y, x = (np.clip(points, -_FAR_PX, _FAR_PX) + 0.5) * _SHARPNESS - 0.5
+    return list(zip(x.tolist(), y.tolist(), strict=True))

@@ -1,0 +1,141 @@
+"""Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from augment.draw import draw_recipe
+from augment.recipe import Recipe
+from augment.seeding import Stream
+from pipeline.errors import ConfigError
+from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
+from pipeline.shards.config import BuildConfig, build_fingerprint
+from pipeline.shards.inputs import require_inputs
+from pipeline.shards.manifest import sample_id
+from pipeline.source.stacks import Source
+
+_RECIPE_STREAM = 0  # first part of the stream's key; splits have another
+_MOST_REPLICATES = 10**7  # what the ids have room for
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSample:
+    """One sample: which slice, which replicate of it, and where it will be stored."""
+
+    split: str
+    shard: str
+    row: int
+    stack: int
+    z: int
+    replicate: int
+
+    @property
+    def id(self) -> str:
+        """The sample's name, of the same width whatever n is."""
+        return sample_id(self.stack, self.z, self.replicate)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """A file of consecutive samples of one split."""
+
+    file: str
+    split: str
+    first: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build will make.
+
+    Attributes:
+        config: the options.
+        name: the dataset's name.
+        fingerprint: digest of all that decides the dataset's bytes.
+        slice_sizes: (height, width) of the slices of each stack, in pixels.
+        assignment: the split of every slice.
+        counts: samples in each split.
+    """
+
+    config: BuildConfig
+    name: str
+    fingerprint: str
+    slice_sizes: tuple[tuple[int, int], ...]
+    assignment: Assignment
+    counts: dict[str, int]
+
+    def shards(self) -> Iterator[PlannedShard]:
+        """Yield the shards, split by split, in the order in which they are made."""
+        for split, count in self.counts.items():
+            for index, first in enumerate(range(0, count, self.config.shard_size)):
+                n = min(self.config.shard_size, count - first)
+                yield PlannedShard(f"{split}-{index:05d}.h5", split, first, n)
+
+    def samples(self, shard: PlannedShard) -> list[PlannedSample]:
+        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S."""
+        slices = self.assignment.slices(shard.split)
+        return [self._sample(shard, slices, row) for row in range(shard.n)]
+
+    def recipe(self, sample: PlannedSample) -> Recipe:
+        """Return the sample's recipe, which depends on the seed, its slice and replicate, and the ranges alone."""
+        stream = Stream(self.config.seed, (_RECIPE_STREAM, sample.stack, sample.z, sample.replicate))
+        return draw_recipe(
+            self.config.ranges, stream, window=self.config.size, slice_size=self.slice_sizes[sample.stack]
+        )
+
+    @staticmethod
+    def _sample(shard: PlannedShard, slices: tuple[SliceAddress, ...], row: int) -> PlannedSample:
+        replicate, index = divmod(shard.first + row, len(slices))
+        return PlannedSample(shard.split, shard.file, row, slices[index].stack, slices[index].z, replicate)
+
+
+def make_plan(source: Source, config: BuildConfig) -> Plan:
+    """Return the plan of a build.
+
+    Raises:
+        ConfigError: a split would be empty, the ids have no room for so many samples, or the same picture would be in
+            two splits.
+    """
+    plan = plan_from_inputs(config, source.name, source.inputs, source.facts)
+    _require_distinct(source, plan.assignment)
+    return plan
+
+
+def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]], facts: Mapping[str, Any]) -> Plan:
+    """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
+
+    Raises:
+        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
+    """
+    require_inputs(inputs)
+    shapes = [stack["images"]["shape"] for stack in inputs]
+    depths = tuple(depth for depth, _, _ in shapes)
+    assignment = assign_slices(config, depths)
+    counts = share_samples(config.n, split_fractions(config, assignment))
+    replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
+    if replicates > _MOST_REPLICATES:
+        raise ConfigError(f"n: ids have room for {_MOST_REPLICATES} samples a slice; this build needs {replicates}")
+    return Plan(
+        config=config,
+        name=name,
+        fingerprint=build_fingerprint(config.to_json(), name, inputs, facts),
+        slice_sizes=tuple((height, width) for _, height, width in shapes),
+        assignment=assignment,
+        counts=counts,
+    )
+
+
+def _require_distinct(source: Source, assignment: Assignment) -> None:
+    """Refuse the same picture in two splits under two numbers; slices of one gray level show no tissue."""
+    first: dict[str, tuple[SliceAddress, str]] = {}
+    for address, split in assignment:
+        stack = source.stacks[address.stack]
+        if split is None or address.z in stack.blank:
+            continue
+        earlier, earlier_split = first.setdefault(stack.slice_sha256[address.z], (address, split))
+        if earlier_split != split:
+            raise ConfigError(
+                f"split {split}: slice {address.z} of stack {address.stack} is the same picture as slice {earlier.z} "
+                f"of stack {earlier.stack}, which is in {earlier_split}; remove one of the two from the stack"
+            )

@@ -1,0 +1,128 @@
+"""Split files: which slice is in which split, from our own JSON, from a dataset, or from nnU-Net's splits_final.json.
+
+nnU-Net's form: a list of folds, each {"train": [case, ...], "val": [case, ...]}, where a case is a file's name
+without its ending and without the channel's number (Isensee et al. 2021; nnU-Net's documentation, "manual data
+splits").
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, advise
+from pipeline.plan.split import SPLITS
+from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.source.stacks import Source
+
+_LARGEST_BYTES = 1 << 28
+_CHANNEL = re.compile(r"_[0-9]{4}$")
+_UNUSED = "unused"
+_LETTER_OF = {split or _UNUSED: letter for letter, split in SPLIT_LETTERS.items()}
+
+
+def read_split_file(path: Path, source: Source, *, fold: int = 0) -> tuple[str, ...]:
+    """Return the picture of a split, as `BuildConfig` takes it: one text a stack, one letter a slice.
+
+    Slices that the file does not name are in no split.
+
+    Args:
+        path: a JSON file: `["TTTT...EE"]`, one text a stack; `{"train": [0, 1], "test": [5]}` for one stack or
+            `{"train": [{"stack": 0, "z": [0, 1]}], ...}` for several; a dataset.json; or nnU-Net's splits_final.json,
+            whose cases are slices where every slice is a file, and whole stacks where every stack is one.
+        source: the stacks.
+        fold: which fold of nnU-Net's to take, counted from 0; 0 for the other forms, which have none.
+
+    Raises:
+        ConfigError: the file cannot be read, names what is not there, or puts a slice into two splits.
+    """
+    values = _read(path)
+    if fold and not (isinstance(values, list) and values and isinstance(values[0], dict)):
+        raise ConfigError(f"fold: {path} has no folds, only nnU-Net's splits_final.json has; leave out --fold {fold}")
+    if isinstance(values, list) and values and all(isinstance(value, str) for value in values):
+        return tuple(values)
+    owners = [["."] * len(stack.images) for stack in source.stacks]
+    for split, stack, z in _entries(values, source, fold, path):
+        if not (0 <= stack < len(owners) and 0 <= z < len(owners[stack])):
+            raise ConfigError(f"{path}: {split} names slice {z} of stack {stack}, which the source does not have")
+        if owners[stack][z] not in (".", _LETTER_OF[split]):
+            raise ConfigError(f"{path}: slice {z} of stack {stack} is in two splits; name every slice once")
+        owners[stack][z] = _LETTER_OF[split]
+    return tuple("".join(stack) for stack in owners)
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ConfigError(f"{path}: larger than {_LARGEST_BYTES:,} bytes; not a split file")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a split file, cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected a split file in JSON ({error})") from error
+
+
+def _entries(values: Any, source: Source, fold: int, path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (split, stack, z) for every slice that the file names."""
+    if isinstance(values, dict) and isinstance(values.get("split"), dict):
+        values = values["split"].get("slices")
+    if isinstance(values, list) and values and all(isinstance(value, dict) for value in values):
+        if not 0 <= fold < len(values):
+            raise ConfigError(f"fold: expected 0 to {len(values) - 1}, the folds of {path}, got {fold}")
+        yield from _named_entries(values[fold], source, path)
+    elif isinstance(values, dict) and values and set(values) <= set(_LETTER_OF):
+        for split, places in values.items():
+            yield from ((split, stack, z) for stack, z in _places(places, source, path) if split != _UNUSED)
+    else:
+        raise ConfigError(
+            f"{path}: expected nnU-Net's list of folds, or the slices of {', '.join(SPLITS)}, such as "
+            '{"train": [0, 1, 2], "test": [6]}'
+        )
+
+
+def _places(places: Any, source: Source, path: Path) -> Iterator[tuple[int, int]]:
+    """Yield (stack, z) of plain slice numbers, or of {"stack": ..., "z": [...]}."""
+    for place in places if isinstance(places, list) else [places]:
+        if type(place) is int and len(source.stacks) == 1:
+            yield 0, place
+        elif (
+            isinstance(place, dict)
+            and set(place) == {"stack", "z"}
+            and isinstance(place["z"], list)
+            and all(type(number) is int for number in (place["stack"], *place["z"]))
+        ):
+            yield from ((place["stack"], z) for z in place["z"])
+        else:
+            raise ConfigError(
+                f'{path}: expected slice numbers in a list (of one stack), or {{"stack": 0, "z": [0, 1]}}, got '
+                f"{place!r:.60}"
+            )
+
+
+def _named_entries(folds: Mapping[str, Any], source: Source, path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (split, stack, z) for every case of one fold of nnU-Net's."""
+    cases = _cases(source)
+    if not folds or not set(folds) <= set(SPLITS) or any(not isinstance(named, list) for named in folds.values()):
+        raise ConfigError(f"{path}: expected a fold with lists of cases for train and val, got {sorted(folds)}")
+    for split, named in folds.items():
+        for case in named:
+            if not isinstance(case, str) or case not in cases:
+                raise ConfigError(
+                    f"{path}: {split} names the case {case!r:.80}, which is not in the source; "
+                    f"{advise(str(case), sorted(cases))}"
+                )
+            yield from ((split, stack, z) for stack, z in cases[case])
+
+
+def _cases(source: Source) -> dict[str, list[tuple[int, int]]]:
+    """Return the slices of every case: of a file's name, with and without nnU-Net's number of the channel."""
+    cases: dict[str, list[tuple[int, int]]] = {}
+    for index, stack in enumerate(source.stacks):
+        depth = len(stack.images)
+        one_each = len(stack.names) == depth
+        for position, name in enumerate(stack.names):
+            slices = [(index, position)] if one_each else [(index, z) for z in range(depth)]
+            for case in {name, _CHANNEL.sub("", name)}:
+                cases.setdefault(case, []).extend(slices)
+    return cases

@@ -1,0 +1,1 @@
+"""Kaggle as a place to publish to."""

@@ -1,0 +1,1 @@
+"""Samples rendered in threads, and encoded as the bytes of a shard."""

@@ -1,0 +1,169 @@
+"""Rendering a shard: its samples in parallel, in threads, because the kernels release the interpreter's lock."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.recipe import Recipe
+from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
+from pipeline.plan.samples import Plan, PlannedSample, PlannedShard
+from pipeline.render.encoding import deflate_array
+from pipeline.render.weights import weigh_label
+from pipeline.shards.digest import array_digest
+from pipeline.shards.manifest import ManifestRow
+from pipeline.source.stacks import Source
+
+SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
+
+_CACHE_BYTES = 1 << 28
+_scratch = threading.local()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedShard:
+    """A shard's samples: images (n, h, w), deflated labels and weights (None where there are none), manifest rows."""
+
+    images: NDArray[Any]
+    deflated_labels: list[bytes]
+    deflated_weights: list[bytes] | None
+    rows: list[ManifestRow]
+
+
+class SliceCache:
+    """Prepared slices, each computed once and shared by all threads.
+
+    Samples visit a split's slices round and round, so the ones that came first stay and, once the cache is full,
+    the others are prepared each time: dropping the oldest would drop every slice just before it is needed again.
+    """
+
+    def __init__(self, source: Source, limit_bytes: int = _CACHE_BYTES) -> None:
+        self._source = source
+        self._free_bytes = limit_bytes
+        self._slices: dict[tuple[int, int], PreparedSlice] = {}
+        self._locks: dict[tuple[int, int], threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, stack: int, z: int) -> PreparedSlice:
+        """Return one prepared slice."""
+        with self._guard:
+            lock = self._locks.setdefault((stack, z), threading.Lock())
+        with lock:
+            if (found := self._slices.get((stack, z))) is not None:
+                return found
+            pixels = self._source.stacks[stack]
+            prepared = prepare_slice(pixels.images[z], pixels.labels[z])
+            with self._guard:
+                if prepared.nbytes <= self._free_bytes:
+                    self._free_bytes -= prepared.nbytes
+                    self._slices[stack, z] = prepared
+        return prepared
+
+
+def manifest_row(
+    sample: PlannedSample,
+    recipe: Recipe,
+    source_sha256: str,
+    image_sha256: str,
+    label_sha256: str,
+    weights_sha256: str | None = None,
+) -> ManifestRow:
+    """Return the manifest's row of a sample whose pixels have these digests."""
+    return ManifestRow(
+        id=sample.id,
+        split=sample.split,
+        shard=sample.shard,
+        row=sample.row,
+        stack=sample.stack,
+        z=sample.z,
+        replicate=sample.replicate,
+        source_sha256=source_sha256,
+        image_sha256=image_sha256,
+        label_sha256=label_sha256,
+        recipe=recipe,
+        weights_sha256=weights_sha256,
+    )
+
+
+def sample_renderer(source: Source, engine: str) -> SampleRenderer:
+    """Return what renders one sample of `source` into given arrays.
+
+    Raises:
+        MissingDependencyError: the engine needs a library that is missing or broken.
+    """
+    if engine == "staged":
+        from augment.staged import render_staged, require_elasticdeform
+
+        require_elasticdeform()
+
+        def render_by_stages(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+            pixels = source.stacks[stack]
+            sample = render_staged(pixels.images[z], pixels.labels[z], recipe)
+            out.image[...], out.label[...] = sample
+
+        return render_by_stages
+    cache = SliceCache(source)
+
+    def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+        render_prepared(cache.get(stack, z), recipe, out)
+
+    return render_fused
+
+
+class ShardRenderer:
+    """Renders shards one after the other, in `jobs` threads, always into the same memory.
+
+    Args:
+        plan: what to render.
+        source: the slices.
+        parallel: where the threads come from: joblib, threading backend, return_as="generator".
+        on_sample: called after every sample.
+    """
+
+    def __init__(self, plan: Plan, source: Source, parallel: joblib.Parallel, on_sample: Callable[[], None]) -> None:
+        self._plan = plan
+        self._source = source
+        self._parallel = parallel
+        self._on_sample = on_sample
+        self._split = ""
+        n = min(plan.config.shard_size, max(plan.counts.values()))
+        self._images = np.empty((n, *plan.config.size), source.image_dtype)
+
+    def render(self, shard: PlannedShard) -> RenderedShard:
+        """Return the shard's samples; its images are valid until the next call."""
+        if shard.split != self._split:  # no two splits share a slice, so neither need they share a cache
+            self._split, self._render = shard.split, sample_renderer(self._source, self._plan.config.engine)
+        images = self._images[: shard.n]
+        deflated, rows = [], []
+        tasks = (joblib.delayed(self._render_row)(sample, images[sample.row]) for sample in self._plan.samples(shard))
+        for arrays, row in self._parallel(tasks):
+            deflated.append(arrays)
+            rows.append(row)
+            self._on_sample()
+        labels, *weights = map(list, zip(*deflated, strict=True))
+        return RenderedShard(images, labels, weights[0] if weights else None, rows)
+
+    def _render_row(self, sample: PlannedSample, image: NDArray[Any]) -> tuple[list[bytes], ManifestRow]:
+        """Render the image, and return the label, deflated, the weights if they are asked for, and the row."""
+        recipe = self._plan.recipe(sample)
+        stack = self._source.stacks[sample.stack]
+        label = _thread_array(self._plan.config.size, stack.labels.dtype)
+        self._render(sample.stack, sample.z, recipe, Sample(image, label))
+        others = [label]
+        if self._plan.config.weighted:
+            others.append(weigh_label(label, self._source.coding.kind))
+        digests = map(array_digest, (image, *others))
+        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
+        return list(map(deflate_array, others)), row
+
+
+def _thread_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array that belongs to this thread and is used again for its next sample."""
+    array: NDArray[Any] | None = getattr(_scratch, "array", None)
+    if array is None or array.shape != shape or array.dtype != dtype:
+        array = _scratch.array = np.empty(shape, dtype)
+    return array

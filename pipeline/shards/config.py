@@ -1,0 +1,210 @@
+"""What a build is asked to make: every option that can change a byte of the dataset."""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias, get_args
+
+from augment.ranges import AugmentRanges
+from pipeline.errors import ConfigError
+from pipeline.shards.digest import bytes_digest, canonical_json
+
+SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explicit"]
+Engine: TypeAlias = Literal["fused", "staged"]
+Weights: TypeAlias = Literal["none", "unet2015"]
+STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
+
+RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
+LARGEST_WINDOW_PX = 16384
+DEFAULT_GAP = 3  # copying the label of the third next section scores little better than chance (README: Building)
+DEFAULT_FOLDS = 5
+_MOST_FOLDS = 10**5
+SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """The options of one build.
+
+    Attributes:
+        n: samples in all splits together.
+        seed: of every random number; 0 or more.
+        size: (height, width) of a sample, in pixels.
+        split: how slices are assigned. `block` holds out the end of every stack, `random` single slices, `kfold`
+            one of several blocks, `stack` whole stacks, `explicit` what `picture` says.
+        gap: slices left out between two splits of a stack; 0 where slices have no neighbours, or are not assigned
+            one by one (`independent`, `stack`, `explicit`).
+        test: fraction of the slices, and of the samples, that are held out for testing; 0 for none. `kfold` holds
+            out 1 / folds, `explicit` what its picture says.
+        val: fraction that is held out for validation; 0 for none.
+        folds: how many blocks `kfold` cuts every stack into; 0 for the other strategies.
+        fold: which of them is held out for testing, counted from 0.
+        independent: the slices of a stack are fields of view without neighbours, not sections of one specimen.
+        picture: for `explicit`, one text a stack and one character a slice: T train, V val, E test, a dot for none.
+        ranges: what the recipes may draw.
+        engine: `fused` is the one to use; `staged` renders stage by stage, for comparison.
+        shard_size: samples in one HDF5 file.
+        weights: what is stored for every pixel beside its label: `unet2015`, its weight in the loss
+            (`augment.weight_map`), or `none`.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    n: int = 300
+    seed: int = 0
+    size: tuple[int, int] = (700, 700)
+    split: SplitStrategy = "block"
+    gap: int = DEFAULT_GAP
+    test: float = 0.2
+    val: float = 0.0
+    folds: int = 0
+    fold: int = 0
+    independent: bool = False
+    picture: tuple[str, ...] = ()
+    ranges: AugmentRanges = field(default_factory=AugmentRanges)
+    engine: Engine = "fused"
+    shard_size: int = 64
+    weights: Weights = "none"
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2:
+            raise ConfigError(f"size: expected height and width, got {self.size!r}")
+        object.__setattr__(self, "size", tuple(map(_whole, self.size)))
+        for name in ("n", "seed", "gap", "shard_size", "folds", "fold"):
+            object.__setattr__(self, name, _whole(getattr(self, name)))
+        for name in ("test", "val"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        _require("n", self.n, 1, 10**9)
+        _require("seed", self.seed, 0, 2**128 - 1)
+        for side in self.size:
+            _require("size", side, 2, LARGEST_WINDOW_PX)
+        _require("gap", self.gap, 0, 10**6)
+        _require("shard-size", self.shard_size, 1, 10**5)
+        if self.split not in STRATEGIES:
+            raise ConfigError(f"split: expected one of {', '.join(STRATEGIES)}, got {self.split!r}")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine: expected one of {', '.join(ENGINES)}, got {self.engine!r}")
+        if self.weights not in WEIGHTS:
+            raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        if type(self.independent) is not bool:
+            raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
+        self._settle_split()
+        for name, fraction in (("test", self.test), ("val", self.val)):
+            if not 0 <= fraction < 1:
+                raise ConfigError(f"{name}: expected a fraction from 0 to below 1, got {fraction:g}")
+        if Fraction(repr(self.test)) + Fraction(repr(self.val)) >= 1:
+            raise ConfigError(
+                f"test and val: {self.test:g} + {self.val:g} leaves nothing to train on; together below 1"
+            )
+
+    def _settle_split(self) -> None:
+        """Give options that the strategy decides the one value that they can have, so that equal builds are equal."""
+        settled: dict[str, Any] = {}
+        _require("folds", self.folds, 0, _MOST_FOLDS)
+        _require("fold", self.fold, 0, _MOST_FOLDS)
+        if self.split == "kfold":
+            settled["folds"] = self.folds or DEFAULT_FOLDS
+            _require("folds", settled["folds"], 2, _MOST_FOLDS)
+            _require("fold", self.fold, 0, settled["folds"] - 1)
+            settled["test"] = 1 / settled["folds"]
+        elif self.folds or self.fold:
+            raise ConfigError(f"folds and fold: they go with split kfold, not with {self.split}")
+        if self.split == "explicit":
+            settled |= {"test": 0.0, "val": 0.0}
+            self._require_picture()
+        elif self.picture:
+            raise ConfigError(f"picture: it goes with split explicit, not with {self.split}")
+        if self.independent or self.split in ("stack", "explicit"):
+            settled["gap"] = 0
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
+
+    def _require_picture(self) -> None:
+        texts = type(self.picture) is tuple and all(isinstance(stack, str) and stack for stack in self.picture)
+        if not self.picture or not texts:
+            raise ConfigError("picture: split explicit needs the split of every slice, such as TTTT...EEE")
+        if strange := set("".join(self.picture)) - set(SPLIT_LETTERS):
+            raise ConfigError(f"picture: expected the letters {' '.join(SPLIT_LETTERS)}, got {min(strange)!r}")
+
+    @property
+    def weighted(self) -> bool:
+        """Whether weights are stored."""
+        return self.weights != "none"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as plain JSON values, the same for 0 and 0.0; weights are left out where there are none.
+
+        So a dataset without them has the same fingerprint as before there were any.
+        """
+        values = asdict(self)
+        if not self.weighted:
+            del values["weights"]
+        ranges = {name: _plain(value) for name, value in values["ranges"].items()}
+        ranges["grid_points"] = self.ranges.grid_points
+        return {
+            **values,
+            "size": list(self.size),
+            "test": float(self.test),
+            "val": float(self.val),
+            "picture": list(self.picture),
+            "ranges": ranges,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "BuildConfig":
+        """Return the options that `to_json` wrote.
+
+        Raises:
+            ConfigError: an option is missing, unknown, or out of range.
+        """
+        try:
+            plain = {"weights": "none", **values}
+            if set(plain) != set(cls.__dataclass_fields__):
+                raise ConfigError(f"config: expected {sorted(cls.__dataclass_fields__)}, got {sorted(map(str, plain))}")
+            if set(plain["ranges"]) != set(AugmentRanges.__dataclass_fields__):
+                raise ConfigError(f"config: ranges are {sorted(map(str, plain['ranges']))}")
+            drawn: dict[str, Any] = {
+                key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()
+            }
+            height, width = plain.pop("size")
+            picture = tuple(plain.pop("picture"))
+            return cls(ranges=AugmentRanges(**drawn), size=(height, width), picture=picture, **plain)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"config: not the options of a build ({error})") from error
+
+
+def build_fingerprint(
+    config: Mapping[str, Any], name: str, inputs: list[dict[str, Any]], facts: Mapping[str, Any]
+) -> str:
+    """Return the digest of all that decides a dataset's bytes; never of jobs, paths, times or versions."""
+    record = {"config": dict(config), "name": name, "inputs": inputs, "source": dict(facts)}
+    return bytes_digest(canonical_json({**record, "renderer": RENDERER_VERSION}))
+
+
+def require_jobs(jobs: int) -> None:
+    """Refuse a number of threads that means nothing.
+
+    Raises:
+        ConfigError: neither 1 or more, nor a negative number counting down from all cores.
+    """
+    if jobs == 0:
+        raise ConfigError("jobs: expected 1 or more, or -1 for one a core, got 0")
+
+
+def _whole(value: Any) -> Any:
+    """Return NumPy's whole numbers as Python's, and anything else as it is, to be refused by name."""
+    return value if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers as floats and pairs as lists, so that equal ranges are equal JSON."""
+    if isinstance(value, tuple):
+        return [float(part) for part in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _require(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")

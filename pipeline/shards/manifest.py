@@ -1,0 +1,118 @@
+"""The manifest: one canonical JSON line for every sample, enough to render it again and to trace it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augment.recipe import Recipe
+from pipeline.errors import DatasetError, RecipeError
+from pipeline.shards.digest import canonical_json
+
+SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST_LINE_BYTES = 1 << 20
+
+
+def sample_id(stack: int, z: int, replicate: int) -> str:
+    """Return a sample's id, of the same width however many samples there are."""
+    return f"s{stack:03d}-z{z:05d}-r{replicate:07d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One sample of a dataset; manifests/README.md describes every field."""
+
+    id: str
+    split: str
+    shard: str
+    row: int
+    stack: int
+    z: int
+    replicate: int
+    source_sha256: str
+    image_sha256: str
+    label_sha256: str
+    recipe: Recipe
+    weights_sha256: str | None = None  # a dataset without weights has no such field
+
+    def __post_init__(self) -> None:
+        digests = (self.source_sha256, *self.array_digests)
+        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(_SHA256.fullmatch, digests)):
+            raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
+        if self.id != sample_id(self.stack, self.z, self.replicate):
+            raise DatasetError(f"sample {self.id!r:.40}: its id is not that of its stack, z and replicate")
+        if not (match := SHARD_FILE.fullmatch(self.shard)) or match[1] != self.split:
+            raise DatasetError(f"sample {self.id}: {self.shard!r:.40} is not a shard of split {self.split!r:.40}")
+
+    @property
+    def array_digests(self) -> tuple[str, ...]:
+        """The digests of its image, its label, and its weights where it has any."""
+        weights = () if self.weights_sha256 is None else (self.weights_sha256,)
+        return (self.image_sha256, self.label_sha256, *weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.weights_sha256 is None:
+            del values["weights_sha256"]
+        return {**values, "recipe": self.recipe.to_json()}
+
+    def to_line(self) -> bytes:
+        """Return the row as one line of canonical JSON."""
+        return canonical_json(self.to_json())
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ManifestRow":
+        """Return the row that `values` describe.
+
+        Raises:
+            DatasetError: a field is missing, unknown, or of the wrong type.
+        """
+        types = {"row": int, "stack": int, "z": int, "replicate": int, "recipe": dict}
+        expected = set(cls.__dataclass_fields__) - ({"weights_sha256"} - set(values))
+        if set(values) != expected:
+            raise DatasetError(f"expected the fields {sorted(expected)}, got {sorted(values)}")
+        for name, value in values.items():
+            if type(value) is not types.get(name, str):
+                raise DatasetError(f"field {name} has the wrong type: {value!r:.60}")
+        try:
+            return cls(**{**values, "recipe": Recipe.from_json(values["recipe"])})
+        except RecipeError as error:
+            raise DatasetError(str(error)) from error
+
+
+def read_manifest(path: Path) -> Iterator[ManifestRow]:
+    """Yield the rows of a manifest file.
+
+    Raises:
+        DatasetError: the file cannot be read, or a line is not a sample.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_LONGEST_LINE_BYTES):
+                number += 1
+                yield parse_line(line, where=f"{path}, line {number}")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def parse_line(line: bytes, *, where: str) -> ManifestRow:
+    """Return the row in one line of a manifest; `where` names the line in error messages.
+
+    Raises:
+        DatasetError: the line is not a sample.
+    """
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise DatasetError(f"{where}: expected a JSON object")
+    try:
+        return ManifestRow.from_json(values)
+    except DatasetError as error:
+        raise DatasetError(f"{where}: {error}") from error

@@ -1,0 +1,98 @@
+"""What the values in a label stack mean: two classes, several, or the ids of single objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError, SourceError
+from pipeline.shards.inputs import LABEL_KINDS, LARGEST_VALUE, LabelKind
+
+AUTO = "auto"
+
+MOST_DETECTED_CLASSES = 32  # more different values than this are taken for the ids of objects
+MOST_CLASSES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCoding:
+    """How label values are stored in shards.
+
+    Attributes:
+        kind: what the values mean.
+        values: the value that each class index stands for, in rising order; empty for instances, whose ids are kept.
+    """
+
+    kind: LabelKind
+    values: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of labels as they are stored: uint8 class indices or uint16 ids."""
+        return np.dtype(np.uint16 if self.kind == "instances" else np.uint8)
+
+    def encode(self, label: NDArray[Any]) -> NDArray[Any]:
+        """Return a label as it is stored: class indices, or ids as they are."""
+        ids = label.astype(np.uint16, copy=False)
+        if self.kind == "instances":
+            return ids
+        index_of_value = np.zeros(LARGEST_VALUE + 1, np.uint8)
+        index_of_value[list(self.values)] = np.arange(len(self.values))
+        return index_of_value[ids]
+
+
+def values_in(label: NDArray[Any], where: str) -> NDArray[np.bool_]:
+    """Return which of the values 0 to 65535 a label (Y, X) holds.
+
+    Raises:
+        SourceError: it holds others.
+    """
+    if label.dtype.kind not in "bui" or int(label.min()) < 0 or int(label.max()) > LARGEST_VALUE:
+        raise SourceError(
+            f"{where}: expected labels as whole numbers from 0 to {LARGEST_VALUE}, got {label.dtype.name} "
+            f"from {label.min()} to {label.max()}; save the class of each pixel, such as 0 and 255"
+        )
+    present = np.zeros(LARGEST_VALUE + 1, np.bool_)
+    present[label.astype(np.uint16, copy=False)] = True
+    return present
+
+
+def choose_coding(present: NDArray[np.bool_], kind: str, where: str) -> LabelCoding:
+    """Return how to store labels that hold these values.
+
+    Args:
+        present: for each value from 0 to 65535, whether any label holds it.
+        kind: one of LABEL_KINDS, or `auto`: two values are binary, up to 32 are classes, more are instances.
+        where: what to call the labels in error messages.
+
+    Raises:
+        ConfigError: no such kind, or the values are not of that kind.
+        SourceError: nothing is annotated.
+    """
+    values = tuple(int(value) for value in np.flatnonzero(present))
+    if len(values) < 2:
+        raise SourceError(
+            f"{where}: expected 2 or more different label values, found {_listed(values)}; nothing is annotated"
+        )
+    if kind == AUTO:
+        kind = "binary" if len(values) == 2 else "classes" if len(values) <= MOST_DETECTED_CLASSES else "instances"
+    if kind == "binary" and len(values) != 2:
+        raise ConfigError(
+            f"label-kind: binary labels have 2 values, {where} has {len(values)} ({_listed(values)}); use --label-kind "
+            "classes or instances"
+        )
+    if kind == "classes" and len(values) > MOST_CLASSES:
+        raise ConfigError(
+            f"label-kind: at most {MOST_CLASSES} classes can be stored, {where} has {len(values)} values; use "
+            "--label-kind instances"
+        )
+    if kind not in LABEL_KINDS:
+        raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
+    coding: LabelKind = next(known for known in LABEL_KINDS if known == kind)
+    return LabelCoding(coding, () if coding == "instances" else values)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")

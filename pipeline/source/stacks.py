@@ -1,0 +1,310 @@
+"""The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.gray import IMAGE_DTYPES
+from pipeline.errors import ConfigError, SourceError
+from pipeline.shards.digest import StackDigest, array_digest
+from pipeline.shards.record import NAME
+from pipeline.source.known_stacks import recognise
+from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in
+from pipeline.source.slices import HELD_BYTES, Convert, RereadSlices, Slices, native
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawStack:
+    """Images and labels as they were found, to be checked and digested by `combine`.
+
+    Attributes:
+        images: (Z, Y, X) gray levels.
+        labels: (Z, Y, X) whole numbers.
+        where: what to call the two in error messages.
+        names: the name of every slice, or one for the whole stack, by which a split file may call them.
+        files: where the two were read from, if from files.
+    """
+
+    images: Slices
+    labels: Slices
+    where: tuple[str, str] = ("images", "labels")
+    names: tuple[str, ...] = ()
+    files: tuple[SourceFile, SourceFile] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """One stack of slices with its labels.
+
+    Attributes:
+        images: (Z, Y, X) uint8, uint16, int16 or float32; `images[z]` is a slice.
+        labels: (Z, Y, X) uint8 class indices or uint16 ids; `labels[z]` belongs to `images[z]`.
+        images_sha256: array digest of the images.
+        labels_sha256: array digest of the labels as they were in the file, before they became indices.
+        label_dtype: the labels' dtype in the file.
+        coding: what the stored labels mean.
+        slice_sha256: array digest of every image slice.
+        gray_range: the lowest and the highest gray level.
+        blank: slices of one gray level alone.
+        names: the name of every slice, or one for the whole stack.
+    """
+
+    images: Slices
+    labels: Slices
+    images_sha256: str
+    labels_sha256: str
+    label_dtype: str
+    coding: LabelCoding
+    slice_sha256: tuple[str, ...]
+    gray_range: tuple[float, float]
+    blank: frozenset[int]
+    names: tuple[str, ...]
+
+    @property
+    def slice_size(self) -> tuple[int, int]:
+        """(height, width) of a slice, in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what identifies the stack's pixels."""
+        shape = list(self.images.shape)
+        return {
+            "images": {"sha256": self.images_sha256, "shape": shape, "dtype": self.images.dtype.name},
+            "labels": {
+                "sha256": self.labels_sha256,
+                "shape": shape,
+                "dtype": self.label_dtype,
+                "kind": self.coding.kind,
+                "values": list(self.coding.values),
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """All that a build starts from.
+
+    Attributes:
+        name: the dataset's name.
+        stacks: the annotated stacks; stack i is the one that ids call `s00i`.
+        facts: what is known about the specimen and its terms.
+        files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
+        notes: what the user should know before anything is built.
+    """
+
+    name: str
+    stacks: tuple[Stack, ...]
+    facts: Mapping[str, Any]
+    files: tuple[tuple[SourceFile, SourceFile], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """What identifies the pixels, for the fingerprint."""
+        return [stack.to_json() for stack in self.stacks]
+
+    @property
+    def coding(self) -> LabelCoding:
+        """What the stored labels mean, the same for all stacks."""
+        return self.stacks[0].coding
+
+    @property
+    def image_dtype(self) -> np.dtype[Any]:
+        """Of the images of all stacks."""
+        return self.stacks[0].images.dtype
+
+    @property
+    def gray_span(self) -> float:
+        """The brightest gray level minus the darkest."""
+        ranges = [stack.gray_range for stack in self.stacks]
+        return max(high for _, high in ranges) - min(low for low, _ in ranges)
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether pixels were made by augpipe itself."""
+        return bool(self.facts.get("synthetic"))
+
+
+def make_source(
+    images: Slices,
+    labels: Slices,
+    *,
+    name: str,
+    label_kind: str = AUTO,
+    facts: Mapping[str, Any] | None = None,
+) -> Source:
+    """Return the source that two (Z, Y, X) arrays make.
+
+    Args:
+        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, and single bits 0 and 255.
+        labels: whole numbers from 0 to 65535.
+        name: what to call it, unless its pixels are known under another name.
+        label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
+        facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
+
+    Raises:
+        ConfigError: the two do not belong together, or the name is none.
+        SourceError: pixels or labels of a kind that cannot be used.
+    """
+    return combine([RawStack(images, labels, names=(name,))], name=name, label_kind=label_kind, facts=facts)
+
+
+def combine(
+    raw: Sequence[RawStack], *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
+) -> Source:
+    """Return the source that several stacks make; every slice of them is read once, and checked.
+
+    Raises:
+        ConfigError: images and labels do not belong together, stacks differ in kind, or the name is none.
+        SourceError: pixels or labels of a kind that cannot be used.
+    """
+    _require_name(name)
+    for stack in raw:
+        _require_pair(stack)
+    images = [_Scan(stack.images, stack.where[0], *_usable(stack)) for stack in raw]
+    labels = [_Scan(stack.labels, stack.where[1], native, _native_dtype(stack.labels), labels=True) for stack in raw]
+    _require_alike(raw, images)
+    where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
+    present = np.logical_or.reduce([scan.values for scan in labels])
+    coding = choose_coding(present, label_kind, where)
+    stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
+    inputs = [stack.to_json() for stack in stacks]
+    known_name, known = recognise(inputs, name)
+    own = dict(facts or {})
+    return Source(
+        name=known_name,
+        stacks=stacks,
+        facts={**({} if known.get("title") else {"title": name}), **own, **known},
+        files=tuple(stack.files for stack in raw if stack.files),
+        notes=tuple(
+            f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
+            for key, value in own.items()
+            if known.get(key, value) != value
+        ),
+    )
+
+
+class _Scan:
+    """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
+
+    def __init__(
+        self, slices: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool = False
+    ) -> None:
+        digest = StackDigest(slices.shape, dtype)
+        held = np.empty(slices.shape, dtype) if _n_bytes(slices.shape, dtype) <= HELD_BYTES else None
+        as_read, as_used, ranges = [], [], []
+        self.values = np.zeros(1, np.bool_)
+        for z in range(len(slices)):
+            raw = slices[z]
+            pixels = convert(raw)
+            if labels:
+                self.values = self.values | values_in(pixels, where)
+            else:
+                _require_finite(pixels, f"{where}: slice {z}")
+                ranges.append((float(pixels.min()), float(pixels.max())))
+                as_used.append(array_digest(pixels))
+            digest.update(pixels)
+            if held is None:
+                as_read.append(as_used[-1] if raw is pixels and as_used else array_digest(raw))
+            else:
+                held[z] = pixels
+        self.sha256 = digest.hexdigest()
+        self.slice_sha256 = tuple(as_used)
+        self.ranges = tuple(ranges)
+        self.dtype = dtype
+        self._held = held
+        self._reread: Callable[[Convert, np.dtype[Any]], Slices] = lambda encode, encoded: RereadSlices(
+            slices, as_read, lambda pixels: encode(convert(pixels)), encoded, where
+        )
+
+    def slices(self, encode: Convert, dtype: np.dtype[Any]) -> Slices:
+        """Return the slices, each as `encode` makes it."""
+        return encode(self._held) if self._held is not None else self._reread(encode, dtype)
+
+
+def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+    return Stack(
+        images=images.slices(lambda pixels: pixels, images.dtype),
+        labels=labels.slices(coding.encode, coding.dtype),
+        images_sha256=images.sha256,
+        labels_sha256=labels.sha256,
+        label_dtype=labels.dtype.name,
+        coding=coding,
+        slice_sha256=images.slice_sha256,
+        gray_range=(min(low for low, _ in images.ranges), max(high for _, high in images.ranges)),
+        blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
+        names=raw.names,
+    )
+
+
+def _usable(stack: RawStack) -> tuple[Convert, np.dtype[Any]]:
+    """Return what makes the images renderable, and the dtype that they then have."""
+    dtype = _native_dtype(stack.images)
+    if dtype.kind == "b":
+        return lambda pixels: np.where(pixels, np.uint8(255), np.uint8(0)), np.dtype(np.uint8)
+    if dtype == np.float16:
+        return lambda pixels: pixels.astype(np.float32), np.dtype(np.float32)
+    if dtype.name not in IMAGE_DTYPES:
+        raise SourceError(
+            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, float16 or one-bit pixels, got {dtype.name}; "
+            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+        )
+    return native, dtype
+
+
+def _native_dtype(slices: Slices) -> np.dtype[Any]:
+    return slices.dtype.newbyteorder("=")
+
+
+def _n_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
+
+
+def _require_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"name: expected letters, digits, dots, dashes and underscores, at most 80, got {name!r:.100}"
+        )
+
+
+def _require_pair(stack: RawStack) -> None:
+    images, labels = stack.images.shape, stack.labels.shape
+    if len(images) != 3 or 0 in images:
+        raise ConfigError(f"{stack.where[0]}: expected a stack of slices (Z, Y, X), got shape {images}")
+    if images != labels:
+        raise ConfigError(
+            f"{stack.where[1]}: expected a label for every image slice, {images} (Z, Y, X), got {labels}; "
+            f"does it belong to {stack.where[0]}?"
+        )
+
+
+def _require_finite(pixels: NDArray[Any], where: str) -> None:
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise SourceError(f"{where} holds pixels that are not numbers (NaN or infinity); replace them")
+
+
+def _require_alike(raw: Sequence[RawStack], images: Sequence[_Scan]) -> None:
+    """Refuse stacks that differ in dtype, and a stack that is there twice: it would be in two splits."""
+    seen: dict[str, str] = {}
+    for stack, scan in zip(raw, images, strict=True):
+        where = stack.where[0]
+        if scan.dtype != images[0].dtype:
+            raise ConfigError(
+                f"{where}: {scan.dtype.name} pixels, but {raw[0].where[0]} has {images[0].dtype.name}; all stacks of a "
+                "dataset have the same dtype: convert one of them"
+            )
+        if scan.sha256 in seen:
+            raise ConfigError(f"{where}: holds the same images as {seen[scan.sha256]}; name every stack once")
+        seen[scan.sha256] = where

@@ -1,9 +1,0 @@
-"""Reading TIFF stacks slice by slice without being fooled by broken ones, and writing plain ones.
-
-tifffile decodes; what it would forgive (missing strips, lying headers, pages of other files) is refused here.
-"""
-
-from pipeline.tiff.folder import PageFolder, open_folder
-from pipeline.tiff.stack import TiffStack, open_stack, read_stack, write_slices, write_stack
-
-__all__ = ["PageFolder", "TiffStack", "open_folder", "open_stack", "read_stack", "write_slices", "write_stack"]

@@ -1,0 +1,1 @@
+"""A dataset held against its records: every byte, and on request every pixel."""

@@ -1,0 +1,460 @@
+"""Bare folders are read as they are, refused where they cannot be, and convicted by nothing but their pixels."""
+
+import errno
+import resource
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from bare_worlds import clean_split, picture, pictures, random_split, write_pictures_of
+from PIL import Image
+
+from pipeline.audit.bare import folders_subject
+from pipeline.audit.conductor import audit_samples
+from pipeline.audit.report import AuditReport
+from pipeline.audit.subject import Subject
+from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
+from pipeline.shards.digest import canonical_json
+from pipeline.source.tiff import write_stack
+
+STACK = np.arange(5 * 12 * 10, dtype=np.uint16).reshape(5, 12, 10) % 251
+
+
+def subject_of(train: Path, **options: Any) -> Subject:
+    """Return a folder as train, beside a test folder with one picture."""
+    test = write_pictures_of(train.parent / "the-other-split", {"x.png": np.zeros((4, 4), np.uint8)})
+    return folders_subject({"test": test, "train": train}, **options)
+
+
+def read(path: Path, **options: Any) -> list[np.ndarray]:
+    return [sample.image() for sample in subject_of(path, **options).samples if sample.split == "train"]
+
+
+def names(path: Path, **options: Any) -> list[str]:
+    return [sample.name for sample in subject_of(path, **options).samples if sample.split == "train"]
+
+
+def write_array(path: Path, pixels: Any = STACK, key: str = "images", **options: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset(key, data=pixels, **options)
+    return path
+
+
+# What is read
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with a picture of every kind, and what is none."""
+    folder = write_pictures_of(
+        tmp_path / "mixed", {"p10.png": STACK[0].astype(np.uint8), "p9.JPG": STACK[1].astype(np.uint8)}
+    )
+    write_stack(folder / "stack.tif", STACK[:3])
+    write_stack(folder / "page.TIFF", STACK[:1])
+    write_array(folder / "many.h5", STACK[:2])
+    write_array(folder / "one.hdf5", STACK[4])
+    write_pictures_of(folder / "masks", {"t.png": np.zeros((4, 4), np.uint8)})
+    for name in (".hidden.png", "README.txt", "labels.csv"):
+        (folder / name).write_text("no picture")
+    return folder
+
+
+def test_every_page_is_a_sample_in_natural_order(mixed: Path) -> None:
+    assert names(mixed) == [
+        "many.h5#0",
+        "many.h5#1",
+        "one.hdf5",
+        "p9.JPG",
+        "p10.png",
+        "page.TIFF",
+        "stack.tif#0",
+        "stack.tif#1",
+        "stack.tif#2",
+    ]
+    found = dict(zip(names(mixed), read(mixed), strict=True))
+    for name, expected in {"many.h5#1": 1, "one.hdf5": 4, "page.TIFF": 0, "stack.tif#2": 2}.items():
+        assert (found[name] == STACK[expected]).all()
+        assert found[name].dtype == np.uint16
+    assert (found["p10.png"] == STACK[0]).all()
+
+
+def test_splits_come_in_their_order_and_nothing_is_claimed(mixed: Path) -> None:
+    subject = folders_subject({"test": mixed / "p10.png", "val": mixed / "stack.tif", "train": mixed / "many.h5"})
+    assert subject.n_samples == {"train": 2, "val": 3, "test": 1}
+    assert [sample.split for sample in subject.samples] == ["train"] * 2 + ["val"] * 3 + ["test"]
+    assert {(sample.claimed, sample.label) for sample in subject.samples} == {(None, None)}
+    assert subject.used == {}
+    assert subject.name == f"train {mixed / 'many.h5'}, val {mixed / 'stack.tif'}, test {mixed / 'p10.png'}"
+
+
+def test_the_folder_images_is_used_where_there_is_nothing_else(tmp_path: Path) -> None:
+    folder = write_pictures_of(tmp_path / "set" / "images", pictures((0,), 1)).parent
+    write_pictures_of(folder / "labels", {"s0-r0.png": np.zeros((8, 8), np.uint8)})
+    (folder / "README.txt").write_text("x")
+    assert names(folder) == ["s0-r0.png"]
+    write_pictures_of(folder, {"own.png": np.zeros((8, 8), np.uint8)})
+    with pytest.raises(ConfigError, match="holds pictures in images, too; name the one folder"):
+        names(folder)
+
+
+@pytest.mark.parametrize("as_colour", [False, True])
+def test_gray_stored_as_colour_is_the_same_gray(tmp_path: Path, as_colour: bool) -> None:
+    gray = picture(0, 0)
+    stored = np.repeat(gray[..., None], 3, axis=2) if as_colour else gray
+    [found] = read(write_pictures_of(tmp_path / "p", {"a.png": stored}))
+    assert found.dtype == np.uint8
+    assert (found == gray).all()
+
+
+def test_colours_become_their_luma(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    [found] = read(write_pictures_of(tmp_path / "p", {"a.png": colours}))
+    assert np.abs(found - colours @ np.array([0.299, 0.587, 0.114])).max() < 0.51
+    with_alpha = np.concatenate((colours, np.zeros((16, 16, 1), np.uint8)), axis=2)
+    assert (read(write_pictures_of(tmp_path / "q", {"a.png": with_alpha}))[0] == found).all()
+
+
+def test_sixteen_bits_and_single_bits_are_kept(tmp_path: Path) -> None:
+    deep = STACK[0] * np.uint16(257)
+    folder = write_pictures_of(tmp_path / "p", {"deep.png": deep})
+    Image.fromarray(STACK[0] > 100).save(folder / "flat.png")
+    tifffile.imwrite(folder / "flat.tif", STACK[0] > 100, photometric="minisblack")
+    found = read(folder)
+    assert found[0].dtype == np.uint16
+    assert (found[0] == deep).all()
+    for flat in found[1:]:
+        assert (flat == np.where(STACK[0] > 100, 255, 0)).all()
+
+
+def test_links_to_pictures_are_followed(tmp_path: Path) -> None:
+    folder = write_pictures_of(tmp_path / "p", {"a.png": picture(0, 0)})
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "b.png").symlink_to(folder / "a.png")
+    assert (read(tmp_path / "links")[0] == picture(0, 0)).all()
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("chunks", [(1, 12, 10), (3, 5, 7), (5, 12, 10), (2, 16, 4), True])
+def test_arrays_are_read_whatever_their_chunks(
+    tmp_path: Path, compression: str | None, chunks: tuple[int, ...] | bool
+) -> None:
+    options = {"chunks": chunks, "maxshape": (None, None, None), "compression": compression}
+    path = write_array(tmp_path / "a.h5", STACK.astype(">i4"), **options)
+    found = read(path)
+    assert (np.stack(found) == STACK).all()
+    assert found[0].dtype == np.dtype("int32").newbyteorder("=")
+    flat = write_array(tmp_path / "b.h5", STACK[3], chunks=(5, 4), compression=compression)
+    assert (read(flat)[0] == STACK[3]).all()
+
+
+def test_arrays_in_groups_have_paths_for_names(tmp_path: Path) -> None:
+    path = write_array(tmp_path / "a.h5", key="raw/em")
+    assert (np.stack(read(path, images_key="raw/em")) == STACK).all()
+    assert (np.stack(read(path, images_key="/raw/em")) == STACK).all()
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.tif"])
+def test_pages_are_read_from_any_thread(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write_array(path, compression="gzip") if name == "a.h5" else write_stack(path, STACK)
+    samples = subject_of(path).samples[: len(STACK)]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda k: samples[k % len(STACK)].image(), range(80)))
+    assert all((pixels == STACK[k % len(STACK)]).all() for k, pixels in enumerate(found))
+
+
+def test_more_files_can_be_read_than_may_be_open(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for folder in ("tiff", "hdf5"):
+        (tmp_path / folder).mkdir()
+    for k in range(40):
+        write_stack(tmp_path / "tiff" / f"{k}.tif", STACK[:2])
+        write_array(tmp_path / "hdf5" / f"{k}.h5", STACK[:2])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/dev/fd").iterdir()) + 20, hard))
+    try:
+        subject = folders_subject({"train": tmp_path / "tiff", "test": tmp_path / "hdf5"})
+        assert len([sample.image() for sample in subject.samples]) == 160
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# What is refused
+
+
+def missing(folder: Path) -> Path:
+    return folder / "nothing"
+
+
+def empty(folder: Path) -> Path:
+    (folder / "README.txt").write_text("x")
+    return folder
+
+
+def of_another_kind(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        write_pictures_of(folder, {"a.png": np.zeros((4, 4), np.uint8)})
+        (folder / name).write_bytes(b"x")
+        return folder
+
+    return make
+
+
+def no_picture(folder: Path) -> Path:
+    (folder / "split.csv").write_text("x")
+    return folder / "split.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (missing, "expected a folder of TIFF, PNG, JPEG or HDF5 files"),
+        (empty, "found none in it"),
+        (of_another_kind("b.npy"), "b.npy: pictures of this kind are not read"),
+        (of_another_kind("b.BMP"), "b.BMP: pictures of this kind are not read"),
+        (no_picture, "split.csv: expected a folder"),
+    ],
+)
+def test_what_holds_no_pictures_is_refused(tmp_path: Path, make: Callable[[Path], Path], told: str) -> None:
+    (tmp_path / "train").mkdir()
+    with pytest.raises(ConfigError, match=told):
+        subject_of(make(tmp_path / "train"))
+
+
+@pytest.mark.parametrize("splits", [(), ("train",), ("val", "test"), ("train", "holdout")])
+def test_train_is_compared_with_something(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="a folder for train and one for test or val"):
+        folders_subject(dict.fromkeys(splits, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("pictures", "no array 'pictures'; it has images, raw/colour, raw/em, raw/nothing, raw/words: name one"),
+        ("raw", "'raw' is no array"),
+        ("", "'' is no array"),
+        ("raw/more", "no array 'raw/more'"),
+        ("raw/colour", r"found \(2, 4, 4, 3\) uint8"),
+        ("raw/nothing", r"found \(0, 4, 4\) uint8"),
+        ("raw/words", "found .* object"),
+    ],
+)
+def test_a_missing_array_is_told_with_those_that_are_there(tmp_path: Path, key: str, told: str) -> None:
+    path = write_array(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file["raw/em"] = STACK
+        file["raw/colour"] = np.zeros((2, 4, 4, 3), np.uint8)
+        file["raw/nothing"] = np.zeros((0, 4, 4), np.uint8)
+        file["raw/words"] = ["a", "b"]
+    with pytest.raises(ConfigError, match=told):
+        names(path, images_key=key)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def no_format(path: Path) -> None:
+    path.write_bytes(b"no picture at all")
+
+
+def broken_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("gone"))
+
+
+@pytest.mark.parametrize("damage", [cut_short, no_format, broken_link])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.h5"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    folder = tmp_path / "train"
+    if name in ("a.png", "a.jpg"):
+        write_pictures_of(folder, {name: picture(0, 0)})
+    else:
+        folder.mkdir()
+        pixels = np.stack([picture(0, 0)])
+        write_stack(folder / name, pixels) if name == "a.tif" else write_array(folder / name, pixels)
+    damage(folder / name)
+    with pytest.raises((SourceError, DatasetError), match=name) as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    pixels = np.ones((2, 4, 4), np.float32)
+    pixels[1, 2, 3] = np.nan
+    subject = subject_of(write_array(tmp_path / "a.h5", pixels))
+    assert (subject.samples[0].image() == 1).all()
+    with pytest.raises(SourceError, match=r"a\.h5#1: holds pixels that are not numbers"):
+        subject.samples[1].image()
+
+
+def test_several_frames_in_a_png_are_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(0, k)) for k in range(2)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(SourceError, match="found several"):
+        read(tmp_path / "a.png")
+
+
+def test_an_array_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
+    path = write_array(tmp_path / "a.h5")
+    subject = subject_of(path)
+    write_array(path, STACK[:2])
+    with pytest.raises(DatasetError, match="changed while it was being read"):
+        subject.samples[0].image()
+
+
+# HDF5 files that are made to harm
+
+
+def soft_link(file: h5py.File, _: Path) -> None:
+    file["real"] = STACK
+    file["images"] = h5py.SoftLink("/real")
+
+
+def external_link(file: h5py.File, folder: Path) -> None:
+    write_array(folder / "victim.h5")
+    file["images"] = h5py.ExternalLink(str(folder / "victim.h5"), "/images")
+
+
+def link_on_the_way(file: h5py.File, folder: Path) -> None:
+    write_array(folder / "victim.h5", key="inner/images")
+    file["group"] = h5py.ExternalLink(str(folder / "victim.h5"), "/inner")
+
+
+def external_storage(file: h5py.File, folder: Path) -> None:
+    (folder / "secret").write_bytes(bytes(600))
+    file.create_dataset("images", (5, 12, 10), np.uint8, external=[(str(folder / "secret"), 0, 600)])
+
+
+def virtual_array(file: h5py.File, folder: Path) -> None:
+    write_array(folder / "victim.h5")
+    layout = h5py.VirtualLayout(STACK.shape, STACK.dtype)
+    layout[:] = h5py.VirtualSource(str(folder / "victim.h5"), "images", STACK.shape)
+    file.create_virtual_dataset("images", layout)
+
+
+def other_filter(file: h5py.File, _: Path) -> None:
+    file.create_dataset("images", data=STACK, compression="lzf")
+
+
+def terabytes(file: h5py.File, _: Path) -> None:
+    file.create_dataset("images", (1 << 20, 4096, 4096), np.uint8, chunks=(1, 64, 64), compression="gzip")
+
+
+def huge_picture(file: h5py.File, _: Path) -> None:
+    file.create_dataset("images", (1, 1 << 16, 1 << 16), np.uint8, chunks=(1, 64, 64), compression="gzip")
+
+
+def huge_chunk(file: h5py.File, _: Path) -> None:
+    shape = {"maxshape": (None, None, None), "chunks": (1 << 11, 1 << 10, 1 << 10)}
+    file.create_dataset("images", (1, 16, 16), np.uint8, compression="gzip", **shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "told"),
+    [
+        (soft_link, "images", "is a link"),
+        (external_link, "images", "is a link"),
+        (link_on_the_way, "group/images", "is a link"),
+        (external_storage, "images", "in other files"),
+        (virtual_array, "images", "in other files"),
+        (other_filter, "images", "only deflate is allowed"),
+        (terabytes, "images", "is larger than"),
+        (huge_picture, "images", "pictures or chunks above"),
+        (huge_chunk, "images", "pictures or chunks above"),
+    ],
+)
+def test_a_hostile_array_is_refused(
+    tmp_path: Path, make: Callable[[h5py.File, Path], None], key: str, told: str
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        make(file, tmp_path)
+    with pytest.raises(DatasetError, match=f"a.h5.*{told}"):
+        names(tmp_path / "a.h5", images_key=key)
+
+
+@pytest.mark.parametrize("n_bytes", [119, 1 << 24])
+def test_a_chunk_that_holds_more_or_less_than_it_says_is_refused(tmp_path: Path, n_bytes: int) -> None:
+    import zlib
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("images", (2, 12, 10), np.uint8, chunks=(1, 12, 10), compression="gzip")
+        array.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(n_bytes)))
+    subject = subject_of(tmp_path / "a.h5")
+    with pytest.raises(DatasetError, match="holds more or less than the 120 bytes"):
+        subject.samples[0].image()
+    with pytest.raises(DatasetError, match=r"a\.h5"):  # a chunk that was never written
+        subject.samples[1].image()
+
+
+# What the pixels tell
+
+
+def checks_of(report: AuditReport) -> dict[str, str]:
+    return {check.id: check.status for check in report.checks if check.status != "not applicable"}
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return random_split(tmp_path_factory.mktemp("leaky"))
+
+
+def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path]) -> None:
+    """What the reproduction that this project starts from did: nearly every test picture has a sibling in train."""
+    report = audit_samples(folders_subject(leaky), jobs=2)
+    assert report.exit_code == 1
+    assert checks_of(report) == {"P001": "passed", "P007": "failed"}
+    assert report.verdict == "LEAKAGE: 4 of 4 test samples show tissue that was trained on"
+    assert report.to_json()["leak_rate"] == {"test": 1.0}
+    for finding in report.findings:
+        assert str(finding.sample)[:2] == str(finding.other)[:2], "siblings show the same slice"
+        assert finding.splits == ("train", "test")
+
+
+def test_slices_far_apart_are_clean(tmp_path: Path) -> None:
+    report = audit_samples(folders_subject(clean_split(tmp_path)), jobs=2)
+    assert (report.exit_code, report.findings) == (0, ())
+    assert checks_of(report) == {"P001": "passed", "P007": "passed"}
+    assert (report.coverage.by_pixels, report.n_leaking) == (12, {"test": 0})
+
+
+@pytest.mark.parametrize("stored", ["png", "tif", "h5"])
+def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> None:
+    folders = clean_split(tmp_path)
+    path, pixels = folders["test"] / f"copy.{stored}", np.stack([picture(1, 0)])
+    if stored == "png":
+        write_pictures_of(path.parent, {path.name: np.repeat(pixels[0, ..., None], 3, axis=2)})
+    else:
+        write_stack(path, pixels) if stored == "tif" else write_array(path, pixels, compression="gzip")
+    report = audit_samples(folders_subject(folders), jobs=2)
+    copy = "copy.h5#0" if stored == "h5" else path.name
+    assert {(finding.check, finding.sample, finding.other) for finding in report.findings} == {
+        ("P001", copy, "s1-r0.png"),
+        ("P007", copy, "s1-r0.png"),
+    }
+    assert report.n_leaking == {"test": 1}
+
+
+def test_validation_pictures_are_compared_too(leaky: dict[str, Path], tmp_path: Path) -> None:
+    far = clean_split(tmp_path)["test"]
+    report = audit_samples(folders_subject({"train": leaky["train"], "val": leaky["test"], "test": far}), jobs=2)
+    assert report.n_leaking == {"val": 4, "test": 0}
+    assert {finding.splits for finding in report.findings} == {("train", "val")}
+
+
+def test_the_report_is_the_same_for_any_number_of_jobs(leaky: dict[str, Path]) -> None:
+    one, three = (canonical_json(audit_samples(folders_subject(leaky), jobs=jobs).to_json()) for jobs in (1, 3))
+    assert one == three
+
+
+def test_every_refusal_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(AugpipeError, match="Permission denied"):
+        folders_subject({"train": tmp_path, "test": tmp_path})

@@ -1,0 +1,498 @@
+"""A build's options in a file: the same build as from flags, flags win, and nothing in the file is ignored."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_worlds import digests, names, small_stack, write_folder
+
+from pipeline.cli import cli
+from pipeline.cli.config_file import read_config_file
+from pipeline.cli.options import file_key
+from pipeline.errors import ConfigError
+from pipeline.source.tiff import write_stack
+
+Run = Callable[..., Any]
+BUILD = cli.commands["build"]
+SMALL = {"n": 12, "size": "40x36", "gap": 1, "test": 0.25, "shard-size": 4, "jobs": 1}
+
+
+def toml(values: dict[str, Any]) -> str:
+    """Return the values as TOML; JSON's texts, numbers and lists are TOML's."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for table, inner in values.items():
+        if isinstance(inner, dict):
+            lines += [f"[{table}]", toml(inner)]
+    return "\n".join(lines) + "\n"
+
+
+def flags(values: dict[str, Any]) -> list[str]:
+    """Return the values as a user types them."""
+    typed: list[str] = []
+    for key, value in values.items():
+        if key == "folder":
+            typed += [value]
+        elif isinstance(value, bool):
+            typed += [f"--{key}" if value else f"--no-{key}"]
+        elif key in ("images", "labels"):
+            typed += [part for path in value for part in (f"--{key}", path)]
+        elif isinstance(value, list):
+            typed += [f"--{key}", *map(str, value)]
+        else:
+            typed += [f"--{key}", str(value)]
+    return typed
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a source `small`, and a working directory beside it."""
+    images, labels = small_stack()
+    write_folder(tmp_path / "here" / "small", images, labels)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "here"
+
+
+def read(place: Path, text: str) -> Any:
+    (place / "set.toml").write_text(text, encoding="utf-8")
+    return read_config_file(place / "set.toml", BUILD)
+
+
+def fingerprint(augpipe: Run, *arguments: object) -> str:
+    code, out, err = augpipe("build", *arguments, "--dry-run", "--json", "-")
+    assert code == 0, err
+    return str(json.loads(out)["fingerprint"])
+
+
+def refusal(augpipe: Run, place: Path, text: str, *arguments: object) -> str:
+    """Return the one line that a build from the file ends with, which leaves nothing behind."""
+    (place / "set.toml").write_text(text, encoding="utf-8")
+    before = names(place.parent)
+    code, out, err = augpipe("build", "--config", place / "set.toml", *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert names(place.parent) == before
+    return str(err)
+
+
+# The same build
+
+
+def test_a_file_and_flags_make_the_same_bytes(place: Path, augpipe: Run) -> None:
+    values = {**SMALL, "folder": "small", "seed": 3, "flip": True, "zoom": [0.9, 1.1], "preset": "strong"}
+    (place / "set.toml").write_text(toml({**values, "out": "from-file"}))
+    assert augpipe("build", "--config", place / "set.toml").code == 0
+    typed = flags({**values, "folder": str(place / "small"), "out": str(place / "from-flags")})
+    assert augpipe("build", *typed).code == 0
+    assert digests(place / "from-file") == digests(place / "from-flags")
+    assert "dataset.json" in digests(place / "from-file")
+
+
+def test_paths_are_relative_to_the_file(place: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command must give the same build from any working directory."""
+    (place / "set.toml").write_text(toml({**SMALL, "folder": "small", "out": "sets/d"}))
+    runs = {place.parent / "work": "../here/set.toml", place: "set.toml", place / "small": "../set.toml"}
+    closing = []
+    for work, config in runs.items():
+        monkeypatch.chdir(work)
+        closing.append(augpipe("build", "--config", config).out.splitlines()[-1].partition(":")[0])
+    assert closing == ["built", "reused", "reused"]
+    assert (place / "sets" / "d" / "dataset.json").is_file()
+
+
+# Every option that decides a byte, with two values that make two datasets
+OPTIONS: dict[str, tuple[Any, Any]] = {
+    "n": (13, 14),
+    "seed": (7, 8),
+    "size": ("36x40", 38),
+    "shard-size": (5, 6),
+    "split": ("random", "block"),
+    "test": (0.5, 0.1),
+    "val": (0.25, 0),
+    "gap": (0, 2),
+    "preset": ("original", "strong"),
+    "rotate": (False, True),
+    "flip": (True, False),
+    "zoom": ([0.5, 2], [1, 3]),
+    "shift": (4, 5.5),
+    "gain": ([0.5, 1.5], [1, 3]),
+    "bias": ([-3, 3.5], [1, 3]),
+    "grid": (4, 5),
+    "sigma": (5, 0),
+    "extent": ("padded", "window"),
+    "engine": ("staged", "fused"),
+    "weights": ("unet2015", "none"),
+    "name": ("other", "third"),
+    "independent": (True, False),
+    "label-kind": ("classes", "instances"),
+}
+NO_BYTES = {"jobs", "overwrite", "dry-run", "out"}
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
+
+
+def test_every_option_is_tried() -> None:
+    keys = {file_key(parameter) for parameter in BUILD.params} - {"config", "json", "quiet"}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW}
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+def test_a_flag_wins_over_the_file_and_the_file_over_the_default(place: Path, augpipe: Run, key: str) -> None:
+    one, two = OPTIONS[key]
+    small = {"folder": str(place / "small"), "n": 12, "size": "40x36", "val": 0.2, "gap": 1}
+    if key == "independent":
+        del small["gap"]
+    as_flag = [fingerprint(augpipe, *flags({**small, key: value})) for value in (one, two)]
+    config = ("--config", place / "set.toml")
+    (place / "set.toml").write_text(toml({**small, "folder": "small", key: one}))
+    assert as_flag[0] != as_flag[1]
+    assert fingerprint(augpipe, *config) == as_flag[0]
+    assert fingerprint(augpipe, *config, *flags({key: two})) == as_flag[1]
+    assert fingerprint(augpipe, *flags({key: two}), *config) == as_flag[1]
+
+
+def test_options_that_decide_no_byte_work_from_a_file(place: Path, augpipe: Run) -> None:
+    text = toml({**SMALL, "folder": "small", "out": "d", "jobs": 2})
+    (place / "set.toml").write_text(f"{text}dry-run = true\n")
+    assert augpipe("build", "--config", place / "set.toml").out.splitlines()[-1].startswith("would build")
+    (place / "set.toml").write_text(text)
+    assert augpipe("build", "--config", place / "set.toml").out.splitlines()[-1] == "built"
+    (place / "set.toml").write_text(f"{text}seed = 5\n")
+    assert augpipe("build", "--config", place / "set.toml").code == 2
+    (place / "set.toml").write_text(f"{text}seed = 5\noverwrite = true\n")
+    assert augpipe("build", "--config", place / "set.toml").out.splitlines()[-1] == "built"
+    (place / "set.toml").write_text(f"{text}jobs = 0\n".replace("jobs = 2\n", ""))
+    assert "jobs: expected 1 or more" in refusal(augpipe, place, (place / "set.toml").read_text())
+
+
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "n": st.integers(1, 10**9),
+        "seed": st.integers(0, 2**128 - 1),
+        "test": st.floats(0, 0.9),
+        "shift": st.floats(0, 1e6) | st.integers(0, 10**6),
+        "zoom": st.lists(st.floats(0.1, 9), min_size=2, max_size=2),
+        "bias": st.lists(st.integers(-(2**20), 2**20), min_size=2, max_size=2),
+        "rotate": st.booleans(),
+        "flip": st.booleans(),
+        "preset": st.sampled_from(["unet2015", "original", "strong"]),
+        "size": st.from_regex(r"[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", fullmatch=True),
+        "extent": st.sampled_from(["window", "padded"]),
+        "images": st.lists(st.sampled_from(["/a.tif", "/b c.tif", "/d"]), min_size=1, max_size=3),
+        "name": st.from_regex(r"[A-Za-z][a-z0-9.-]{0,9}", fullmatch=True),
+    },
+)
+
+
+@given(options)
+def test_click_sees_the_same_values(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+    """For any options at all: numbers of any size and form, paths, pairs."""
+    file = tmp_path_factory.mktemp("any") / "set.toml"
+    file.write_text(toml(values))
+    from_file = BUILD.make_context("build", ["--config", str(file)]).params
+    from_flags = BUILD.make_context("build", flags(values)).params
+    assert {**from_file, "config": None} == from_flags
+
+
+@pytest.mark.parametrize(("size", "same"), [(40, "40"), ("40", "40"), ("40x36", "40x36"), ([40, 36], "40x36")])
+def test_a_size_has_three_forms(place: Path, size: Any, same: str) -> None:
+    assert read(place, toml({"size": size})).options["size"] == same
+
+
+def test_one_path_needs_no_list(place: Path) -> None:
+    one, several = read(place, toml({"images": "a"})), read(place, toml({"images": ["a", "/b"]}))
+    assert one.options["images"] == [place / "a"]
+    assert several.options["images"] == [place / "a", Path("/b")]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(place: Path) -> None:
+    assert read(place, "\ufeffn = 5\r\nseed = 2\r\n").options == {"n": 5, "seed": 2}
+
+
+def test_an_empty_file_says_nothing(place: Path) -> None:
+    file = read(place, "# nothing yet\n")
+    assert (file.options, file.facts) == ({}, {})
+
+
+# Mistakes in the file
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("n = 3.7", "n: expected a whole number, got 3.7"),
+        ("n = 3.0", "n: expected a whole number, got 3.0"),
+        ("n = true", "n: expected a whole number, got true"),
+        ('n = "300"', 'n: expected a whole number, got "300"'),
+        ("n = [300]", "n: expected a whole number, got [300]"),
+        ("n = 1979-05-27", 'n: expected a whole number, got "1979-05-27"'),
+        ("seed = false", "seed: expected a whole number, got false"),
+        ("fold = 1.0", "fold: expected a whole number, got 1.0"),
+        ("test = true", "test: expected a number, got true"),
+        ('test = "0.2"', 'test: expected a number, got "0.2"'),
+        (f"sigma = {10**400}", "sigma: expected a number, got 1000"),
+        ("rotate = 0", "rotate: expected true or false, got 0"),
+        ('flip = "yes"', 'flip: expected true or false, got "yes"'),
+        ("overwrite = 1", "overwrite: expected true or false, got 1"),
+        ("independent = []", "independent: expected true or false, got []"),
+        ("zoom = 1.5", "zoom: expected two numbers, such as [0.8, 1.25], got 1.5"),
+        ("zoom = [1.5]", "zoom: expected two numbers, such as [0.8, 1.25], got [1.5]"),
+        ("zoom = [1, 2, 3]", "zoom: expected two numbers"),
+        ('zoom = [1, "2"]', "zoom: expected two numbers"),
+        ("zoom = [false, true]", "zoom: expected two numbers"),
+        ('size = "40x"', 'size: expected a side such as 700, or "512x700", or [512, 700], got "40x"'),
+        ("size = 40.0", "size: expected a side"),
+        ("size = -40", "size: expected a side"),
+        ("size = true", "size: expected a side"),
+        ("size = [40]", "size: expected a side"),
+        ("size = [40, 36, 3]", "size: expected a side"),
+        ('size = ["40", "36"]', "size: expected a side"),
+        (f"size = {'9' * 4000}", "size: expected a side"),
+        ('split = "blocks"', 'split: expected one of "block", "random", "kfold", "stack", "explicit", got "blocks"'),
+        ("split = 5", "split: expected one of"),
+        ("[split]\ntest = 0.2", 'split: expected one of "block", "random", "kfold", "stack", "explicit", got {"test"'),
+        ('preset = "Strong"', 'preset: expected one of "unet2015", "original", "strong", got "Strong"'),
+        ('images = ""', "images: expected a path, or a list of them"),
+        ("images = []", "images: expected a path, or a list of them, got []"),
+        ('images = ["a", 3]', "images: expected a path, or a list of them"),
+        ('images = "a\\u0000"', "images: expected a path, or a list of them"),
+        ('out = ["d"]', 'out: expected a path, got ["d"]'),
+        ("folder = 3", "folder: expected a path, got 3"),
+        ("name = 3", "name: expected text, got 3"),
+        ("size-shard = 3", "there is no key 'size-shard'; "),
+        ("shard_size = 3", "there is no key 'shard_size'; did you mean shard-size?"),
+        ("split_file = 3", "there is no key 'split_file'; did you mean split-file?"),
+        ("Seed = 3", "there is no key 'Seed'; did you mean seed?"),
+        ("--seed = 3", "there is no key '--seed'; did you mean seed?"),
+        ("no-rotate = true", "there is no key 'no-rotate'; did you mean rotate?"),
+        ("colour = 3", "there is no key 'colour'; expected one of"),
+        ("[sources]\ntitle = 3", "there is no key 'sources'; did you mean source?"),
+        ('config = "other.toml"', "config: it goes on the command line, not into a file"),
+        ("help = true", "help: it goes on the command line"),
+        ('json = "-"', "json: it goes on the command line"),
+        ("quiet = true", "quiet: it goes on the command line"),
+        ('source = "data"', 'source: expected a table [source] of facts such as title and licence, got "data"; the '),
+        ("source = []", "source: expected a table [source]"),
+        ('[source]\nlicense = "MIT"', "[source]: there is no key 'license'; did you mean licence?"),
+        ('[source]\nnames = "MIT"', "[source]: there is no key 'names'; did you mean name?"),
+        ("[source]\nname = 3", "[source]: name: expected text, got 3"),
+        ("[source]\nsynthetic = false", "[source]: there is no key 'synthetic'"),
+        ("[source]\ntitle = 3", "[source]: title: expected 1 to 2000 characters of text, got 3"),
+        ('[source]\ntitle = "a\\nb"', "[source]: title: expected one line of text"),
+        ("[source]\nvoxel_size_nm = [50, 4]", "[source]: voxel_size_nm: expected three positive numbers"),
+        ('[source]\nurl = "example.org"', "[source]: url: expected an address"),
+        ('name = "a"\n[source]\nname = "b"', "name: it is given twice, in [source] too; keep one of them"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_key(place: Path, augpipe: Run, line: str, words: str) -> None:
+    (place / "set.toml").write_text(f"{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_config_file(place / "set.toml", BUILD)
+    assert str(caught.value).startswith(f"{place / 'set.toml'}: {words}")
+    assert words.split(";", maxsplit=1)[0] in refusal(augpipe, place, f"{line}\n", place / "small", "--out", "d")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (b"n = 300\nsplit = block\n", ", line 2, column 9: not TOML (Invalid value)"),
+        (b"n = 300\n\nseed\n", ", line 3, column 5: not TOML (Expected '=' after a key"),
+        (b"n = 300\nn = 301\n", ", line 2, column 8: not TOML (Cannot overwrite a value)"),
+        (b'n = 300\n\nname = "x', ", line 3: not TOML (Unterminated string)"),
+        (b"[source\n", ", line 1"),
+        (b"n = 300\nname = '\xff'\n", ", line 2: expected TOML in UTF-8, got the byte 0xff"),
+        (b"\xff\xfe", ", line 1: expected TOML in UTF-8"),
+        (b"II*\x00\x08\x00", ", line 1"),
+        (b"n = " + b"9" * 5000, ": not TOML that can be read ("),
+        (b"n = " + b"[" * 100_000, ""),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line(place: Path, augpipe: Run, text: bytes, where: str) -> None:
+    (place / "set.toml").write_bytes(text)
+    code, out, err = augpipe("build", "--config", place / "set.toml")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"augpipe: {place / 'set.toml'}{where}")
+    assert len(err) < 500
+
+
+@pytest.mark.parametrize(("config", "words"), [("none.toml", "No such file"), ("small", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_told(place: Path, augpipe: Run, config: str, words: str) -> None:
+    code, _, err = augpipe("build", "--config", place / config)
+    assert code == 2
+    assert f"{place / config}: expected a TOML file with options, but it cannot be read ({words}" in err
+
+
+def test_the_last_of_two_files_counts(place: Path, augpipe: Run) -> None:
+    """As with every other option that is given twice."""
+    (place / "a.toml").write_text("n = 12\nsize = 38\n")
+    (place / "b.toml").write_text("n = 13\n")
+    folder = place / "small"
+    both = fingerprint(augpipe, folder, "--config", place / "a.toml", "--config", place / "b.toml")
+    assert both == fingerprint(augpipe, folder, "--n", 13)
+
+
+# Two ways to say where the slices are
+
+
+def write_pair(place: Path, name: str, *, shift: int = 0) -> None:
+    images, labels = (np.roll(stack, shift, axis=1) for stack in small_stack())
+    write_stack(place / f"{name}.tif", images)
+    write_stack(place / f"{name}-labels.tif", labels)
+
+
+def test_a_source_on_the_command_line_makes_that_of_the_file_void(place: Path, augpipe: Run) -> None:
+    write_pair(place, "a")
+    write_pair(place, "b", shift=5)
+    options = {"n": 12, "size": "40x36", "gap": 1}
+    pair = ("--images", place / "a.tif", "--labels", place / "a-labels.tif")
+    (place / "files.toml").write_text(toml({**options, "images": "b.tif", "labels": "b-labels.tif"}))
+    (place / "folder.toml").write_text(toml({**options, "folder": "small"}))
+    by_folder, by_pair = (fingerprint(augpipe, *source, *flags(options)) for source in ((place / "small",), pair))
+    assert fingerprint(augpipe, "--config", place / "files.toml", place / "small") == by_folder
+    assert fingerprint(augpipe, "--config", place / "folder.toml", *pair) == by_pair
+    assert fingerprint(augpipe, "--config", place / "files.toml", *pair) == by_pair
+    assert fingerprint(augpipe, "--config", place / "files.toml") not in (by_folder, by_pair)
+    assert fingerprint(augpipe, "--config", place / "folder.toml") == by_folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'folder = "small"\nimages = "a"\nlabels = "b"',
+        'folder = "small"\nimages = "a"',
+        'images = "a"',
+        'labels = "a"',
+    ],
+)
+def test_two_sources_or_half_a_source_in_a_file_are_refused(place: Path, augpipe: Run, text: str) -> None:
+    err = refusal(augpipe, place, text)
+    assert f"{place / 'set.toml'}: name either a SOURCE folder, or both --images and --labels" in err
+
+
+def test_stacks_without_partners_are_refused(place: Path, augpipe: Run) -> None:
+    err = refusal(augpipe, place, 'images = ["a", "b"]\nlabels = ["c"]')
+    assert "expected one --labels for every --images, in the same order, got 2 --images and 1 --labels" in err
+
+
+# Two strategies
+
+
+PICTURE = '["TTTTTTTT.EEE"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "same"),
+    [
+        ('split = "kfold"\nfolds = 4\nfold = 1', ["--split", "block"], []),
+        ('split = "kfold"\nfolds = 4\nfold = 1', ["--fold", "2"], ["--split", "kfold", "--folds", "4", "--fold", "2"]),
+        ("test = 0.5", ["--split", "kfold"], ["--split", "kfold"]),
+        ("test = 0.5\nval = 0.1", ["--split-file", "SPLIT"], ["--split-file", "SPLIT"]),
+        ('split-file = "SPLIT"', ["--split", "random"], ["--split", "random"]),
+        ('split-file = "SPLIT"', ["--split", "explicit"], ["--split-file", "SPLIT"]),
+        ('split-file = "SPLIT"\nsplit = "explicit"', [], ["--split-file", "SPLIT"]),
+        ('split = "kfold"\nfolds = 4', ["--split-file", "SPLIT"], ["--split-file", "SPLIT"]),
+        ("gap = 2", ["--independent"], ["--independent"]),
+        ("gap = 2\nindependent = true", ["--no-independent"], ["--gap", "2"]),
+    ],
+)
+def test_a_strategy_on_the_command_line_makes_void_what_does_not_fit_it(
+    place: Path, augpipe: Run, text: str, typed: list[str], same: list[str]
+) -> None:
+    (place / "split.json").write_text(PICTURE)
+    gap = "" if "gap" in text or "explicit" in text else "gap = 1"
+    (place / "set.toml").write_text(
+        f'folder = "small"\nn = 12\nsize = "40x36"\n{gap}\n{text}\n'.replace("SPLIT", "split.json")
+    )
+
+    def paths(arguments: list[str]) -> list[str]:
+        return [str(place / "split.json") if argument == "SPLIT" else argument for argument in arguments]
+
+    own_gap = [] if {"--gap", "--independent", "--split-file"} & set(same) else ["--gap", "1"]
+    wanted = fingerprint(augpipe, place / "small", "--n", 12, "--size", "40x36", *own_gap, *paths(same))
+    assert fingerprint(augpipe, "--config", place / "set.toml", *paths(typed)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "words"),
+    [
+        ('split = "block"\nfolds = 4', [], "set.toml: folds: it goes with split kfold, not with block"),
+        ("fold = 0", [], "set.toml: fold: it goes with split kfold or explicit, not with block"),
+        (
+            'split = "kfold"\ntest = 0.2',
+            [],
+            "set.toml: test: it goes with split block, random or stack, not with kfold",
+        ),
+        ('split = "kfold"', ["--test", "0.2"], "--test: it goes with split block, random or stack, not with kfold"),
+        ('split = "explicit"', [], "set.toml: split: explicit needs a --split-file"),
+        ('split = "random"\nsplit-file = "s.json"', [], "set.toml: split-file: it says where every slice goes"),
+        ('split-file = "s.json"\nval = 0.1', [], "set.toml: val: it goes with split"),
+        ('split-file = "s.json"\ngap = 1', [], "set.toml: gap: it goes with split"),
+        ('split-file = "s.json"', ["--gap", "1"], "--gap: it goes with split"),
+        ("independent = true\ngap = 3", [], "set.toml: gap: slices that are independent have no neighbours"),
+        ("independent = true", ["--gap", "3"], "--gap: slices that are independent have no neighbours"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(place: Path, augpipe: Run, text: str, typed: list[str], words: str) -> None:
+    assert words in refusal(augpipe, place, f'folder = "small"\n{text}\n', *typed, "--out", "d")
+
+
+# What a file says about the source
+
+
+ABOUT = '[source]\ntitle = "A larva"\nlicence = "CC0"\nvoxel_size_nm = [50, 4, 4]\n'
+
+
+def test_facts_and_name_are_recorded(place: Path, augpipe: Run) -> None:
+    (place / "set.toml").write_text(toml({**SMALL, "folder": "small", "out": "d"}) + ABOUT + 'name = "larva"\n')
+    assert augpipe("build", "--config", place / "set.toml").code == 0
+    record = json.loads((place / "d" / "dataset.json").read_bytes())
+    assert record["name"] == "larva"
+    assert record["source"] == {"title": "A larva", "licence": "CC0", "voxel_size_nm": [50.0, 4.0, 4.0]}
+
+
+def test_a_name_on_the_command_line_wins(place: Path, augpipe: Run) -> None:
+    (place / "set.toml").write_text('folder = "small"\nn = 12\nsize = 40\ngap = 1\n[source]\nname = "larva"\n')
+    for typed, name in (((), "larva"), (("--name", "fly"), "fly")):
+        out = augpipe("build", "--config", place / "set.toml", *typed, "--dry-run").out
+        assert f"datasets/{name}-n12-seed0" in out
+
+
+def test_facts_beside_another_source_are_recorded_and_told(place: Path, augpipe: Run) -> None:
+    """Somebody's licence must not end up with somebody else's pixels unnoticed."""
+    (place / "set.toml").write_text(toml({"n": 12, "size": 40, "gap": 1, "folder": "none"}) + ABOUT)
+    told = "its facts about the source are recorded, though the command line names another source"
+    other = augpipe("build", place / "small", "--config", place / "set.toml", "--dry-run")
+    assert other.code == 0
+    assert told in other.out
+    (place / "set.toml").write_text(toml({"n": 12, "size": 40, "gap": 1, "folder": "small"}) + ABOUT)
+    (place / "none.toml").write_text(toml({"n": 12, "size": 40, "gap": 1}) + ABOUT)
+    for arguments in (("--config", place / "set.toml"), ("--config", place / "none.toml", place / "small")):
+        own = augpipe("build", *arguments, "--dry-run")
+        assert own.code == 0
+        assert f"config: {arguments[1]}\n" in own.out
+        assert told not in own.out
+
+
+def test_the_phantom_has_facts_of_its_own(place: Path, augpipe: Run) -> None:
+    (place / "set.toml").write_text("n = 4\nsize = 40\n" + ABOUT)
+    code, out, _ = augpipe("build", "--config", place / "set.toml", "--dry-run")
+    assert code == 0
+    assert "facts: the built-in phantom has its own; those in [source] of the config file are not used" in out
+    assert fingerprint(augpipe, "--config", place / "set.toml") == fingerprint(augpipe, "--n", 4, "--size", 40)
+
+
+def test_a_file_for_another_command_would_be_read_by_its_options(place: Path) -> None:
+    """The reader asks the command what it takes, so that no list of keys can fall behind the options."""
+    command = click.Command("one", params=[click.Option(["--only"], type=int)])
+    (place / "set.toml").write_text("only = 3\n")
+    assert read_config_file(place / "set.toml", command).options == {"only": 3}
+    (place / "set.toml").write_text("n = 3\n")
+    with pytest.raises(ConfigError, match="there is no key 'n'"):
+        read_config_file(place / "set.toml", command)

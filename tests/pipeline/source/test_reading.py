@@ -1,0 +1,172 @@
+"""Folders of pages, several stacks, and where they were found: nothing may be shifted by one slice unnoticed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from small_worlds import small_config, small_stack
+
+import pipeline.source.stacks
+from pipeline.build.builder import build_dataset
+from pipeline.errors import ConfigError, SourceError
+from pipeline.source.known_stacks import recognise
+from pipeline.source.readers import phantom_source, read_pairs, write_phantom
+from pipeline.source.slices import RereadSlices
+from pipeline.source.stacks import RawStack, combine, make_source
+from pipeline.source.tiff import open_stack, write_stack
+from pipeline.verify.verification import check_dataset
+
+BBBC039 = Path(__file__).parents[4] / "shared" / "data" / "bbbc039"
+
+
+def write_pages(folder: Path, stems: Sequence[str], pixels: NDArray[Any]) -> Path:
+    folder.mkdir(parents=True)
+    for stem, page in zip(stems, pixels, strict=True):
+        tifffile.imwrite(folder / f"{stem}.tif", page, photometric="minisblack", metadata=None)
+    return folder
+
+
+def numbered(pattern: str, numbers: Sequence[int] = range(12)) -> list[str]:
+    return [pattern.format(number) for number in numbers]
+
+
+def pages(place: Path, image_stems: Sequence[str], label_stems: Sequence[str]) -> tuple[Path, Path]:
+    images, labels = small_stack()
+    return (
+        write_pages(place / "images", image_stems, images[: len(image_stems)]),
+        write_pages(place / "labels", label_stems, labels[: len(label_stems)]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (numbered("s{}"), numbered("s{}")),
+        (numbered("raw_{:03}"), numbered("seg-{}")),
+        (numbered("cell{}_w1"), numbered("cell{}_w1_mask")),
+        ([*"abcdefghijkl"], [*"abcdefghijkl"]),
+    ],
+)
+def test_folders_of_pages_are_the_same_stack_as_one_file(tmp_path: Path, images: list[str], labels: list[str]) -> None:
+    """Page 10 comes after page 9, and belongs to label 10 whatever the two are called beside the number."""
+    source = read_pairs([pages(tmp_path, images, labels)])
+    assert source.inputs == make_source(*small_stack(), name="x").inputs
+    assert source.name == "images"
+    assert source.stacks[0].names == tuple(sorted(images, key=lambda stem: (len(stem), stem)))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (numbered("s{}", [0, 1, 3]), numbered("s{}", [0, 1, 3]), "but 2 is missing"),
+        (numbered("s{}", [0, 1, 2]), numbered("s{}", [0, 1]), "images: no page in .*labels belongs to s2"),
+        (numbered("s{}", [0, 1]), numbered("s{}", [0, 1, 2]), "labels: no page in .*images belongs to s2"),
+        (numbered("s{}", [0, 1, 2]), numbered("s{}", [1, 2, 3]), "belongs to s0"),
+        (["s1", "s01"], ["m1", "m01"], "two pages have the same number"),
+        (["cat", "dog"], ["rat", "hen"], "belongs to cat, dog"),
+    ],
+)
+def test_pages_that_have_no_partner_or_no_neighbour_are_refused(
+    tmp_path: Path, images: list[str], labels: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_pairs([pages(tmp_path, images, labels)])
+
+
+def test_fields_of_view_may_have_any_numbers(tmp_path: Path) -> None:
+    pair = pages(tmp_path, numbered("s{}", [0, 4, 11]), numbered("s{}", [0, 4, 11]))
+    assert len(read_pairs([pair], independent=True).stacks[0].images) == 3
+
+
+def test_a_file_of_images_may_have_a_folder_of_labels(tmp_path: Path) -> None:
+    images, labels = small_stack()
+    write_stack(tmp_path / "raw.tif", images)
+    folder = write_pages(tmp_path / "labels", numbered("l{}"), labels)
+    assert read_pairs([(tmp_path / "raw.tif", folder)]).inputs == make_source(images, labels, name="x").inputs
+
+
+def test_every_dataset_of_several_stacks_finds_them_again(tmp_path: Path) -> None:
+    """Also where images and labels have the same names in two folders, and all was moved."""
+    images, labels = small_stack()
+    for k, part in enumerate((slice(0, 4), slice(4, 9), slice(9, 12))):
+        for kind, pixels in (("images", images), ("labels", labels)):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            write_stack(tmp_path / "data" / kind / f"{k}.tif", pixels[part])
+    pairs = [(tmp_path / "data" / "images" / f"{k}.tif", tmp_path / "data" / "labels" / f"{k}.tif") for k in range(3)]
+    source = read_pairs(pairs)
+    assert source.name == "0-1-2"
+    result = build_dataset(source, small_config(split="stack"), out=tmp_path / "d", jobs=1)
+    assert result.plan.assignment.pictures == ("TTTT", "TTTTT", "EEE")
+    assert check_dataset(tmp_path / "d", replay=True).findings == ()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert check_dataset(tmp_path / "d", replay=True, source_folder=tmp_path / "moved").findings == ()
+
+
+def test_a_stack_too_large_to_hold_is_read_again_slice_by_slice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = small_stack()
+    write_stack(tmp_path / "i.tif", images)
+    write_stack(tmp_path / "l.tif", labels)
+    held = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
+    monkeypatch.setattr(pipeline.source.stacks, "HELD_BYTES", 1000)
+    reread = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
+    assert isinstance(reread.stacks[0].images, RereadSlices)
+    assert isinstance(reread.stacks[0].labels, RereadSlices)
+    records = [
+        build_dataset(source, small_config(), out=tmp_path / name, jobs=2).record
+        for name, source in (("held", held), ("reread", reread))
+    ]
+    assert all(records)
+    assert records[0].sha256 == records[1].sha256
+
+
+def test_a_stack_that_changes_during_the_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = small_stack()
+    write_stack(tmp_path / "i.tif", images)
+    monkeypatch.setattr(pipeline.source.stacks, "HELD_BYTES", 1000)
+    source = combine([RawStack(open_stack(tmp_path / "i.tif"), labels, where=("i.tif", "l.tif"))], name="x")
+    write_stack(tmp_path / "other.tif", 255 - images)
+    (tmp_path / "i.tif").write_bytes((tmp_path / "other.tif").read_bytes())
+    with pytest.raises(SourceError, match=r"i\.tif: slice \d+ changed while it was being used"):
+        build_dataset(source, small_config(), out=tmp_path / "d", jobs=1)
+    assert not (tmp_path / "d").exists()
+    assert not (tmp_path / "d.partial").exists()
+
+
+def test_a_phantom_among_other_stacks_is_still_said_to_be_one(tmp_path: Path) -> None:
+    images, labels = write_phantom(tmp_path / "p")
+    other = tuple(tmp_path / name for name in ("i.tif", "l.tif"))
+    for path, pixels in zip(other, small_stack(), strict=True):
+        write_stack(path, pixels)
+    source = read_pairs([other, (images, labels)], name="mix", facts={"licence": "CC0"})
+    assert source.is_phantom
+    assert source.facts["title"] == "mix"
+    assert source.facts["licence"] == "CC0"
+    assert [part["stack"] for part in source.facts["parts"]] == [1]
+
+
+def test_facts_that_contradict_the_pixels_are_told_and_not_used() -> None:
+    phantom = phantom_source()
+    _, known = recognise(phantom.inputs, "x")
+    stack = phantom.stacks[0]
+    labels = np.where(stack.labels[:] > 0, 255, 0).astype(np.uint8)
+    source = make_source(stack.images, labels, name="x", facts={"specimen": "mouse", "url": "https://example.org"})
+    assert source.facts == {**known, "url": "https://example.org"}
+    assert any("'mouse' is not used" in note for note in source.notes)
+
+
+@pytest.mark.isbi
+@pytest.mark.skipif(not BBBC039.is_dir(), reason="no real fields of view here")
+def test_real_fields_of_view_build(tmp_path: Path) -> None:
+    """BBBC039: 16-bit MetaMorph files, instance ids, 520 x 696, no neighbours."""
+    source = read_pairs([(BBBC039 / "images", BBBC039 / "labels")], independent=True)
+    assert (source.coding.kind, source.image_dtype, source.stacks[0].slice_size) == ("instances", "uint16", (520, 696))
+    config = small_config(n=8, size=(256, 300), independent=True, gap=3)
+    result = build_dataset(source, config, out=tmp_path / "d", jobs=2)
+    assert result.plan.assignment.pictures == ("TTTTTTEE",)
+    assert check_dataset(tmp_path / "d", replay=True).findings == ()
