@@ -26,11 +26,23 @@ class Progress(Protocol):
         """End the stage, whether it went well or not."""
 
 
-class SilentProgress(Progress):
+class SilentProgress:
     """Shows nothing."""
 
+    def start(self, what: str, total: int, *, unit: str = "samples", done: int = 0) -> None:
+        """Begin a stage."""
 
-class ConsoleProgress(Progress):
+    def advance(self) -> None:
+        """Count one more unit."""
+
+    def note(self, line: str) -> None:
+        """Show nothing of it."""
+
+    def stop(self) -> None:
+        """End the stage."""
+
+
+class ConsoleProgress:
     """A bar on a terminal; a line every ten seconds elsewhere, few enough for a log file.
 
     Args:
