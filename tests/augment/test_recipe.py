@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from augment.errors import ConfigError, RecipeError
 from augment.recipe import Recipe, to_float32
+from pipeline.errors import exit_code
 
 REALS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 PAIRS = st.tuples(REALS, REALS)
@@ -99,7 +100,7 @@ def test_to_float32_rounds_to_the_nearest_float32() -> None:
 def test_a_recipe_error_is_a_config_error() -> None:
     """Exit code 2: the recipe was asked for wrongly; nothing is damaged."""
     assert issubclass(RecipeError, ConfigError)
-    assert RecipeError.exit_code == 2
+    assert exit_code(RecipeError()) == 2
 
 
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Recipe)])

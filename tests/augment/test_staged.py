@@ -17,6 +17,7 @@ from augment.recipe import Recipe
 from augment.renderer import render
 from augment.seeding import Stream
 from augment.staged import render_staged, require_elasticdeform
+from pipeline.errors import exit_code
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_a_broken_elasticdeform_is_an_error_that_says_how_to_install_it(
         render_staged(*blobs, plain_recipe((8, 8)))
     assert type(error).__name__ in str(caught.value)
     assert isinstance(caught.value, AugpipeError)
-    assert caught.value.exit_code == 3
+    assert exit_code(caught.value) == 3
 
 
 def test_a_missing_elasticdeform_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from scipy import ndimage
 from small_datasets import WINDOW, build_phantom, phantom_stack, read_rows, write_rows
 
 from augment.weight_map import unet_weight_map
-from pipeline.errors import ConfigError, DatasetError
+from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.shards import open_dataset
 from training.dataset import Division, ShardDataset, Slice, divide, hold_out
 
@@ -162,7 +162,7 @@ def test_a_damaged_dataset_is_refused(phantom_copy: Path, damage: Callable[[Path
     for opened in (lambda: ShardDataset(phantom_copy, "train"), lambda: divide(phantom_copy)):
         with pytest.raises(DatasetError) as caught:
             opened()
-        assert caught.value.exit_code == 3
+        assert exit_code(caught.value) == 3
         assert str(phantom_copy) in str(caught.value)
 
 
@@ -209,7 +209,7 @@ def test_a_slice_in_two_splits_is_refused(phantom_copy: Path) -> None:
     write_rows(phantom_copy, rows)
     with pytest.raises(DatasetError, match=r"leakage: train sample s000-z00003-r\d+ and test sample .* z 3") as caught:
         divide(phantom_copy)
-    assert caught.value.exit_code == 3
+    assert exit_code(caught.value) == 3
     assert new in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from small_datasets import OPTIONS, build_phantom, phantom_stack
 from small_runs import PLATEAU, fit_small
 
 from pipeline.build.builder import build_dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, exit_code
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.source.stacks import make_source
@@ -127,7 +127,7 @@ def test_another_stack_is_refused_by_its_digest(
         ConfigError, match=rf"images\.tif: .* digest [0-9a-f]{{12}}, .* was made of {made_of}"
     ) as caught:
         evaluate_slices(predictor, phantom_dataset, "test", tmp_path / "images.tif", stack[1])
-    assert caught.value.exit_code == 2
+    assert exit_code(caught.value) == 2
     known = record["labels"]["sha256"][:12]
     with pytest.raises(ConfigError, match=rf"labels\.tif: .* digest [0-9a-f]{{12}}, the dataset's labels {known}"):
         evaluate_slices(predictor, phantom_dataset, "test", stack[0], tmp_path / "labels.tif")

@@ -24,7 +24,7 @@ from small_runs import (
     read_log,
 )
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, exit_code
 from training.checkpoint import RunError, load, save
 from training.fit import fit, resume
 from training.trainer import Listener
@@ -261,7 +261,7 @@ def test_another_dataset_is_refused(finished: Path, tmp_path: Path) -> None:
     other = build_phantom(tmp_path / "other", seed=1)
     with pytest.raises(ConfigError, match=r"expected the dataset with digest .*, found .*--dataset") as caught:
         resume(finished, dataset=other)
-    assert caught.value.exit_code == 2
+    assert exit_code(caught.value) == 2
 
 
 def test_a_dataset_may_move(phantom_copy: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from small_worlds import DEPTH, build_small, edit_record, read_rows, run_python,
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from pipeline.build.builder import build_dataset
-from pipeline.errors import ConfigError, DatasetError
+from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.look.fact_sheet import WIDTH
 from pipeline.look.recipe_statistics import measure_recipes
 from pipeline.look.show import dataset_json, dataset_lines, sample_json, sample_lines
@@ -282,7 +282,7 @@ def test_unknown_sample_is_answered_with_one_that_may_be_meant(built: Path, aske
         assert "look like s000-z00000-r0000000" in message
         assert (f"did you mean {meant}?" in message) if meant else ("did you mean" not in message)
         assert len(message) < 300 + len(str(built))
-    assert caught.value.exit_code == 2
+    assert exit_code(caught.value) == 2
 
 
 def test_manifest_of_another_length_is_refused(dataset: Path) -> None:

@@ -36,7 +36,7 @@ from tiff_zoo import (
     written,
 )
 
-from pipeline.errors import AugpipeError, ConfigError, SourceError
+from pipeline.errors import AugpipeError, ConfigError, SourceError, exit_code
 from pipeline.source.tiff import directories, open_stack, read_stack
 
 WHOLE = tiff_zoo.whole_files()
@@ -57,7 +57,7 @@ def refusal(path: Path, data: bytes, *, labels: bool = False) -> str:
     assert line.startswith(str(path))
     assert "\n" not in line
     assert len(line) < len(str(path)) + 300
-    assert caught.value.exit_code == 3
+    assert exit_code(caught.value) == 3
     return line.removeprefix(str(path))
 
 
