@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.build.builder import BuildProgress, BuildResult, build_dataset
+    from pipeline.build.builder import BuildResult, build_dataset
     from pipeline.shards import Dataset, open_dataset
     from pipeline.shards.config import BuildConfig
     from pipeline.source.readers import phantom_source, read_files, read_folder, read_pairs
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildConfig",
-    "BuildProgress",
     "BuildResult",
     "Dataset",
     "Source",
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "build.builder": ("BuildProgress", "BuildResult", "build_dataset"),
+    "build.builder": ("BuildResult", "build_dataset"),
     "shards.config": ("BuildConfig",),
     "shards": ("Dataset", "open_dataset"),
     "source.readers": ("phantom_source", "read_files", "read_folder", "read_pairs"),

@@ -16,6 +16,7 @@ __all__ = [
     "RemoteError",
     "SourceError",
     "StorageError",
+    "UnknownSplitError",
     "advise",
     "exit_code",
 ]
@@ -30,6 +31,12 @@ class SourceError(AugpipeError):
 
 class DatasetError(AugpipeError):
     """A dataset or shard that cannot be read, or not be trusted."""
+
+
+class UnknownSplitError(ConfigError, KeyError):
+    """A split that a dataset does not have."""
+
+    __str__ = Exception.__str__  # that of KeyError would quote the message
 
 
 class DamagedError(AugpipeError):

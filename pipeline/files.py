@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, DatasetError, StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _BUSY = "another program is writing it; wait for it, and run the same again"
@@ -62,6 +62,17 @@ def require_writable(path: Path) -> None:
     """
     with storage_errors(path), tempfile.TemporaryFile(dir=path.parent):
         pass
+
+
+def require_plain_file(path: Path) -> None:
+    """Refuse what is not a file of its own.
+
+    Raises:
+        DatasetError: the path is missing, a link, or a folder.
+    """
+    if path.is_symlink() or not path.is_file():
+        kind = "a symbolic link" if path.is_symlink() else "no plain file" if path.exists() else "nothing"
+        raise DatasetError(f"{path}: expected a file, found {kind}; is the dataset complete?")
 
 
 def write_report(path: Path, report: bytes) -> None:

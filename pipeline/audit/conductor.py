@@ -1,10 +1,10 @@
 """The conductor: runs every check that a subject allows, and gathers the report."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.audit.identify import FOUND_INLIERS, RUNNER_UP_FACTOR
-from pipeline.audit.manifest_checks import check_records, find_faults, is_independent
+from pipeline.audit.manifest_checks import check_records
 from pipeline.audit.pixel_audit import (
     PixelAudit,
     Runner,
@@ -12,20 +12,20 @@ from pipeline.audit.pixel_audit import (
     audit_without_source,
     not_applicable,
     not_run,
-    status_of,
     workers,
 )
 from pipeline.audit.pixel_checks import (
     leaking,
 )
-from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, Status, worst_first
 from pipeline.audit.sightings import CONFIRMED_NCC, LABEL_F1, NCC_MARGIN, SourceEye
-from pipeline.audit.subject import Subject, dataset_subject
-from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, require_gap
-from pipeline.errors import AugpipeError, ConfigError, DatasetError
-from pipeline.shards import DatasetRecord, read_record
+from pipeline.audit.subject import DatasetSubject, Subject
+from pipeline.audit.usage import Usage, count_leaking, in_order, require_gap
+from pipeline.errors import AugpipeError, ConfigError
 from pipeline.shards.config import DEFAULT_GAP, require_jobs
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.progress import Progress, SilentProgress
 from pipeline.source.slices import Slices
 from pipeline.source.stacks import Source
 
@@ -39,25 +39,27 @@ THRESHOLDS = {
 
 
 def audit_dataset(
-    folder: Path | str,
+    dataset: Dataset | Path | str,
     *,
     source_folder: Path | None = None,
     gap: int = DEFAULT_GAP,
     manifest_only: bool = False,
     allow_unknown: bool = False,
     jobs: int = -1,
-    progress: AuditProgress | None = None,
+    progress: Progress | None = None,
+    on_row: Callable[[ManifestRow], None] | None = None,
 ) -> AuditReport:
     """Return what the records and the pixels of one of our datasets prove.
 
     Args:
-        folder: the dataset.
+        dataset: its folder, or the dataset, opened.
         source_folder: where the stacks are that it was made from, if not where build-info.json remembers them.
         gap: slices of two splits must be further apart than this.
-        manifest_only: look at no pixels.
+        manifest_only: look at no pixels; then no row of the manifest is kept in memory.
         allow_unknown: samples whose slice is not found are warnings.
         jobs: threads; decides the time taken, nothing else.
-        progress: is told how far the audit is.
+        progress: progress callback.
+        on_row: called with every row of the manifest, which is read once.
 
     Raises:
         ConfigError: the gap is no number of slices.
@@ -65,39 +67,50 @@ def audit_dataset(
     """
     require_gap(gap)
     require_jobs(jobs)
-    record = read_record(Path(folder))
-    progress = progress or AuditProgress()
-    findings, checks = check_records(record, gap=gap, jobs=jobs)
-    independent = is_independent(record)
-    subject, unread = _dataset_subject(record)
-    pixels = PixelAudit([], not_applicable("only the manifest was asked for", "P", "S", "R"), 0, 0)
-    n_replayed = 0
-    if not manifest_only:
-        source, status, reason = _find_source(record, source_folder)
+    dataset = open_dataset(dataset)
+    progress = progress or SilentProgress()
+    independent = dataset.record.config.independent
+    gathered = DatasetSubject(dataset)
+    if manifest_only:
+        records = check_records(dataset, gap=gap, jobs=jobs, on_row=on_row)
+        pixels = PixelAudit([], not_applicable("only the manifest was asked for", "P", "S", "R"), 0, 0)
+        unread = records.unread
+    else:
+        source, status, reason = _find_source(dataset, source_folder)
+
+        def take(row: ManifestRow) -> None:
+            gathered.add(row)
+            if on_row:
+                on_row(row)
+
+        records = check_records(dataset, gap=gap, jobs=jobs, source=source, on_row=take)
+        unread = records.unread or gathered.unread
         with workers(jobs) as parallel:
             runner = Runner(parallel, progress)
             if unread:
                 pixels = PixelAudit([], not_run(unread), 0, 0)
             elif source is None:
-                pixels = audit_without_source(subject, runner, status, reason, allow_unknown=allow_unknown)
+                pixels = audit_without_source(gathered.subject(), runner, status, reason, allow_unknown=allow_unknown)
             else:
                 images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
                 eye = SourceEye(images, labels, independent=independent, reach=gap)
                 pixels = audit_with_source(
-                    subject, eye, runner, gap=gap, independent=independent, allow_unknown=allow_unknown
+                    gathered.subject(), eye, runner, gap=gap, independent=independent, allow_unknown=allow_unknown
                 )
-        replay, replayed, n_replayed = _replay(record.folder, source, status, reason, jobs)
-        pixels.findings.extend(replay)
-        pixels.checks.append(replayed)
+        if source is None:
+            pixels.checks.append(Check("R001", status, 0, reason))
+    n_samples = {} if unread else {split: records.usage.samples[split] for split in in_order(records.usage.samples)}
+    by_slices = Usage(records.usage.samples, records.usage.units, {})
     return _report(
-        subject,
-        [*findings, *pixels.findings],
-        [*checks, *pixels.checks],
-        Coverage(len(subject.samples), pixels.n_samples, n_replayed, pixels.n_unknown),
+        str(dataset.folder),
+        [*records.findings, *pixels.findings],
+        [*records.checks, *pixels.checks],
+        Coverage(sum(n_samples.values()), pixels.n_samples, records.n_replayed, pixels.n_unknown),
+        n_samples,
         gap=gap,
         independent=independent,
-        dataset_sha256=record.sha256,
-        leaking_by_records={} if unread else count_leaking(count_uses(_uses(subject))),
+        dataset_sha256=dataset.digest,
+        leaking_by_records={} if unread else count_leaking(by_slices),
     )
 
 
@@ -109,7 +122,7 @@ def audit_samples(
     independent: bool = False,
     allow_unknown: bool = False,
     jobs: int = -1,
-    progress: AuditProgress | None = None,
+    progress: Progress | None = None,
 ) -> AuditReport:
     """Return what the pixels of any samples prove; see `pipeline.audit.bare` for what reads them from folders.
 
@@ -120,7 +133,7 @@ def audit_samples(
         independent: the slices are fields of view without neighbours.
         allow_unknown: samples whose slice is not found are warnings.
         jobs: threads; decides the time taken, nothing else.
-        progress: is told how far the audit is.
+        progress: progress callback.
 
     Raises:
         ConfigError: the gap is no number of slices, or there is nothing to compare.
@@ -131,7 +144,7 @@ def audit_samples(
     if len(subject.n_samples) < 2:
         raise ConfigError(f"{subject.name}: expected samples in two splits, found {list(subject.n_samples) or 'none'}")
     with workers(jobs) as parallel:
-        runner = Runner(parallel, progress or AuditProgress())
+        runner = Runner(parallel, progress or SilentProgress())
         if stacks is None:
             pixels = audit_without_source(
                 subject, runner, "not applicable", "no source was named", allow_unknown=allow_unknown
@@ -143,25 +156,19 @@ def audit_samples(
             )
     checks = [*not_applicable("there is no manifest", "M", "R"), *pixels.checks]
     coverage = Coverage(len(subject.samples), pixels.n_samples, 0, pixels.n_unknown)
-    return _report(subject, pixels.findings, checks, coverage, gap=gap, independent=independent, dataset_sha256=None)
+    return _report(
+        subject.name,
+        pixels.findings,
+        checks,
+        coverage,
+        subject.n_samples,
+        gap=gap,
+        independent=independent,
+        dataset_sha256=None,
+    )
 
 
-def _dataset_subject(record: DatasetRecord) -> tuple[Subject, str]:
-    """Return a dataset as a subject, or an empty one and the reason why its manifest cannot be read."""
-    try:
-        return dataset_subject(record), ""
-    except DatasetError as error:
-        return Subject(str(record.folder), (), {}), str(error)
-
-
-def _uses(subject: Subject) -> Iterator[Use]:
-    """Yield which split takes which sample from which slice, as the manifest says."""
-    for sample in subject.samples:
-        if sample.claimed:
-            yield Use(sample.name, sample.split, Unit(f"stack {sample.claimed.stack}", sample.claimed.z))
-
-
-def _find_source(record: DatasetRecord, folder: Path | None) -> tuple[Source | None, Status, str]:
+def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, Status, str]:
     """Return the source, or what becomes of the checks that need it, and why.
 
     One that was named must be the right one. One that is remembered and gone was not given; one that is there and
@@ -170,36 +177,21 @@ def _find_source(record: DatasetRecord, folder: Path | None) -> tuple[Source | N
     from pipeline.verify.origin import find_origin, is_at_hand
 
     if folder:
-        return find_origin(record, folder), "passed", ""
-    if not is_at_hand(record):
+        return find_origin(dataset, folder), "passed", ""
+    if not is_at_hand(dataset):
         return None, "not applicable", "the source is not at hand; name its folder with --source"
     try:
-        return find_origin(record), "passed", ""
+        return find_origin(dataset), "passed", ""
     except AugpipeError as error:
         return None, "not run", str(error)
 
 
-def _replay(
-    folder: Path, source: Source | None, status: Status, reason: str, jobs: int
-) -> tuple[list[Finding], Check, int]:
-    """R001, the one check that renders."""
-    if source is None:
-        return [], Check("R001", status, 0, reason), 0
-    from pipeline.verify.verification import replay_dataset
-
-    try:
-        replayed = replay_dataset(folder, source=source, jobs=jobs)
-    except AugpipeError as error:
-        return [], Check("R001", "not run", 0, str(error)), 0
-    findings = find_faults(replayed.faults)
-    return findings, Check("R001", status_of("R001", findings), replayed.n_replayed), replayed.n_replayed
-
-
 def _report(
-    subject: Subject,
+    name: str,
     findings: Iterable[Finding],
     checks: Iterable[Check],
     coverage: Coverage,
+    n_samples: Mapping[str, int],
     *,
     gap: int,
     independent: bool,
@@ -209,16 +201,16 @@ def _report(
     found = worst_first(list(findings))
     by_id = {check.id: check for check in checks}
     return AuditReport(
-        subject=subject.name,
+        subject=name,
         dataset_sha256=dataset_sha256,
         gap=gap,
         independent=independent,
         checks=tuple(by_id[check] for check in CHECKS),
         findings=found,
         coverage=coverage,
-        n_samples=subject.n_samples,
+        n_samples=n_samples,
         n_leaking={
-            split: max(n, (leaking_by_records or {}).get(split, 0)) for split, n in leaking(subject, found).items()
+            split: max(n, (leaking_by_records or {}).get(split, 0)) for split, n in leaking(n_samples, found).items()
         },
         thresholds=THRESHOLDS,
     )

@@ -24,7 +24,6 @@ from pipeline.audit.pixel_checks import (
     check_sources_used,
     check_unknown,
 )
-from pipeline.audit.progress import AuditProgress
 from pipeline.audit.repeats import find_repeats
 from pipeline.audit.report import CHECKS, Check, Finding, Status
 from pipeline.audit.siblings import COMPARABLE_FEATURES, Sibling, SiblingIndex
@@ -32,6 +31,7 @@ from pipeline.audit.sightings import SeenSample, SourceEye
 from pipeline.audit.subject import AuditedSample, Subject
 from pipeline.errors import AugpipeError
 from pipeline.shards.digest import array_digest
+from pipeline.shards.progress import Progress, track
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,21 +50,14 @@ class PixelAudit:
 class Runner:
     """Does the same to many things, in threads, and tells the progress."""
 
-    def __init__(self, parallel: joblib.Parallel, progress: AuditProgress) -> None:
+    def __init__(self, parallel: joblib.Parallel, progress: Progress) -> None:
         self._parallel = parallel
         self._progress = progress
 
     def map(self, what: str, do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return what `do` returns for every item, in order."""
-        self._progress.start(what, len(items))
-        results = []
-        try:
-            for result in self._parallel(joblib.delayed(do)(item) for item in items):
-                results.append(result)
-                self._progress.step()
-        finally:
-            self._progress.stop()
-        return results
+        results = self._parallel(joblib.delayed(do)(item) for item in items)
+        return list(track(results, self._progress, what, len(items), unit="steps"))
 
 
 def audit_with_source(

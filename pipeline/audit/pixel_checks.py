@@ -1,7 +1,7 @@
 """Checks of what the pixels show: P001 to P007 and S001."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import TypeAlias
 
@@ -217,9 +217,9 @@ def check_repeats(
     return findings
 
 
-def leaking(subject: Subject, findings: Sequence[Finding]) -> dict[str, int]:
+def leaking(splits: Iterable[str], findings: Sequence[Finding]) -> dict[str, int]:
     """Return, for each split but train, how many samples show tissue that was trained on."""
-    shown: dict[str, set[str]] = {split: set() for split in subject.n_samples if split != "train"}
+    shown: dict[str, set[str]] = {split: set() for split in splits if split != "train"}
     for finding in findings:
         if finding.check in ("P001", "P002", "P007") and finding.sample and finding.splits[:1] == ("train",):
             shown[finding.splits[-1]].add(finding.sample)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit.manifest_checks import is_independent, manifest_uses
+from pipeline.audit.manifest_checks import use_of
 from pipeline.audit.usage import Number, Unit, Use
 from pipeline.errors import ConfigError, DatasetError
+from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import read_manifest
-from pipeline.shards.record import DatasetRecord, read_record
+from pipeline.shards.record import DatasetRecord
 
 COLUMNS = ("id", "group", "split")
 PLACE_COLUMN = "z"
@@ -102,21 +103,21 @@ def _require_file(path: Path) -> None:
 
 def _manifest_table(path: Path) -> SplitTable:
     record = _record_beside(path)
-    checks = {"M001", "M003", "M004", "M005"} - ({"M004"} if record and is_independent(record) else set())
+    checks = {"M001", "M003", "M004", "M005"} - ({"M004"} if record and record.config.independent else set())
     return SplitTable(str(path), _manifest_uses(path), frozenset(checks), "samples", "slices", record)
 
 
 def _manifest_uses(path: Path) -> Iterator[Use]:
     try:
-        yield from manifest_uses(read_manifest(path))
+        yield from map(use_of, read_manifest(path))
     except DatasetError as error:
         raise DatasetError(f"{error}; expected {_FORMS}; augpipe verify tells whether a dataset is whole") from error
 
 
 def _record_beside(path: Path) -> DatasetRecord | None:
     try:
-        record = read_record(path.parent)
-        return record if record.manifest_sha256 == file_digest(path) else None
+        record = open_dataset(path.parent).record
+        return record if record.manifest.sha256 == file_digest(path) else None
     except (DatasetError, OSError):
         return None
 

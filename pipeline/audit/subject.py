@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
 from pipeline.plan.split import SPLITS, SliceAddress
-from pipeline.shards.manifest import read_manifest
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, ShardRecord, require_plain_file
-from pipeline.shards.shard_file import Shard
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import DatasetRecord, ShardRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,53 +62,65 @@ class Subject:
                 yield earlier, later
 
 
-def dataset_subject(record: DatasetRecord) -> Subject:
-    """Return one of our datasets as a subject.
+class DatasetSubject:
+    """Gathers one of our datasets as a subject while its manifest is read, row by row.
 
     Which split a slice belongs to is taken from the manifest and from dataset.json: a slice that either names counts.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._samples: list[AuditedSample] = []
+        self._used: dict[SliceAddress, set[str]] = {}
+        self.unread = ""
+        self._shards = {shard.file: _LazyShard(dataset, shard) for shard in dataset.record.shards}
+        for address, split in planned_slices(dataset.record):
+            self._used.setdefault(address, set()).add(split)
+
+    def add(self, row: ManifestRow) -> None:
+        """Take in one more sample; `unread` says why one of them cannot be looked at."""
+        claimed = SliceAddress(row.stack, row.z)
+        self._used.setdefault(claimed, set()).add(row.split)
+        if shard := self._shards.get(row.shard):
+            read = partial(shard.image, row.row), partial(shard.label, row.row)
+            self._samples.append(AuditedSample(row.id, row.split, claimed, *read))
+        else:
+            self.unread = f"{self.dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
+
+    def subject(self) -> Subject:
+        """Return what was gathered."""
+        used = {address: frozenset(splits) for address, splits in self._used.items()}
+        return Subject(str(self.dataset.folder), tuple(self._samples), used)
+
+
+def dataset_subject(dataset: Dataset) -> Subject:
+    """Return one of our datasets as a subject.
 
     Raises:
         DatasetError: the manifest cannot be read.
     """
-    used: dict[SliceAddress, set[str]] = {}
-    for address, split in planned_slices(record):
-        used.setdefault(address, set()).add(split)
-    shards = {shard.file: _LazyShard(record, shard) for shard in record.shards}
-    samples = []
-    require_plain_file(record.folder / MANIFEST_FILE)
-    for row in read_manifest(record.folder / MANIFEST_FILE):
-        claimed = SliceAddress(row.stack, row.z)
-        used.setdefault(claimed, set()).add(row.split)
-        if row.shard not in shards:
-            raise DatasetError(f"{record.folder / MANIFEST_FILE}: {row.id} is in {row.shard}, which is not recorded")
-        shard = shards[row.shard]
-        samples.append(
-            AuditedSample(row.id, row.split, claimed, partial(shard.image, row.row), partial(shard.label, row.row))
-        )
-    return Subject(str(record.folder), tuple(samples), {address: frozenset(splits) for address, splits in used.items()})
+    gathered = DatasetSubject(dataset)
+    for row in dataset.manifest:
+        gathered.add(row)
+    return gathered.subject()
 
 
 def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:
-    """Return every slice with every split that dataset.json gives it to; nothing where it says nothing sensible."""
-    try:
-        slices = record.values["split"]["slices"]
-        return {
-            (SliceAddress(part["stack"], z), split)
-            for split in SPLITS
-            for part in slices.get(split, ())
-            for z in part["z"]
-            if type(z) is int and type(part["stack"]) is int
-        }
-    except (AttributeError, LookupError, TypeError):  # M001 says that it is not what follows from the config
-        return set()
+    """Return every slice with every split that dataset.json gives it to."""
+    return {
+        (SliceAddress(part.stack, z), split)
+        for split in SPLITS
+        for part in record.split.slices.get(split, ())
+        for z in part.z
+    }
 
 
 class _LazyShard:
     """A shard that is opened when it is first read, so that a broken one takes none but its own samples with it."""
 
-    def __init__(self, record: DatasetRecord, shard: ShardRecord) -> None:
-        self._path = record.folder / shard.file
-        self._open = lru_cache(maxsize=1)(partial(Shard, record, shard))
+    def __init__(self, dataset: Dataset, shard: ShardRecord) -> None:
+        self._path = dataset.folder / shard.file
+        self._open = lru_cache(maxsize=1)(partial(dataset.open_shard, shard))
 
     def image(self, row: int) -> NDArray[Any]:
         """Return an image (Y, X).

@@ -60,17 +60,29 @@ class Usage:
         return tuple(digest for digest, splits in self.contents.items() if len(splits) > 1)
 
 
+class UseCounter:
+    """Counts how many samples each split takes from what, sample by sample; `usage` is the count so far."""
+
+    def __init__(self) -> None:
+        self._samples: Counter[str] = Counter()
+        self._units: defaultdict[Unit, Counter[str]] = defaultdict(Counter)
+        self._contents: defaultdict[str, defaultdict[str, Counter[Unit]]] = defaultdict(lambda: defaultdict(Counter))
+        self.usage = Usage(self._samples, self._units, self._contents)
+
+    def add(self, use: Use) -> None:
+        """Count one more sample."""
+        self._samples[use.split] += 1
+        self._units[use.unit][use.split] += 1
+        if use.content is not None:
+            self._contents[use.content][use.split][use.unit] += 1
+
+
 def count_uses(uses: Iterable[Use]) -> Usage:
     """Return how many samples each split takes from what."""
-    samples: Counter[str] = Counter()
-    units: defaultdict[Unit, Counter[str]] = defaultdict(Counter)
-    contents: defaultdict[str, defaultdict[str, Counter[Unit]]] = defaultdict(lambda: defaultdict(Counter))
+    counter = UseCounter()
     for use in uses:
-        samples[use.split] += 1
-        units[use.unit][use.split] += 1
-        if use.content is not None:
-            contents[use.content][use.split][use.unit] += 1
-    return Usage(samples, units, contents)
+        counter.add(use)
+    return counter.usage
 
 
 def count_leaking(usage: Usage, harmless: Collection[str] = ()) -> dict[str, int]:

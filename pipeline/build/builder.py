@@ -10,37 +10,23 @@ from typing import Literal, TypeAlias
 
 import joblib
 
+from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
-from pipeline.shards.config import BuildConfig, require_jobs
-from pipeline.shards.digest import bytes_digest, canonical_json, content_digest
-from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.files import storage_errors
-from pipeline.shards.manifest import ManifestRow
 from pipeline.plan.records import describe_build, describe_dataset
 from pipeline.plan.samples import Plan, PlannedShard, make_plan
+from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.render.samples import ShardRenderer, manifest_row
-from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
+from pipeline.shards.config import BuildConfig, require_jobs
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.digest import bytes_digest, canonical_json, content_digest
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.progress import Progress, SilentProgress
+from pipeline.shards.record import ShardRecord
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
-from pipeline.build.workspace import Workspace
 
 Outcome: TypeAlias = Literal["built", "reused", "would build", "would reuse"]
-
-
-class BuildProgress:
-    """What a build tells while it runs; this one keeps it to itself."""
-
-    def start(self, plan: Plan, n_kept: int) -> None:
-        """Begin: `n_kept` samples were kept from an earlier run."""
-
-    def sample(self) -> None:
-        """One more sample was rendered."""
-
-    def note(self, line: str) -> None:
-        """Something that the user should know happened."""
-
-    def stop(self) -> None:
-        """End, whether well or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +38,7 @@ class BuildResult:
         reason: why.
         plan: what was asked for.
         out: the dataset's folder.
-        record: the finished dataset; None for a dry run that would build.
+        dataset: the finished dataset; None for a dry run that would build.
         n_rendered: samples rendered in this run.
         n_bytes: of the shards, in bytes; estimated for a dry run.
         seconds: spent.
@@ -62,7 +48,7 @@ class BuildResult:
     reason: str
     plan: Plan
     out: Path
-    record: DatasetRecord | None
+    dataset: Dataset | None
     n_rendered: int
     n_bytes: int
     seconds: float
@@ -77,7 +63,7 @@ def build_dataset(
     overwrite: bool = False,
     offer_overwrite: bool = True,
     dry_run: bool = False,
-    progress: BuildProgress | None = None,
+    progress: Progress | None = None,
     accept: Callable[[bytes, Path], None] | None = None,
 ) -> BuildResult:
     """Make the dataset that `config` makes of `source`, or reuse it where it is there already.
@@ -90,7 +76,7 @@ def build_dataset(
         overwrite: replace a dataset of another fingerprint, or the same one if it is damaged.
         offer_overwrite: whoever is told that `out` is taken can ask for that.
         dry_run: say what would be done, and do nothing.
-        progress: is told how far the build is.
+        progress: progress callback.
         accept: is given dataset.json and the folder in which the dataset grew, before it gets its name; where it
             raises, nothing of the build is left.
 
@@ -100,7 +86,7 @@ def build_dataset(
         StorageError: the disk is full, or the folder cannot be written.
     """
     start = time.perf_counter()
-    config, progress = config or BuildConfig(), progress or BuildProgress()
+    config, progress = config or BuildConfig(), progress or SilentProgress()
     require_jobs(jobs)
     plan = make_plan(source, config)
     workspace = Workspace(_folder(Path(out)) if out is not None else default_out(plan))
@@ -109,7 +95,7 @@ def build_dataset(
     with workspace.locked():
         existing = workspace.existing()
         advice = "build it again with --overwrite" if offer_overwrite else "move it, or choose another --out"
-        same = existing is not None and existing.fingerprint == plan.fingerprint
+        same = existing is not None and existing.record.fingerprint == plan.fingerprint
         if existing and same and _is_whole(existing, jobs, overwrite=overwrite, advice=advice):
             reason = "the same dataset is there, and every digest holds"
             return _result("reused", reason, plan, workspace, existing, 0, start)
@@ -117,15 +103,14 @@ def build_dataset(
         if workspace.discard_other_partial(plan.fingerprint):
             progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
-        n_bytes, sha256 = workspace.write_manifest(shards)
-        described = describe_dataset(plan, source, shards, manifest_bytes=n_bytes, manifest_sha256=sha256)
-        dataset = canonical_json(described)
+        manifest = workspace.write_manifest(shards)
+        dataset = canonical_json(describe_dataset(plan, source.inputs, source.facts, manifest, shards).to_json())
         if accept:
             with workspace.discarded_unless_accepted():
                 accept(dataset, workspace.partial)
         build_info = describe_build(source, jobs=jobs, seconds=time.perf_counter() - start)
         workspace.commit(canonical_json(build_info), dataset, replaces=existing)
-        return _result("built", "", plan, workspace, read_record(workspace.out), n_rendered, start)
+        return _result("built", "", plan, workspace, open_dataset(workspace.out), n_rendered, start)
 
 
 def default_out(plan: Plan) -> Path:
@@ -142,7 +127,7 @@ def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:
 
 
 def _make_shards(
-    plan: Plan, source: Source, workspace: Workspace, jobs: int, progress: BuildProgress
+    plan: Plan, source: Source, workspace: Workspace, jobs: int, progress: Progress
 ) -> tuple[list[ShardRecord], int]:
     """Return the record of every shard, and how many samples had to be rendered for them."""
     kept = {shard.file: record for shard in plan.shards() if (record := _finished(plan, source, workspace, shard))}
@@ -150,7 +135,7 @@ def _make_shards(
     n_missing = sum(shard.n for shard in missing)
     _require_space(workspace, estimate_bytes(plan, n_missing, source.image_dtype.itemsize))
     workspace.begin(plan.fingerprint)
-    progress.start(plan, plan.config.n - n_missing)
+    progress.start("rendering", plan.config.n, done=plan.config.n - n_missing)
     try:
         made = _render_and_write(plan, source, missing, workspace, jobs, progress) if missing else {}
     finally:
@@ -183,7 +168,7 @@ def _render_and_write(
     shards: list[PlannedShard],
     workspace: Workspace,
     jobs: int,
-    progress: BuildProgress,
+    progress: Progress,
 ) -> dict[str, ShardRecord]:
     """Render shard after shard; while one is rendered, the one before is hashed and written."""
     written: list[Future[ShardRecord]] = []
@@ -192,7 +177,7 @@ def _render_and_write(
         ThreadPoolExecutor(1) as writer,
         joblib.Parallel(jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
     ):
-        renderer = ShardRenderer(plan, source, parallel, progress.sample)
+        renderer = ShardRenderer(plan, source, parallel, progress.advance)
         for shard in shards:
             rendered = renderer.render(shard)
             for one_before in written[-1:]:
@@ -226,7 +211,7 @@ def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rows: li
 def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: bool, start: float) -> BuildResult:
     """Return what a build would do; nothing is written, not even a lock."""
     existing = workspace.existing()
-    if existing and existing.fingerprint == plan.fingerprint:
+    if existing and existing.record.fingerprint == plan.fingerprint:
         return _result(
             "would reuse", "the same dataset is there, if every digest holds", plan, workspace, existing, 0, start
         )
@@ -251,7 +236,7 @@ def _folder(out: Path) -> Path:
 
 
 def _require_free(
-    workspace: Workspace, existing: DatasetRecord | None, plan: Plan, *, overwrite: bool, offer_overwrite: bool
+    workspace: Workspace, existing: Dataset | None, plan: Plan, *, overwrite: bool, offer_overwrite: bool
 ) -> None:
     if foreign := workspace.foreign_files(existing):
         raise ConfigError(
@@ -260,14 +245,15 @@ def _require_free(
         )
     if existing and not overwrite:
         raise ConfigError(
-            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.fingerprint:.12}; this "
-            f"build is {plan.fingerprint:.12}); choose another --out{', or --overwrite it' * offer_overwrite}"
+            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.record.fingerprint:.12}; this "
+            f"build is {plan.fingerprint:.12}); choose another --out"
+            + (", or --overwrite it" if offer_overwrite else "")
         )
 
 
-def _is_whole(existing: DatasetRecord, jobs: int, *, overwrite: bool, advice: str) -> bool:
+def _is_whole(existing: Dataset, jobs: int, *, overwrite: bool, advice: str) -> bool:
     """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
-    findings = verify_dataset(existing.folder, jobs=jobs).findings
+    findings = verify_dataset(existing, jobs=jobs).findings
     if findings and not overwrite:
         raise DamagedError(f"{findings[0]}; {advice}")
     return not findings
@@ -289,7 +275,7 @@ def _result(
     reason: str,
     plan: Plan,
     workspace: Workspace,
-    record: DatasetRecord | None,
+    dataset: Dataset | None,
     n_rendered: int,
     start: float,
 ) -> BuildResult:
@@ -298,8 +284,8 @@ def _result(
         reason=reason,
         plan=plan,
         out=workspace.out,
-        record=record,
+        dataset=dataset,
         n_rendered=n_rendered,
-        n_bytes=sum(shard.bytes for shard in record.shards) if record else 0,
+        n_bytes=sum(shard.bytes for shard in dataset.record.shards) if dataset else 0,
         seconds=time.perf_counter() - start,
     )

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
+from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.errors import ConfigError, DamagedError
-from pipeline.build.builder import BuildProgress, BuildResult, build_dataset
-from pipeline.shards.config import BuildConfig
-from pipeline.shards.digest import bytes_digest
 from pipeline.files import storage_errors
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.digest import bytes_digest
+from pipeline.shards.progress import Progress
+from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, parse_record
 from pipeline.verify.origin import find_origin
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord
 from pipeline.verify.verification import verify_records
 
 
@@ -24,7 +24,7 @@ def rebuild_dataset(
     source_folder: Path | None = None,
     pairs: Sequence[tuple[Path, Path]] = (),
     jobs: int = -1,
-    progress: BuildProgress | None = None,
+    progress: Progress | None = None,
 ) -> BuildResult:
     """Make the dataset that a lock file records, byte for byte, or nothing.
 
@@ -34,7 +34,7 @@ def rebuild_dataset(
         source_folder: where the stack is; the built-in phantom needs none.
         pairs: images and labels, stack by stack, instead of a folder.
         jobs: threads to render in.
-        progress: is told how far the build is.
+        progress: progress callback.
 
     Raises:
         DamagedError: the two files contradict each other, or what was built is not what they record; the message
@@ -45,31 +45,32 @@ def rebuild_dataset(
         StorageError: the disk is full, or the folder cannot be written.
     """
     verification = verify_records(lock)
-    record = verification.record
+    dataset = verification.dataset
+    record = dataset.record
     if verification.findings:
         raise DamagedError(f"{verification.findings[0]}; nothing was built: fetch the lock file again")
-    folder = Path(out) if out is not None else default_out(record.folder)
+    folder = Path(out) if out is not None else default_out(dataset.folder)
     with storage_errors(folder):
-        if folder.exists() and folder.samefile(record.folder):
+        if folder.exists() and folder.samefile(dataset.folder):
             raise ConfigError(f"{folder}: is the folder of the lock file itself; name another --out")
-    source = replace(find_origin(record, source_folder, pairs=pairs), facts=record.values["source"])
+    source = replace(find_origin(dataset, source_folder, pairs=pairs), facts=record.source)
 
-    def accept(dataset: bytes, folder: Path) -> None:
-        if bytes_digest(dataset) != record.sha256:
-            raise DamagedError(_difference(record, json.loads(dataset), folder))
+    def accept(made: bytes, folder: Path) -> None:
+        if bytes_digest(made) != dataset.digest:
+            raise DamagedError(_difference(dataset, parse_record(made, where=folder), folder))
 
     result = build_dataset(
         source,
-        BuildConfig.from_json(record.values["config"]),
+        record.config,
         out=folder,
         jobs=jobs,
         offer_overwrite=False,
         progress=progress,
         accept=accept,
     )
-    if result.record is None or result.record.sha256 != record.sha256:
+    if result.dataset is None or result.dataset.digest != dataset.digest:
         raise DamagedError(
-            f"{result.out}: holds the same dataset in other bytes than {record.folder} records; name another --out"
+            f"{result.out}: holds the same dataset in other bytes than {dataset.folder} records; name another --out"
         )
     return result
 
@@ -85,27 +86,28 @@ def default_out(lock: Path) -> Path:
     return Path("datasets") / name
 
 
-def _difference(record: DatasetRecord, made: dict[str, Any], folder: Path) -> str:
+def _difference(dataset: Dataset, made: DatasetRecord, folder: Path) -> str:
     """Return what is not as recorded: samples, or only the bytes in which they are stored."""
-    content = {shard["file"]: shard["content_sha256"] for shard in made["shards"]}
+    record = dataset.record
+    content = {shard.file: shard.content_sha256 for shard in made.shards}
     other = [shard.file for shard in record.shards if content.get(shard.file) != shard.content_sha256]
     if other:
         return (
-            f"{record.folder}: rebuilding gives other samples than those recorded, in {len(other)} of "
-            f"{len(record.shards)} shards{_first_sample(record, folder)}; nothing was kept. Were its files changed?"
+            f"{dataset.folder}: rebuilding gives other samples than those recorded, in {len(other)} of "
+            f"{len(record.shards)} shards{_first_sample(dataset, folder)}; nothing was kept. Were its files changed?"
         )
-    files = {shard["file"]: shard["sha256"] for shard in made["shards"]}
+    files = {shard.file: shard.sha256 for shard in made.shards}
     if changed := [shard.file for shard in record.shards if files[shard.file] != shard.sha256]:
         return (
-            f"{record.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}; nothing was "
+            f"{dataset.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}; nothing was "
             "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
         )
-    return f"{record.folder / DATASET_FILE}: rebuilding gives another one for the same samples; nothing was kept"
+    return f"{dataset.record_path}: rebuilding gives another one for the same samples; nothing was kept"
 
 
-def _first_sample(record: DatasetRecord, folder: Path) -> str:
+def _first_sample(dataset: Dataset, folder: Path) -> str:
     """Return which sample is the first whose line in the manifest is another one now."""
-    with (record.folder / MANIFEST_FILE).open("rb") as recorded, (folder / MANIFEST_FILE).open("rb") as made:
+    with dataset.manifest_path.open("rb") as recorded, (folder / MANIFEST_FILE).open("rb") as made:
         for line, new in zip_longest(recorded, made):
             if line != new:
                 return f", first in {json.loads(new or line or b'{}').get('id')}"

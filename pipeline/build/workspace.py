@@ -14,20 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
+from pipeline.card.files import CARD_FILES, CARD_FOLDER
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, StorageError
-from pipeline.shards.digest import canonical_json, file_digest
 from pipeline.files import beside, storage_errors, sync_folder, write_atomically
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.digest import canonical_json, file_digest
 from pipeline.shards.manifest import ManifestRow, parse_line
-from pipeline.shards.record import (
-    BUILD_INFO_FILE,
-    CARD_FILES,
-    CARD_FOLDER,
-    DATASET_FILE,
-    MANIFEST_FILE,
-    DatasetRecord,
-    ShardRecord,
-    read_record,
-)
+from pipeline.shards.record import BUILD_INFO_FILE, DATASET_FILE, MANIFEST_FILE, ManifestRecord, ShardRecord
 
 _PROGRESS = ".progress"
 _MARK = "build.json"
@@ -58,8 +53,8 @@ class Workspace:
         """What the one writer holds."""
         return self.out.with_name(f".{self.out.name}.lock")
 
-    def existing(self) -> DatasetRecord | None:
-        """Return the record of the dataset that is already there, if one is.
+    def existing(self) -> Dataset | None:
+        """Return the dataset that is already there, if one is.
 
         Raises:
             ConfigError: something else is there.
@@ -70,7 +65,7 @@ class Workspace:
             if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
                 return None
         try:
-            return read_record(self.out)
+            return open_dataset(self.out)
         except DatasetError as error:
             raise ConfigError(
                 f"{self.out}: is there already and is not a dataset of augpipe, so it will not be touched; "
@@ -140,10 +135,10 @@ class Workspace:
         path = self._progress_file(file)
         try:
             with path.open("rb") as note:
-                record = ShardRecord(**json.loads(note.readline()))
+                record = msgspec.json.decode(note.readline(), type=ShardRecord)
                 rows = [parse_line(line, where=str(path)) for line in note]
             whole = record.file == file and file_digest(self.partial / file) == record.sha256
-        except (OSError, ValueError, TypeError, AugpipeError):
+        except (OSError, msgspec.MsgspecError, AugpipeError):
             return None
         return (record, rows) if whole else None
 
@@ -153,7 +148,7 @@ class Workspace:
         note = [canonical_json(asdict(record)), *(row.to_line() for row in rows)]
         write_atomically(self._progress_file(record.file), note)
 
-    def write_manifest(self, shards: list[ShardRecord]) -> tuple[int, str]:
+    def write_manifest(self, shards: list[ShardRecord]) -> ManifestRecord:
         """Write the manifest, line by line from the notes of the finished shards; return its size and digest."""
         digest, n_bytes = hashlib.sha256(), 0
 
@@ -168,9 +163,9 @@ class Workspace:
                         yield line
 
         write_atomically(self.partial / MANIFEST_FILE, lines())
-        return n_bytes, digest.hexdigest()
+        return ManifestRecord(MANIFEST_FILE, n_bytes, digest.hexdigest())
 
-    def commit(self, build_info: bytes, dataset: bytes, *, replaces: DatasetRecord | None) -> None:
+    def commit(self, build_info: bytes, dataset: bytes, *, replaces: Dataset | None) -> None:
         """Write the last two files, dataset.json after all others, and give the dataset its name.
 
         Raises:
@@ -180,7 +175,7 @@ class Workspace:
         write_atomically(self.partial / DATASET_FILE, [dataset])
         try:
             found = self.existing()
-            unchanged = (found and found.sha256) == (replaces and replaces.sha256) and not self.foreign_files(found)
+            unchanged = (found and found.digest) == (replaces and replaces.digest) and not self.foreign_files(found)
         except ConfigError:
             unchanged = False
         if not unchanged:
@@ -190,11 +185,11 @@ class Workspace:
         with storage_errors(self.out):
             self._give_name()
 
-    def foreign_files(self, dataset: DatasetRecord | None) -> list[str]:
+    def foreign_files(self, dataset: Dataset | None) -> list[str]:
         """Return the names in the dataset's folder that are no part of it, and would be lost with it."""
         if dataset is None:
             return []
-        own = {DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE, *(shard.file for shard in dataset.shards)}
+        own = {DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE, *(shard.file for shard in dataset.record.shards)}
         foreign = [path.name for path in self.out.iterdir() if path.name not in own and not _is_card(path)]
         return sorted(foreign)
 
@@ -254,7 +249,7 @@ def _is_card(path: Path) -> bool:
 def _is_dataset(folder: Path) -> bool:
     """Return whether a folder holds a complete dataset of augpipe, and not merely something of the same name."""
     try:
-        read_record(folder)
+        open_dataset(folder)
     except DatasetError:
         return False
     return True

@@ -22,7 +22,7 @@ def verify_command() -> str:
 
 def pairs_text(card: CardRecord) -> str:
     """Return what the names stand for that are to be filled in, if any are."""
-    n, known = len(card.facts["inputs"]), known_name(card.facts["inputs"])
+    n, known = len(card.facts["inputs"]), known_name(card.record.inputs)
     if known == PHANTOM:
         return "The stack is built into augpipe."
     if known:
@@ -38,7 +38,7 @@ def pairs_text(card: CardRecord) -> str:
 def _pairs(card: CardRecord) -> Iterator[str]:
     """Yield the options that name each stack; the phantom is built in."""
     n = len(card.facts["inputs"])
-    if known_name(card.facts["inputs"]) == PHANTOM:
+    if known_name(card.record.inputs) == PHANTOM:
         return
     if n == 1:
         yield "--images IMAGES --labels LABELS"

@@ -1,25 +1,23 @@
 """The cover: a few samples, image above label, in the shape that Kaggle shows."""
 
 import io
-from pathlib import Path
 
 from PIL import Image
 
 from pipeline.card.kaggle_terms import COVER_SIZE_PX
 from pipeline.look.panels import display_range, image_panel, label_panel
-from pipeline.shards.dataset import open_dataset
+from pipeline.shards.dataset import Dataset
 
 _COLUMNS, _LINES = 4, 2
 _SIDE_PX = COVER_SIZE_PX[1] // _LINES
 
 
-def draw_cover(folder: Path) -> bytes:
+def draw_cover(dataset: Dataset) -> bytes:
     """Return the cover of a dataset as the bytes of a PNG file: training samples, each over its outlined label.
 
     Raises:
         DatasetError: the dataset cannot be read.
     """
-    dataset = open_dataset(folder)
     split = dataset["train"]
     cover = Image.new("RGB", COVER_SIZE_PX, "#ffffff")
     for column in range(_COLUMNS):

@@ -60,7 +60,7 @@ def croissant(card: CardRecord, *, data_at: str = "", url: str | None = None) ->
         "conformsTo": [CROISSANT, RESPONSIBLE_AI],
         "name": card.key,
         "description": one_line(card),
-        "url": url or _digest_uri(card.record.sha256),
+        "url": url or _digest_uri(card.dataset.digest),
         "license": licence_values(card),
         "version": f"{card.facts['renderer']}.0.0",
         "datePublished": card.date,
@@ -82,12 +82,12 @@ def _files(card: CardRecord, data_at: str) -> Iterable[dict[str, Any]]:
     yield _file(_INDEX, "text/csv", len(index), bytes_digest(index), "a line for every sample")
     manifest = f"{data_at}{MANIFEST_FILE}"
     told = "a line of JSON for every sample, with its whole recipe"
-    yield _file(manifest, "application/jsonl", record.manifest_bytes, record.manifest_sha256, told)
-    dataset = record.folder / DATASET_FILE
+    yield _file(manifest, "application/jsonl", record.manifest.bytes, record.manifest.sha256, told)
+    dataset = card.dataset.record_path
     told = "what the dataset is; its digest is the one to cite"
-    yield _file(f"{data_at}{DATASET_FILE}", "application/json", dataset.stat().st_size, record.sha256, told)
+    yield _file(f"{data_at}{DATASET_FILE}", "application/json", dataset.stat().st_size, card.dataset.digest, told)
     for shard in record.shards:
-        told = f"{shard.n} samples of {shard.split}: images, labels{', weights' * record.weights} and ids"
+        told = f"{shard.n} samples of {shard.split}: images, labels{', weights' * record.has_weights} and ids"
         yield _file(f"{data_at}{shard.file}", "application/x-hdf5", shard.bytes, shard.sha256, told)
 
 
@@ -190,7 +190,7 @@ def _provenance(card: CardRecord) -> dict[str, Any]:
 
 def _citation(card: CardRecord) -> str:
     title = f"{card.title}: {card.record.n} samples of {card.source['title']}"
-    note = f"made with {makers(card)}, SHA-256 of dataset.json {card.record.sha256}; source: {citation(card)}"
+    note = f"made with {makers(card)}, SHA-256 of dataset.json {card.dataset.digest}; source: {citation(card)}"
     return f"@misc{{{card.key}, title = {{{_braced(title)}}}, note = {{{_braced(note)}}}}}"
 
 

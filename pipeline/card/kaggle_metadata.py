@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.audit.report import Outcome
+from pipeline.card.files import COVER_FILE
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.card.kaggle_terms import SLUG_LENGTHS, TITLE_LENGTHS, mark
 from pipeline.card.record import CardRecord
 from pipeline.card.terms import kaggle_licence
 from pipeline.card.text import card_text
 from pipeline.card.words import counted
-from pipeline.shards.record import COVER_FILE, DATASET_FILE, MANIFEST_FILE
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
 
 NO_OWNER = "INSERT_OWNER_HERE"
 
@@ -42,7 +43,7 @@ def kaggle_metadata(card: CardRecord, *, dataset_id: str | None = None, title: s
         "subtitle": _subtitle(card),
         "id": dataset_id or f"{NO_OWNER}/{_slug(card)}",
         "licenses": [{"name": card.licence or kaggle_licence(card)}],
-        "description": f"{card_text(card, with_picture=False)}\n{mark(card.record.sha256)}\n",
+        "description": f"{card_text(card, with_picture=False)}\n{mark(card.dataset.digest)}\n",
         "keywords": ["biology", "image segmentation", "computer vision", "deep learning"],
         "expectedUpdateFrequency": "never",
         "userSpecifiedSources": "; ".join(source),

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.conductor import audit_dataset
-from pipeline.audit.progress import AuditProgress
 from pipeline.audit.report import AuditReport
 from pipeline.card.index import COLUMNS, IndexRow, index_row
-from pipeline.errors import ConfigError, DamagedError, DatasetError
+from pipeline.errors import DamagedError
+from pipeline.look.recipe_statistics import Drawn, RecipeStatistics
 from pipeline.look.show import dataset_json
 from pipeline.shards.config import DEFAULT_GAP
-from pipeline.shards.facts import check_recorded
-from pipeline.shards.inputs import require_inputs
-from pipeline.shards.manifest import read_manifest
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, read_record
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.progress import Progress
+from pipeline.shards.record import DatasetRecord
 from pipeline.source.build_info import BuildInfo, read_build_info
 
 _RECORD_CHECKS = ("M001", "M002")
@@ -31,7 +31,7 @@ class CardRecord:
     """All that a card tells.
 
     Attributes:
-        record: dataset.json.
+        dataset: the dataset.
         facts: what `augpipe show` tells of the dataset, without its place on this machine.
         rows: what the index tells of every sample, in the manifest's order.
         report: the audit, without places on this machine.
@@ -41,7 +41,7 @@ class CardRecord:
         licence: the one that its publisher has chosen, by Kaggle's name; None if none was.
     """
 
-    record: DatasetRecord
+    dataset: Dataset
     facts: Mapping[str, Any]
     rows: tuple[IndexRow, ...]
     report: AuditReport
@@ -49,6 +49,11 @@ class CardRecord:
     built_by: str | None
     date: str
     licence: str | None = None
+
+    @property
+    def record(self) -> DatasetRecord:
+        """dataset.json."""
+        return self.dataset.record
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -109,83 +114,99 @@ class CardRecord:
         return self.gap is not None and self.gap < DEFAULT_GAP
 
 
+class CardRows:
+    """What a card tells of the manifest's rows, gathered while they are read, once."""
+
+    def __init__(self) -> None:
+        self.index: list[IndexRow] = []
+        self._statistics = RecipeStatistics()
+
+    def add(self, row: ManifestRow) -> None:
+        """Take in one more row."""
+        self.index.append(index_row(row))
+        self._statistics.add(row.recipe)
+
+    def drawn(self) -> Drawn:
+        """Return what the recipes drew."""
+        return self._statistics.drawn()
+
+
 def gather_card(
-    dataset: Path,
+    dataset: Dataset | Path | str,
     *,
     source: Path | None = None,
     gap: int = DEFAULT_GAP,
     allow_unknown: bool = False,
     jobs: int = -1,
-    progress: AuditProgress | None = None,
+    progress: Progress | None = None,
 ) -> CardRecord:
     """Return all that there is to tell of a dataset, after an audit.
 
     Args:
-        dataset: its folder.
+        dataset: its folder, or the dataset, opened.
         source: where the stack is, if not where build-info.json remembers it.
         gap: slices of two splits must be further apart than this.
         allow_unknown: samples whose slice the audit does not find are warnings.
         jobs: threads; decides the time taken, nothing else.
-        progress: is told how far the audit is.
+        progress: progress callback.
 
     Raises:
         DamagedError: the dataset is not what its own records say. One that leaks is described, and said to leak.
-        DatasetError: the dataset cannot be read, what it says of its source is nothing that a build records, or the
-            source named is not the one it was made from.
+        DatasetError: the dataset cannot be read, or the source named is not the one it was made from.
         ConfigError: the gap is no number of slices.
     """
-    _require_facts(read_record(dataset))  # before an audit of minutes
+    dataset, rows = open_dataset(dataset), CardRows()
     report = audit_dataset(
-        dataset, source_folder=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress
+        dataset,
+        source_folder=source,
+        gap=gap,
+        allow_unknown=allow_unknown,
+        jobs=jobs,
+        progress=progress,
+        on_row=rows.add,
     )
     if damage := next((finding for finding in report.findings if finding.check in _RECORD_CHECKS), None):
         raise DamagedError(f"{damage.text}; a card would describe another dataset: {damage.advice}")
-    return describe_dataset(read_record(dataset), report, source=source)
+    return describe_card(dataset, report, rows, source=source)
 
 
-def describe_dataset(
-    record: DatasetRecord, report: AuditReport, *, source: Path | None = None, licence: str | None = None
+def describe_card(
+    dataset: Dataset,
+    report: AuditReport,
+    rows: CardRows,
+    *,
+    source: Path | None = None,
+    licence: str | None = None,
 ) -> CardRecord:
     """Return all that there is to tell of a dataset that was audited already.
 
     Args:
-        record: the dataset.
+        dataset: the dataset.
         report: the audit; what it tells of places on this machine is left out.
+        rows: what was gathered from its manifest.
         source: where the stack was looked for, so that it can be left out.
         licence: the one to publish under, by Kaggle's name, if one was chosen.
 
     Raises:
-        DatasetError: the dataset cannot be read, or what it says of its source is nothing that a build records.
+        DatasetError: the dataset cannot be read.
     """
-    _require_facts(record)
-    facts = {key: value for key, value in dataset_json(record.folder).items() if key != "dataset"}
-    build = read_build_info(record.folder)
+    build = read_build_info(dataset.folder)
+    facts = dataset_json(dataset, rows.drawn())
     return CardRecord(
-        record=record,
-        facts=facts,
-        rows=tuple(map(index_row, read_manifest(record.folder / MANIFEST_FILE))),
-        report=_without_places(report, record, source, build),
+        dataset=dataset,
+        facts={key: value for key, value in facts.items() if key != "dataset"},
+        rows=tuple(rows.index),
+        report=_without_places(report, dataset, source, build),
         version=_version(),
         built_by=build.version,
-        date=build.date or _written_on(record),
+        date=build.date or _written_on(dataset),
         licence=licence,
     )
 
 
-def _require_facts(record: DatasetRecord) -> None:
-    path = record.folder / DATASET_FILE
-    try:
-        require_inputs(record.values["inputs"])
-        check_recorded(record.values["source"], n_stacks=len(record.values["inputs"]), where="source")
-    except ConfigError as error:
-        raise DatasetError(f"{path}: {error}; a card cannot tell it") from error
-    except (LookupError, TypeError) as error:
-        raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
-
-
-def _without_places(report: AuditReport, record: DatasetRecord, source: Path | None, build: BuildInfo) -> AuditReport:
+def _without_places(report: AuditReport, dataset: Dataset, source: Path | None, build: BuildInfo) -> AuditReport:
     """Return the report as it may leave this machine: it names the dataset, and no folder of its author's."""
-    words = {str(place): word for place, word in _places(record, source, build) if "/" in str(place).strip("/")}
+    words = {str(place): word for place, word in _places(dataset, source, build) if "/" in str(place).strip("/")}
 
     def plain(text: str) -> str:
         for place in sorted(words, key=len, reverse=True):
@@ -194,14 +215,14 @@ def _without_places(report: AuditReport, record: DatasetRecord, source: Path | N
 
     return replace(
         report,
-        subject=record.name,
+        subject=dataset.name,
         checks=tuple(replace(check, reason=plain(check.reason)) for check in report.checks),
         findings=tuple(replace(finding, text=plain(finding.text)) for finding in report.findings),
     )
 
 
-def _places(record: DatasetRecord, source: Path | None, build: BuildInfo) -> Iterator[tuple[Path, str]]:
-    for folder, word in ((record.folder, record.name), (source, "the source"), (Path.home(), "~")):
+def _places(dataset: Dataset, source: Path | None, build: BuildInfo) -> Iterator[tuple[Path, str]]:
+    for folder, word in ((dataset.folder, dataset.name), (source, "the source"), (Path.home(), "~")):
         if folder is not None:
             yield folder, word
             yield folder.resolve(), word
@@ -210,8 +231,8 @@ def _places(record: DatasetRecord, source: Path | None, build: BuildInfo) -> Ite
             yield path, path.name
 
 
-def _written_on(record: DatasetRecord) -> str:
-    return time.strftime(_DATE, time.gmtime((record.folder / DATASET_FILE).stat().st_mtime))
+def _written_on(dataset: Dataset) -> str:
+    return time.strftime(_DATE, time.gmtime(dataset.record_path.stat().st_mtime))
 
 
 def _version() -> str:

@@ -108,7 +108,7 @@ def _rebuilding(card: CardRecord) -> Iterator[str]:
     yield ""
     yield (
         f"The samples were made by {makers(card)}, renderer version {card.facts['renderer']}; this card by augpipe "
-        f"{card.version}. To cite the dataset: SHA-256 of `dataset.json`, `{card.record.sha256}`."
+        f"{card.version}. To cite the dataset: SHA-256 of `dataset.json`, `{card.dataset.digest}`."
     )
 
 
@@ -141,7 +141,7 @@ def _contents(card: CardRecord) -> Iterator[str]:
     for split in card.facts["split"]["samples"]:
         shards = [shard.file for shard in card.record.shards if shard.split == split]
         names = f"`{shards[0]}`" if len(shards) == 1 else f"`{shards[0]}` to `{shards[-1]}`"
-        weights = ", `/weights`" * card.record.weights
+        weights = ", `/weights`" * card.record.has_weights
         yield f"| {names} | {split}: `/images`, `/labels`{weights} (N, height, width) and `/ids` |"
     yield "| `dataset.json`, `manifest.jsonl` | what the dataset is; every sample's slice, recipe and digests |"
     yield "| `index.csv` | the same as a table, below |"
@@ -154,7 +154,7 @@ def _contents(card: CardRecord) -> Iterator[str]:
 
 
 def _classes(card: CardRecord) -> Iterator[str]:
-    known = known_classes(card.facts["inputs"])
+    known = known_classes(card.record.inputs)
     yield f"| label | value in the source |{' what it is |' * bool(known)}"
     yield f"|---|---|{'---|' * bool(known)}"
     for each in card.facts["classes"]:

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.audit.report import AuditReport
     from pipeline.audit.subject import Subject
+    from pipeline.shards.dataset import Dataset
     from pipeline.source.slices import Slices
 
 
@@ -57,7 +58,9 @@ def audit(
     """
     from pipeline.audit.conductor import audit_dataset, audit_samples
     from pipeline.audit.pictures import write_pictures
-    from pipeline.cli.progress import choose_audit_progress
+    from pipeline.audit.subject import DatasetSubject
+    from pipeline.shards.dataset import open_dataset
+    from pipeline.shards.progress import choose_progress
 
     bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
     if dataset and pictures and pictures.resolve().is_relative_to(dataset.resolve()):
@@ -65,16 +68,18 @@ def audit(
             f"{pictures}: lies in the dataset, which is not to be changed; name another --pictures folder"
         )
     _require_one(dataset, bare, manifest_only=manifest_only, independent=independent)
-    say, progress = Voice(quiet=quiet, json_file=json_file), choose_audit_progress(quiet=quiet)
-    if dataset:
+    say, progress = Voice(quiet=quiet, json_file=json_file), choose_progress(quiet=quiet, lines=False)
+    gathered = DatasetSubject(open_dataset(dataset)) if dataset else None
+    if gathered:
         report = audit_dataset(
-            dataset,
+            gathered.dataset,
             source_folder=source,
             gap=gap,
             manifest_only=manifest_only,
             allow_unknown=allow_unknown,
             jobs=jobs,
             progress=progress,
+            on_row=gathered.add if pictures else None,
         )
     else:
         subject, stacks = _read_bare(bare, key, source)
@@ -83,8 +88,9 @@ def audit(
         )
     if pictures:
         labels = None
-        if dataset:
-            subject, stacks, labels = _read_again(dataset, source)
+        if gathered:
+            subject = gathered.subject()
+            stacks, labels = _read_stacks(gathered.dataset, source)
         for path in write_pictures(pictures, report, subject, stacks, labels):
             say.line(f"picture: {path}")
     _tell(report, say)
@@ -123,22 +129,18 @@ def _read_bare(bare: Mapping[str, Path], key: str, source: Path | None) -> tuple
     return folders_subject(bare, images_key=key), read_images(source) if source else None
 
 
-def _read_again(
-    dataset: Path, source: Path | None
-) -> tuple["Subject", "Sequence[Slices] | None", "Sequence[Slices] | None"]:
-    """Return what the pictures of a dataset's findings are drawn from; without its source, the samples alone."""
-    from pipeline.audit.subject import dataset_subject
+def _read_stacks(
+    dataset: "Dataset", source: Path | None
+) -> tuple["Sequence[Slices] | None", "Sequence[Slices] | None"]:
+    """Return the images and labels that the pictures of a dataset's findings are drawn beside, if they are at hand."""
     from pipeline.errors import AugpipeError
-    from pipeline.shards import read_record
     from pipeline.verify.origin import find_origin
 
-    record = read_record(dataset)
-    subject = dataset_subject(record)
     try:
-        stacks = find_origin(record, source).stacks
+        stacks = find_origin(dataset, source).stacks
     except AugpipeError:
-        return subject, None, None
-    return subject, [stack.images for stack in stacks], [stack.labels for stack in stacks]
+        return None, None
+    return [stack.images for stack in stacks], [stack.labels for stack in stacks]
 
 
 def _tell(report: "AuditReport", say: Voice) -> None:

@@ -62,7 +62,7 @@ def build(
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.closing_lines import build_json, build_lines
-    from pipeline.cli.progress import choose_progress
+    from pipeline.shards.progress import choose_progress
 
     result = build_dataset(
         source,

@@ -30,9 +30,9 @@ def card(
 
     Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
     """
-    from pipeline.card import write_card
-    from pipeline.cli.progress import choose_audit_progress
-    from pipeline.shards.record import CARD_FILE, CARD_FILES, CARD_FOLDER
+    from pipeline.card.files import CARD_FILE, CARD_FILES, CARD_FOLDER
+    from pipeline.card.writer import write_card
+    from pipeline.shards.progress import choose_progress
 
     say = Voice(quiet=quiet, json_file=json_file)
     written = write_card(
@@ -41,7 +41,7 @@ def card(
         gap=gap,
         allow_unknown=allow_unknown,
         jobs=jobs,
-        progress=choose_audit_progress(quiet=quiet),
+        progress=choose_progress(quiet=quiet, lines=False),
     )
     report, folder = written.report, dataset / CARD_FOLDER
     (say.always if report.exit_code else say.line)(report.verdict)
@@ -50,7 +50,7 @@ def card(
         {
             "schema": "augpipe/card-report/1",
             "card": str(folder),
-            "dataset_sha256": written.record.sha256,
+            "dataset_sha256": written.dataset.digest,
             "files": list(CARD_FILES),
             "gap": report.gap,
             "verdict": report.verdict,

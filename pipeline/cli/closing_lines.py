@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
 from pipeline.build.builder import BuildResult
 from pipeline.plan.samples import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
@@ -57,13 +59,13 @@ def mirror_notes(plan: Plan, source: Source) -> list[str]:
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:
     """Return the closing lines of a build."""
-    plan, record = result.plan, result.record
+    plan, dataset = result.plan, result.dataset
     counts = {split: len(plan.assignment.slices(split)) for split in plan.assignment.splits}
     unused = sum(owner is None for _, owner in plan.assignment)
     letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
     legend = [f"{letters[split]} {split} {n}" for split, n in counts.items()] + [f". unused {unused}"] * bool(unused)
-    n_shards = len(record.shards) if record else sum(1 for _ in plan.shards())
-    size = f"{'' if record else 'about '}{result.n_bytes / 1e6:.1f} MB"
+    n_shards = len(dataset.record.shards) if dataset else sum(1 for _ in plan.shards())
+    size = f"{'' if dataset else 'about '}{result.n_bytes / 1e6:.1f} MB"
     shown = [*plan.assignment.pictures]
     if len(shown) > _MOST_PICTURES:
         shown[_MOST_PICTURES - 1 :] = [f"... and {len(shown) - _MOST_PICTURES + 1} more stacks"]
@@ -83,8 +85,8 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
         )
     lines += [*split_warnings(plan), *mirror_notes(plan, source)]
     lines.append(f"fingerprint  {plan.fingerprint}")
-    if record:
-        lines.append(f"digest       {record.sha256}  (of dataset.json; the one to cite)")
+    if dataset:
+        lines.append(f"digest       {dataset.digest}  (of dataset.json; the one to cite)")
         neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
         smaller = f" --gap {plan.config.gap}" * (neighbours and plan.config.gap < DEFAULT_GAP)
         lines.append(f"next         augpipe audit {result.out}{smaller}")
@@ -93,7 +95,7 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
 
 def build_json(result: BuildResult) -> dict[str, Any]:
     """Return a build's outcome as plain JSON values."""
-    plan, record = result.plan, result.record
+    plan, dataset = result.plan, result.dataset
     return {
         "schema": "augpipe/build-report/1",
         "outcome": result.outcome,
@@ -101,19 +103,19 @@ def build_json(result: BuildResult) -> dict[str, Any]:
         "out": str(result.out),
         "name": plan.name,
         "fingerprint": plan.fingerprint,
-        "dataset_sha256": record.sha256 if record else None,
+        "dataset_sha256": dataset.digest if dataset else None,
         "samples": plan.counts,
         "rendered": result.n_rendered,
         "bytes": result.n_bytes,
         "seconds": round(result.seconds, 3),
-        "slices": plan.assignment.to_json(),
+        "slices": to_builtins(plan.assignment.by_split()),
     }
 
 
 def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
     """Return the closing lines of a dataset that was built again from its lock file."""
-    n_shards = len(result.record.shards) if result.record else 0
-    sha256 = result.record.sha256 if result.record else ""
+    n_shards = len(result.dataset.record.shards) if result.dataset else 0
+    sha256 = result.dataset.digest if result.dataset else ""
     return [
         f"dataset      {result.out}: {n_shards} shards, {result.n_bytes / 1e6:.1f} MB",
         f"digest       {sha256}  (of dataset.json; the one that {lock} records)",
@@ -123,21 +125,21 @@ def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
 
 def verification_lines(verification: Verification) -> list[str]:
     """Return the closing lines of a verification; its findings are told before."""
-    record = verification.record
+    dataset = verification.dataset
     replayed = f", {verification.n_replayed} rendered again" if verification.n_replayed else ""
-    checked = f"{record.folder}: {verification.n_checked} samples in {len(record.shards)} shards{replayed}"
+    checked = f"{dataset.folder}: {verification.n_checked} samples in {len(dataset.record.shards)} shards{replayed}"
     n_found = len(verification.findings)
     verdict = f"{n_found} finding{'s' * (n_found > 1)}" if n_found else "every digest holds"
-    return [f"{checked}: {verdict}", f"digest {record.sha256}"]
+    return [f"{checked}: {verdict}", f"digest {dataset.digest}"]
 
 
 def verification_json(verification: Verification) -> dict[str, Any]:
     """Return a verification as plain JSON values."""
-    record = verification.record
+    dataset = verification.dataset
     return {
         "schema": "augpipe/verify-report/1",
-        "dataset": str(record.folder),
-        "dataset_sha256": record.sha256,
+        "dataset": str(dataset.folder),
+        "dataset_sha256": dataset.digest,
         "checked": verification.n_checked,
         "replayed": verification.n_replayed,
         "findings": list(verification.findings),

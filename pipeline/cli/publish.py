@@ -54,9 +54,9 @@ def publish(
     What leaks, was changed after its audit, or has no licence is refused. The same dataset is never sent twice.
     Exit status: 0 it is there, 1 refused, 3 it could not be audited or sent.
     """  # noqa: D301  # \b is the character by which click knows a table
-    from pipeline.cli.progress import choose_audit_progress
     from pipeline.publish.conductor import publish_dataset
     from pipeline.publish.order import Order
+    from pipeline.shards.progress import choose_progress
 
     chosen = _identity(to, identity, path)
     if path and (order["private"] or order["notes"]):
@@ -70,7 +70,7 @@ def publish(
         source_folder=source,
         report_file=report_file,
         jobs=jobs,
-        progress=choose_audit_progress(quiet=quiet),
+        progress=choose_progress(quiet=quiet, lines=False),
         say=say.line,
     )
     say.lines(_lines(published))

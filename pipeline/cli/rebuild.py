@@ -33,7 +33,7 @@ def rebuild(
     """
     from pipeline.build.rebuild import rebuild_dataset
     from pipeline.cli.closing_lines import build_json, rebuild_lines
-    from pipeline.cli.progress import choose_progress
+    from pipeline.shards.progress import choose_progress
 
     if len(images) != len(labels) or (source and images):
         raise ConfigError("rebuild: name either --source, or one --labels for each --images")

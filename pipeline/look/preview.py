@@ -15,12 +15,11 @@ from pipeline.files import require_writable, write_report
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel
 from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
-from pipeline.shards.manifest import ManifestRow, read_manifest
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, require_plain_file
+from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
 from pipeline.verify.origin import find_origin
 
-MOST_PER_SPLIT = 50
+MAX_PER_SPLIT = 50
 _CLASS_INK = "#1f2328"  # the outlines' colours are too bright for white letters
 
 
@@ -69,8 +68,8 @@ def preview_dataset(
         SourceError: a stack in `source_folder` cannot be read.
         StorageError: the file cannot be written.
     """
-    if not 1 <= per_split <= MOST_PER_SPLIT:
-        raise ConfigError(f"samples: expected 1 to {MOST_PER_SPLIT} of each split, got {per_split}")
+    if not 1 <= per_split <= MAX_PER_SPLIT:
+        raise ConfigError(f"samples: expected 1 to {MAX_PER_SPLIT} of each split, got {per_split}")
     dataset = open_dataset(folder)
     path = _place(folder, out)
     require_writable(path)
@@ -79,14 +78,14 @@ def preview_dataset(
     return Preview(path, samples, missing)
 
 
-def draw_preview(folder: Path, *, source_folder: Path | None = None, per_split: int = 3) -> bytes:
+def draw_preview(dataset: Dataset | Path | str, *, source_folder: Path | None = None, per_split: int = 3) -> bytes:
     """Return the contact sheet that `preview_dataset` writes, as the bytes of a PNG file.
 
     Raises:
         DatasetError: the dataset cannot be read, or the source in `source_folder` is another one.
         SourceError: a stack in `source_folder` cannot be read.
     """
-    return _draw(open_dataset(folder), source_folder, per_split)[0]
+    return _draw(open_dataset(dataset), source_folder, per_split)[0]
 
 
 def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
@@ -115,7 +114,7 @@ def _draw(dataset: Dataset, source_folder: Path | None, per_split: int) -> tuple
     """Return the sheet as PNG, the ids of the samples on it, and why the source is not."""
     facts = _read_facts(dataset)
     chosen = _choose(dataset, facts.n_slices, per_split)
-    source, missing = _find_source(dataset.record, source_folder)
+    source, missing = _find_source(dataset, source_folder)
     rows = [_draw_row(dataset, row, k, source, several_stacks=facts.n_stacks > 1) for row, k in chosen]
     sheet = _png(draw_sheet(dataset.name, facts.summary, facts.legend, rows))
     return sheet, tuple(row.id for row, _ in chosen), missing
@@ -133,22 +132,19 @@ def _place(folder: Path, out: Path | None) -> Path:
 
 
 def _read_facts(dataset: Dataset) -> _Facts:
-    record, values = dataset.record, dataset.record.values
+    record = dataset.record
     height, width = record.window
-    try:
-        n_slices = {
-            split: sum(len(stack["z"]) for stack in values["split"]["slices"][split]) for split in dataset.splits
-        }
-        samples = f"{record.n} samples of {height} x {width} px, {record.image_dtype}, labels: {values['label_kind']}"
-        parts = [samples, f"seed {values['config']['seed']}", f"digest {record.sha256:.12}"]
-        parts += ["synthetic, no real tissue"] * bool(values["source"].get("synthetic"))
-        legend = [tuple(_split_chip(dataset, split, n_slices[split]) for split in dataset.splits)]
-        if values["label_kind"] == "classes":
-            legend.append(_class_chips(len(values["classes"])))
-        return _Facts("  ·  ".join(parts), tuple(legend), n_slices, len(values["inputs"]))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        path = record.folder / DATASET_FILE
-        raise DatasetError(f"{path}: not a record of this version ({type(error).__name__}: {error})") from error
+    n_slices = {split: sum(len(stack.z) for stack in record.split.slices.get(split, ())) for split in dataset.splits}
+    parts = [
+        f"{record.n} samples of {height} x {width} px, {record.image_dtype}, labels: {record.label_kind}",
+        f"seed {record.config.seed}",
+        f"digest {dataset.digest:.12}",
+        *(["synthetic, no real tissue"] if record.source.synthetic else []),
+    ]
+    legend = [tuple(_split_chip(dataset, split, n_slices[split]) for split in dataset.splits)]
+    if record.label_kind == "classes":
+        legend.append(_class_chips(len(record.classes)))
+    return _Facts("  ·  ".join(parts), tuple(legend), n_slices, len(record.inputs))
 
 
 def _split_chip(dataset: Dataset, split: str, n_slices: int) -> Chip:
@@ -173,18 +169,16 @@ def _choose(dataset: Dataset, n_slices: dict[str, int], per_split: int) -> list[
         for split in dataset.splits
         for k in spread_rows(len(dataset[split]), n_slices[split], per_split)
     }
-    path = dataset.record.folder / MANIFEST_FILE
-    require_plain_file(path)
-    found = {(row.split, row.id): row for row in read_manifest(path) if (row.split, row.id) in wanted}
+    found = {(row.split, row.id): row for row in dataset.rows() if (row.split, row.id) in wanted}
     if set(found) != set(wanted) or any(row.recipe.window != dataset.record.window for row in found.values()):
-        raise DatasetError(f"{path}: its samples are not those of the shards; run augpipe verify")
+        raise DatasetError(f"{dataset.manifest_path}: its samples are not those of the shards; run augpipe verify")
     return [(found[key], k) for key, k in wanted.items()]
 
 
-def _find_source(record: DatasetRecord, folder: Path | None) -> tuple[Source | None, str]:
+def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, str]:
     """Return the source, or None and why there is none."""
     try:
-        return find_origin(record, folder), ""
+        return find_origin(dataset, folder), ""
     except DatasetError as error:
         if folder is not None:
             raise

@@ -43,32 +43,55 @@ class Drawn:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
+class RecipeStatistics:
+    """The extent of what was drawn, recipe by recipe; none of them is kept."""
+
+    def __init__(self) -> None:
+        self._n = self._n_flipped = self._n_pushes = 0
+        self._total = self._squares = self._largest_px = 0.0
+        self._ranges: dict[str, Range] = {}
+
+    def add(self, recipe: Recipe) -> None:
+        """Take in one more recipe."""
+        self._n += 1
+        self._n_flipped += recipe.flip
+        for name, value in _numbers(recipe).items():
+            low, high = self._ranges.get(name, (value, value))
+            self._ranges[name] = min(low, value), max(high, value)
+        pushes = [push for axis in recipe.grid_px for row in axis for push in row]
+        self._n_pushes += len(pushes)
+        self._total += sum(pushes)
+        self._squares += sum(push * push for push in pushes)
+        self._largest_px = max(self._largest_px, *map(abs, pushes))
+
+    def drawn(self) -> Drawn:
+        """Return the extent.
+
+        Raises:
+            ValueError: there was no recipe.
+        """
+        if not self._n:
+            raise ValueError("no recipe to measure")
+        variance = self._squares / self._n_pushes - (self._total / self._n_pushes) ** 2
+        return Drawn(
+            n=self._n,
+            n_flipped=self._n_flipped,
+            grid_sd_px=math.sqrt(max(variance, 0.0)),
+            grid_largest_px=self._largest_px,
+            **self._ranges,
+        )
+
+
 def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     """Return what the recipes drew, reading each once and keeping none.
 
     Raises:
         ValueError: there is no recipe.
     """
-    n = n_flipped = n_pushes = 0
-    total = squares = largest_px = 0.0
-    ranges: dict[str, Range] = {}
+    statistics = RecipeStatistics()
     for recipe in recipes:
-        n += 1
-        n_flipped += recipe.flip
-        for name, value in _numbers(recipe).items():
-            low, high = ranges.get(name, (value, value))
-            ranges[name] = min(low, value), max(high, value)
-        pushes = [push for axis in recipe.grid_px for row in axis for push in row]
-        n_pushes += len(pushes)
-        total += sum(pushes)
-        squares += sum(push * push for push in pushes)
-        largest_px = max(largest_px, *map(abs, pushes))
-    if not n:
-        raise ValueError("no recipe to measure")
-    variance = squares / n_pushes - (total / n_pushes) ** 2
-    return Drawn(
-        n=n, n_flipped=n_flipped, grid_sd_px=math.sqrt(max(variance, 0.0)), grid_largest_px=largest_px, **ranges
-    )
+        statistics.add(recipe)
+    return statistics.drawn()
 
 
 def _numbers(recipe: Recipe) -> dict[str, float]:

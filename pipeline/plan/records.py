@@ -3,58 +3,70 @@
 import os
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline.plan.samples import Plan
 from pipeline.shards.config import RENDERER_VERSION
-from pipeline.shards.record import DATASET_SCHEMA, MANIFEST_FILE, WEIGHT_DTYPE, ShardRecord
-from pipeline.source.labels import LabelCoding
+from pipeline.shards.facts import SourceFacts
+from pipeline.shards.inputs import StackInput
+from pipeline.shards.record import (
+    ArraysRecord,
+    ClassRecord,
+    DatasetRecord,
+    ManifestRecord,
+    ShardRecord,
+    SplitRecord,
+)
 from pipeline.source.stacks import Source, SourceFile
 
 _LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
 
 
 def describe_dataset(
-    plan: Plan, source: Source, shards: list[ShardRecord], *, manifest_bytes: int, manifest_sha256: str
-) -> dict[str, Any]:
-    """Return dataset.json: the same for every build of the same fingerprint."""
-    return {
-        **describe_plan(plan, source.inputs, source.facts),
-        "manifest": {"file": MANIFEST_FILE, "bytes": manifest_bytes, "sha256": manifest_sha256},
-        "shards": [asdict(shard) for shard in shards],
-    }
+    plan: Plan,
+    inputs: Sequence[StackInput],
+    facts: SourceFacts,
+    manifest: ManifestRecord,
+    shards: Sequence[ShardRecord],
+) -> DatasetRecord:
+    """Return dataset.json: the same for every build of the same fingerprint.
 
-
-def describe_plan(plan: Plan, inputs: list[dict[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of dataset.json that follows from the options and from what is recorded of the inputs."""
-    kind = LabelCoding(inputs[0]["labels"]["kind"], tuple(inputs[0]["labels"]["values"]))
-    return {
-        "label_kind": kind.kind,
-        "classes": [{"index": index, "value": value} for index, value in enumerate(kind.values)],
-        "schema": DATASET_SCHEMA,
-        "name": plan.name,
-        "fingerprint": plan.fingerprint,
-        "renderer": RENDERER_VERSION,
-        "config": plan.config.to_json(),
-        "inputs": inputs,
-        "source": dict(facts),
-        "split": {
-            "strategy": plan.config.split,
-            "independent": plan.config.independent,
-            "gap": None if plan.config.independent else plan.assignment.gap,
-            "slices": plan.assignment.to_json(),
-            "samples": plan.counts,
-        },
-        "arrays": {
-            "window": list(plan.config.size),
-            "images": inputs[0]["images"]["dtype"],
-            "labels": kind.dtype.name,
-            **({"weights": WEIGHT_DTYPE.name} if plan.config.weighted else {}),
-        },
-    }
+    Args:
+        plan: what was made.
+        inputs: what it was made from.
+        facts: what is known about that.
+        manifest: the manifest's file.
+        shards: the shard files.
+    """
+    config, labels = plan.config, inputs[0].labels
+    return DatasetRecord(
+        schema="augpipe/dataset/1",
+        name=plan.name,
+        fingerprint=plan.fingerprint,
+        renderer=RENDERER_VERSION,
+        config=config,
+        inputs=tuple(inputs),
+        source=facts,
+        split=SplitRecord(
+            strategy=config.split,
+            independent=config.independent,
+            gap=None if config.independent else plan.assignment.gap,
+            slices=plan.assignment.by_split(),
+            samples=plan.counts,
+        ),
+        label_kind=labels.kind,
+        classes=tuple(ClassRecord(index, value) for index, value in enumerate(labels.values)),
+        arrays=ArraysRecord(
+            window=config.size,
+            images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
+            labels="uint16" if labels.kind == "instances" else "uint8",
+            weights="float16" if config.weighted else None,
+        ),
+        manifest=manifest,
+        shards=tuple(shards),
+    )
 
 
 def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:

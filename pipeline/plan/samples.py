@@ -1,21 +1,22 @@
 """Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
-from pipeline.shards.config import BuildConfig, build_fingerprint
-from pipeline.shards.inputs import require_inputs
+from pipeline.shards.config import BuildConfig
+from pipeline.shards.facts import SourceFacts
+from pipeline.shards.inputs import StackInput, require_inputs
 from pipeline.shards.manifest import sample_id
+from pipeline.shards.record import build_fingerprint
 from pipeline.source.stacks import Source
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have another
-_MOST_REPLICATES = 10**7  # what the ids have room for
+_MAX_REPLICATES = 10**7  # what the ids have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +103,23 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     return plan
 
 
-def plan_from_inputs(config: BuildConfig, name: str, inputs: list[dict[str, Any]], facts: Mapping[str, Any]) -> Plan:
+def plan_from_inputs(config: BuildConfig, name: str, inputs: Sequence[StackInput], facts: SourceFacts) -> Plan:
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
         ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
     """
     require_inputs(inputs)
-    shapes = [stack["images"]["shape"] for stack in inputs]
-    depths = tuple(depth for depth, _, _ in shapes)
-    assignment = assign_slices(config, depths)
+    assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
-    if replicates > _MOST_REPLICATES:
-        raise ConfigError(f"n: ids have room for {_MOST_REPLICATES} samples a slice; this build needs {replicates}")
+    if replicates > _MAX_REPLICATES:
+        raise ConfigError(f"n: ids have room for {_MAX_REPLICATES} samples a slice; this build needs {replicates}")
     return Plan(
         config=config,
         name=name,
-        fingerprint=build_fingerprint(config.to_json(), name, inputs, facts),
-        slice_sizes=tuple((height, width) for _, height, width in shapes),
+        fingerprint=build_fingerprint(config, name, inputs, facts),
+        slice_sizes=tuple(stack.slice_size for stack in inputs),
         assignment=assignment,
         counts=counts,
     )

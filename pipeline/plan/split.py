@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS, BuildConfig
+from pipeline.shards.record import StackSlices
 
 SPLITS = ("train", "val", "test")
 _LETTER_OF = {split: letter for letter, split in SPLIT_LETTERS.items()}
@@ -72,16 +72,16 @@ class Assignment:
             if owner == split
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the slices of each split, and of none, as lists of z for each stack."""
+    def by_split(self) -> dict[str, tuple[StackSlices, ...]]:
+        """Return the slices of each split, and of none as `unused`, stack by stack."""
         names: dict[str | None, str] = {split: split for split in self.splits}
         names[None] = "unused"
         return {
-            name: [
-                {"stack": stack, "z": [z for z, owner in enumerate(owners) if owner == split]}
+            name: tuple(
+                StackSlices(stack, tuple(z for z, owner in enumerate(owners) if owner == split))
                 for stack, owners in enumerate(self.stacks)
                 if split in owners
-            ]
+            )
             for split, name in names.items()
         }
 

@@ -19,7 +19,7 @@ from pipeline.publish.parcel import Item, dataset_items, make_item
 from pipeline.publish.proof import Proof, prove_clean
 from pipeline.publish.receipt import Receipt, ReceiptBook
 from pipeline.publish.remote import FailedError, Listing, Remote, RemoteState
-from pipeline.shards.record import DatasetRecord, read_record
+from pipeline.shards.record import DatasetRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.card.files import CARD_FILES
 from pipeline.errors import ConfigError, DamagedError, DatasetError, StorageError
 from pipeline.files import beside, held, storage_errors, sync_folder, whole_file
 from pipeline.publish.parcel import Item, dataset_items
 from pipeline.publish.remote import Listing, Published, RemoteState
 from pipeline.shards.digest import file_digest
-from pipeline.shards.record import BUILD_INFO_FILE, CARD_FILES, read_record
+from pipeline.shards.record import BUILD_INFO_FILE
 
 _BLOCK_BYTES = 1 << 20
 

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 
+from pipeline.card.files import METADATA_FILE
 from pipeline.card.kaggle_terms import mark
 from pipeline.publish.order import Order
 from pipeline.publish.remote import Listing
-from pipeline.shards.record import METADATA_FILE, DatasetRecord
+from pipeline.shards.record import DatasetRecord
 
 
 def make_listing(card: Mapping[str, bytes], record: DatasetRecord, order: Order) -> Listing:

@@ -4,13 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DamagedError, DatasetError
+from pipeline.files import require_plain_file
 from pipeline.shards.digest import file_digest
-from pipeline.shards.record import (
-    DATASET_FILE,
-    MANIFEST_FILE,
-    DatasetRecord,
-    require_plain_file,
-)
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.audit.report import CHECKS, AuditReport
+from pipeline.card.files import AUDIT_FILE, CARD_FOLDER
 from pipeline.errors import ConfigError, DatasetError, RefusedError
-from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
+from pipeline.shards.record import DatasetRecord
 
 _LARGEST_BYTES = 1 << 28
 # All that needs the source or the records; S001 and P007 say more where they apply.

@@ -2,7 +2,7 @@
 
 from pipeline.shards.dataset import Dataset, Split, StoredSample, open_dataset
 from pipeline.shards.digest import StackDigest
-from pipeline.shards.record import DatasetRecord, ShardRecord, read_record
+from pipeline.shards.record import DatasetRecord, ShardRecord
 from pipeline.shards.shard_file import Shard
 
 __all__ = [
@@ -14,5 +14,4 @@ __all__ = [
     "StackDigest",
     "StoredSample",
     "open_dataset",
-    "read_record",
 ]

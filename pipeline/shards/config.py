@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
-from pipeline.shards.digest import bytes_digest, canonical_json
 
 SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explicit"]
 Engine: TypeAlias = Literal["fused", "staged"]
@@ -16,10 +15,10 @@ Weights: TypeAlias = Literal["none", "unet2015"]
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
-LARGEST_WINDOW_PX = 16384
+MAX_WINDOW_PX = 16384
 DEFAULT_GAP = 3  # copying the label of the third next section scores little better than chance (README: Building)
 DEFAULT_FOLDS = 5
-_MOST_FOLDS = 10**5
+_MAX_FOLDS = 10**5
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
 
@@ -79,7 +78,7 @@ class BuildConfig:
         _require("n", self.n, 1, 10**9)
         _require("seed", self.seed, 0, 2**128 - 1)
         for side in self.size:
-            _require("size", side, 2, LARGEST_WINDOW_PX)
+            _require("size", side, 2, MAX_WINDOW_PX)
         _require("gap", self.gap, 0, 10**6)
         _require("shard-size", self.shard_size, 1, 10**5)
         if self.split not in STRATEGIES:
@@ -102,11 +101,11 @@ class BuildConfig:
     def _settle_split(self) -> None:
         """Give options that the strategy decides the one value that they can have, so that equal builds are equal."""
         settled: dict[str, Any] = {}
-        _require("folds", self.folds, 0, _MOST_FOLDS)
-        _require("fold", self.fold, 0, _MOST_FOLDS)
+        _require("folds", self.folds, 0, _MAX_FOLDS)
+        _require("fold", self.fold, 0, _MAX_FOLDS)
         if self.split == "kfold":
             settled["folds"] = self.folds or DEFAULT_FOLDS
-            _require("folds", settled["folds"], 2, _MOST_FOLDS)
+            _require("folds", settled["folds"], 2, _MAX_FOLDS)
             _require("fold", self.fold, 0, settled["folds"] - 1)
             settled["test"] = 1 / settled["folds"]
         elif self.folds or self.fold:
@@ -151,36 +150,6 @@ class BuildConfig:
             "picture": list(self.picture),
             "ranges": ranges,
         }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "BuildConfig":
-        """Return the options that `to_json` wrote.
-
-        Raises:
-            ConfigError: an option is missing, unknown, or out of range.
-        """
-        try:
-            plain = {"weights": "none", **values}
-            if set(plain) != set(cls.__dataclass_fields__):
-                raise ConfigError(f"config: expected {sorted(cls.__dataclass_fields__)}, got {sorted(map(str, plain))}")
-            if set(plain["ranges"]) != set(AugmentRanges.__dataclass_fields__):
-                raise ConfigError(f"config: ranges are {sorted(map(str, plain['ranges']))}")
-            drawn: dict[str, Any] = {
-                key: tuple(v) if isinstance(v, list) else v for key, v in plain.pop("ranges").items()
-            }
-            height, width = plain.pop("size")
-            picture = tuple(plain.pop("picture"))
-            return cls(ranges=AugmentRanges(**drawn), size=(height, width), picture=picture, **plain)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"config: not the options of a build ({error})") from error
-
-
-def build_fingerprint(
-    config: Mapping[str, Any], name: str, inputs: list[dict[str, Any]], facts: Mapping[str, Any]
-) -> str:
-    """Return the digest of all that decides a dataset's bytes; never of jobs, paths, times or versions."""
-    record = {"config": dict(config), "name": name, "inputs": inputs, "source": dict(facts)}
-    return bytes_digest(canonical_json({**record, "renderer": RENDERER_VERSION}))
 
 
 def require_jobs(jobs: int) -> None:

@@ -1,19 +1,24 @@
-"""A dataset as Python sequences: `open_dataset(path)["train"][0].image`."""
+"""An opened dataset: its record, its manifest, and its splits as Python sequences."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from types import TracebackType
+from typing import Any, Self, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 from augment.recipe import Recipe
-from pipeline.errors import ConfigError, DatasetError
+from pipeline.errors import DatasetError, UnknownSplitError
+from pipeline.files import require_plain_file
+from pipeline.shards.arrays import StoredArrays
+from pipeline.shards.digest import bytes_digest
 from pipeline.shards.manifest import ManifestRow, read_manifest
-from pipeline.shards.record import MANIFEST_FILE, WEIGHT_DTYPE, DatasetRecord, read_record, require_plain_file
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, WEIGHT_DTYPE, DatasetRecord, ShardRecord, parse_record
 from pipeline.shards.shard_file import Shard
+
+_MAX_RECORD_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,48 +30,6 @@ class StoredSample:
     label: NDArray[Any]
 
 
-class StoredArrays:
-    """The images, labels or weights of a split: an index gives (h, w), a slice (n, h, w), read when asked for."""
-
-    def __init__(
-        self,
-        shards: Sequence[Shard],
-        read: Callable[[Shard, int], NDArray[Any]],
-        row_shape: tuple[int, int],
-        dtype: np.dtype[Any],
-    ) -> None:
-        self._shards = shards
-        self._read = read
-        self._starts = np.cumsum([0, *(len(shard) for shard in shards)])
-        self.dtype = dtype
-        self.shape = (int(self._starts[-1]), *row_shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: int | slice) -> NDArray[Any]:
-        """Return the array at one position, or those in a range."""
-        if isinstance(rows, slice):
-            picked = range(*rows.indices(len(self)))
-            out = np.empty((len(picked), *self.shape[1:]), self.dtype)
-            for place, row in zip(out, picked, strict=True):
-                place[...] = self[row]
-            return out
-        shard, row = self._locate(rows)
-        return self._read(shard, row)
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield the arrays one by one."""
-        return (self[row] for row in range(len(self)))
-
-    def _locate(self, row: int) -> tuple[Shard, int]:
-        index = row + len(self) if row < 0 else row
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {row} of {len(self)}")
-        position = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._shards[position], int(index - self._starts[position])
-
-
 class Split(Sequence[StoredSample]):
     """The samples of one split: `images`, `labels`, and `weights` (None where the dataset stores none) as arrays.
 
@@ -74,13 +37,18 @@ class Split(Sequence[StoredSample]):
         DatasetError: a shard is missing, unreadable, or not what dataset.json says.
     """
 
-    def __init__(self, record: DatasetRecord, name: str) -> None:
+    def __init__(self, dataset: "Dataset", name: str) -> None:
         self.name = name
-        self._record = record
-        self.shards = tuple(Shard(record, shard) for shard in record.split_shards(name))
-        self.images = StoredArrays(self.shards, Shard.image, record.window, record.image_dtype)
-        self.labels = StoredArrays(self.shards, Shard.label, record.window, record.label_dtype)
-        self.weights = StoredArrays(self.shards, Shard.weight, record.window, WEIGHT_DTYPE) if record.weights else None
+        self._dataset = dataset
+        record = dataset.record
+        self.shards = tuple(dataset.open_shard(shard) for shard in record.split_shards(name))
+        self.images = StoredArrays(self.shards, Shard.image, "images", record.window, record.image_dtype)
+        self.labels = StoredArrays(self.shards, Shard.label, "labels", record.window, record.label_dtype)
+        self.weights = (
+            StoredArrays(self.shards, Shard.weight, "weights", record.window, WEIGHT_DTYPE)
+            if record.has_weights
+            else None
+        )
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -89,11 +57,14 @@ class Split(Sequence[StoredSample]):
 
     @cached_property
     def manifest(self) -> tuple[ManifestRow, ...]:
-        """The manifest's rows of this split, in order."""
-        path = self._record.folder / MANIFEST_FILE
-        require_plain_file(path)
-        rows = tuple(row for row in read_manifest(path) if row.split == self.name)
+        """The manifest's rows of this split, in order.
+
+        Raises:
+            DatasetError: they cannot be read, or are not those of the shards.
+        """
+        rows = tuple(row for row in self._dataset.manifest if row.split == self.name)
         if tuple(row.id for row in rows) != self.ids:
+            path = self._dataset.manifest_path
             raise DatasetError(f"{path}: its samples of {self.name} are not those of the shards; run augpipe verify")
         return rows
 
@@ -118,11 +89,33 @@ class Split(Sequence[StoredSample]):
 
 
 class Dataset(Mapping[str, Split]):
-    """A dataset on disk: its splits by name, opened when they are first asked for."""
+    """A dataset on disk, opened: its splits by name, each opened when it is first asked for.
 
-    def __init__(self, record: DatasetRecord) -> None:
+    Attributes:
+        folder: where it lies.
+        record: dataset.json.
+        digest: the one to cite, SHA-256 of dataset.json.
+    """
+
+    def __init__(self, folder: Path, record: DatasetRecord, digest: str) -> None:
+        self.folder = folder
         self.record = record
+        self.digest = digest
         self._splits: dict[str, Split] = {}
+
+    __eq__ = object.__eq__  # that of Mapping would open and compare every split
+    __hash__ = object.__hash__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<dataset {self.name}: {self.n} samples in {', '.join(self.splits)}, at {self.folder}>"
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the splits."""
@@ -134,41 +127,100 @@ class Dataset(Mapping[str, Split]):
     def __contains__(self, split: object) -> bool:
         return split in self.splits
 
+    def __getitem__(self, split: str) -> Split:
+        """Return one split.
+
+        Raises:
+            UnknownSplitError: there is no such split.
+            DatasetError: a shard cannot be read, or not be trusted.
+        """
+        if split not in self.splits:
+            raise UnknownSplitError(
+                f"{self.folder}: expected one of the splits {', '.join(self.splits)}, got {split!r}"
+            )
+        if split not in self._splits:
+            self._splits[split] = Split(self, split)
+        return self._splits[split]
+
     @property
     def name(self) -> str:
         """The dataset's name."""
         return self.record.name
 
     @property
-    def digest(self) -> str:
-        """The dataset's digest, the one to cite: SHA-256 of dataset.json."""
-        return self.record.sha256
+    def n(self) -> int:
+        """Samples in all splits."""
+        return self.record.n
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits."""
-        return tuple(dict.fromkeys(shard.split for shard in self.record.shards))
+        return self.record.splits
 
-    def __getitem__(self, split: str) -> Split:
-        """Return one split.
+    @property
+    def record_path(self) -> Path:
+        """Where dataset.json is."""
+        return self.folder / DATASET_FILE
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest is."""
+        return self.folder / MANIFEST_FILE
+
+    def rows(self) -> Iterator[ManifestRow]:
+        """Yield the manifest's rows, of which none is kept.
 
         Raises:
-            ConfigError: there is no such split.
-            DatasetError: a shard cannot be read, or not be trusted.
+            DatasetError: the manifest cannot be read, or holds another number of samples than the shards.
         """
-        if split not in self.splits:
-            raise ConfigError(
-                f"{self.record.folder}: expected one of the splits {', '.join(self.splits)}, got {split!r}"
+        require_plain_file(self.manifest_path)
+        n = 0
+        for row in read_manifest(self.manifest_path):
+            n += 1
+            yield row
+        if n != self.n:
+            raise DatasetError(
+                f"{self.manifest_path}: expected {self.n} samples, as the shards hold, found {n}; run augpipe verify"
             )
-        if split not in self._splits:
-            self._splits[split] = Split(self.record, split)
-        return self._splits[split]
+
+    @cached_property
+    def manifest(self) -> tuple[ManifestRow, ...]:
+        """All rows of the manifest, read once and kept."""
+        return tuple(self.rows())
+
+    def open_shard(self, shard: ShardRecord) -> Shard:
+        """Return a shard, validated.
+
+        Raises:
+            DatasetError: it is missing, unreadable, or not what dataset.json says.
+        """
+        return Shard(self.folder, self.record, shard)
+
+    def close(self) -> None:
+        """Close every shard; one that is read again is opened again."""
+        for split in self._splits.values():
+            for shard in split.shards:
+                shard.close()
 
 
-def open_dataset(folder: Path | str) -> Dataset:
-    """Return the dataset in a folder, for reading.
+def open_dataset(folder: Dataset | Path | str) -> Dataset:
+    """Return the dataset in a folder, for reading; one that is open already, as it is.
 
     Raises:
         DatasetError: there is no complete dataset, or its record is not one that augpipe wrote.
     """
-    return Dataset(read_record(Path(folder)))
+    if isinstance(folder, Dataset):
+        return folder
+    folder = Path(folder)
+    path = folder / DATASET_FILE
+    try:
+        if not folder.is_dir():
+            found = "a file" if folder.exists() else "nothing"
+            raise DatasetError(f"{folder}: expected the folder of a dataset, found {found}")
+        require_plain_file(path)
+        if path.stat().st_size > _MAX_RECORD_BYTES:
+            raise DatasetError(f"{path}: larger than {_MAX_RECORD_BYTES:,} bytes; not a dataset record")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return Dataset(folder, parse_record(data, where=path), bytes_digest(data))

@@ -3,15 +3,97 @@
 import math
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from pipeline.errors import ConfigError, advise
 
 TEXTS = ("title", "specimen", "licence", "citation", "url")
 FACTS = (*TEXTS, "voxel_size_nm")
-LONGEST_TEXT = 2000
-_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
+MAX_TEXT_LENGTH = 2000
+_NOT_IN_A_LINE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackFacts:
+    """What is known about a stack; None where it is not known.
+
+    Attributes:
+        title: what it is.
+        specimen: what it shows, and how it was imaged.
+        voxel_size_nm: (z, y, x), in nanometres.
+        licence: the terms of its owner.
+        citation: what to cite.
+        url: its page.
+        synthetic: whether a computer made it.
+
+    Raises:
+        ConfigError: a value that cannot be recorded.
+    """
+
+    title: str | None = None
+    specimen: str | None = None
+    voxel_size_nm: tuple[float, float, float] | None = None
+    licence: str | None = None
+    citation: str | None = None
+    url: str | None = None
+    synthetic: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in FACTS:
+            value = getattr(self, name)
+            if value is not None and (problem := _problem(name, value)) is not None:
+                raise ConfigError(f"{name}: expected {problem}, got {value!r:.80}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known, as plain JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPart(StackFacts):
+    """What is known about one of several stacks, by its number."""
+
+    stack: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts(StackFacts):
+    """What is known about a source; `parts` are its stacks that are known themselves."""
+
+    parts: tuple[StackPart, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known, as plain JSON values."""
+        values = StackFacts.to_json(self)
+        return values if self.parts is None else {**values, "parts": [part.to_json() for part in self.parts]}
+
+    def require_recorded(self, n_stacks: int) -> None:
+        """Refuse facts that no build of so many stacks records.
+
+        Raises:
+            ConfigError: there is no title, or a part is not one of the stacks.
+        """
+        if any(each.title is None for each in (self, *(self.parts or ()))):
+            raise ConfigError("source: expected a title")
+        if any(not 0 <= part.stack < n_stacks for part in self.parts or ()) or len(self.parts or ()) > n_stacks:
+            raise ConfigError(f"source: parts: expected stacks from 0 to {n_stacks - 1}, got {self.parts!r:.80}")
+
+
+def make_facts(values: Mapping[str, Any]) -> SourceFacts:
+    """Return the facts that plain JSON values tell.
+
+    Raises:
+        ConfigError: a value cannot be recorded.
+    """
+    try:
+        return msgspec.convert(dict(values), SourceFacts)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"facts: {error}") from error
 
 
 def check_facts(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -23,54 +105,23 @@ def check_facts(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
         where: what to call the values in an error message.
 
     Raises:
-        ConfigError: there is no such fact, or its value is none that can be recorded.
+        ConfigError: there is no such fact, or its value cannot be recorded.
     """
-    facts: dict[str, Any] = {}
     for name, value in values.items():
         if name not in FACTS:
             raise ConfigError(f"{where}: there is no fact {name!r:.80}; {advise(str(name), FACTS)}")
         if (problem := _problem(name, value)) is not None:
             raise ConfigError(f"{where}: {name}: expected {problem}, got {value!r:.80}")
-        facts[name] = list(map(float, value)) if name == "voxel_size_nm" else value
-    return facts
-
-
-def check_recorded(source: Any, *, n_stacks: int, where: str) -> None:
-    """Refuse what a dataset records of its source, if no build can have recorded it.
-
-    Args:
-        source: the facts, with a title; `synthetic`; and `parts`, the same for single stacks, by their number.
-        n_stacks: how many stacks there are.
-        where: what to call the facts in an error message.
-
-    Raises:
-        ConfigError: there is no title, or a value is of another kind.
-    """
-    _check_part(source, where)
-    parts = source.get("parts", [])
-    if not isinstance(parts, list) or len(parts) > n_stacks:
-        raise ConfigError(f"{where}: parts: expected a list of at most {n_stacks} stacks, got {parts!r:.80}")
-    for part in parts:
-        _check_part(part, f"{where}: parts")
-        if type(part.get("stack")) is not int or not 0 <= part["stack"] < n_stacks:
-            raise ConfigError(f"{where}: parts: expected a stack from 0 to {n_stacks - 1}, got {part!r:.80}")
-
-
-def _check_part(values: Any, where: str) -> None:
-    if not isinstance(values, dict) or "title" not in values:
-        raise ConfigError(f"{where}: expected a title, and what else is known, got {values!r:.80}")
-    check_facts({name: values[name] for name in FACTS if name in values}, where=where)
-    if type(values.get("synthetic", False)) is not bool:
-        raise ConfigError(f"{where}: synthetic: expected true or false, got {values['synthetic']!r:.80}")
+    return {name: list(map(float, value)) if name == "voxel_size_nm" else value for name, value in values.items()}
 
 
 def _problem(name: str, value: Any) -> str | None:
     """Return what was expected of a value that cannot be recorded."""
     if name == "voxel_size_nm":
         return None if _is_voxel_size(value) else "three positive numbers, in nm: [z, y, x]"
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
-        return f"1 to {LONGEST_TEXT} characters of text"
-    if any(unicodedata.category(character) in _NO_TEXT for character in value):
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT_LENGTH:
+        return f"1 to {MAX_TEXT_LENGTH} characters of text"
+    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in value):
         return "one line of text"
     if name == "url" and not _is_url(value):
         return "an address that begins with http:// or https://"

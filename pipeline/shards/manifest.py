@@ -1,19 +1,19 @@
 """The manifest: one canonical JSON line for every sample, enough to render it again and to trace it."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.recipe import Recipe
-from pipeline.errors import DatasetError, RecipeError
-from pipeline.shards.digest import canonical_json
+import msgspec
 
-SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_LONGEST_LINE_BYTES = 1 << 20
+from augment.recipe import Recipe
+from pipeline.errors import AugpipeError, DatasetError
+from pipeline.shards.digest import SHA256, canonical_json
+from pipeline.shards.record import SHARD_FILE, require_same
+
+_MAX_LINE_BYTES = 1 << 20
 
 
 def sample_id(stack: int, z: int, replicate: int) -> str:
@@ -40,7 +40,7 @@ class ManifestRow:
 
     def __post_init__(self) -> None:
         digests = (self.source_sha256, *self.array_digests)
-        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(_SHA256.fullmatch, digests)):
+        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(SHA256.fullmatch, digests)):
             raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
         if self.id != sample_id(self.stack, self.z, self.replicate):
             raise DatasetError(f"sample {self.id!r:.40}: its id is not that of its stack, z and replicate")
@@ -64,25 +64,6 @@ class ManifestRow:
         """Return the row as one line of canonical JSON."""
         return canonical_json(self.to_json())
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "ManifestRow":
-        """Return the row that `values` describe.
-
-        Raises:
-            DatasetError: a field is missing, unknown, or of the wrong type.
-        """
-        types = {"row": int, "stack": int, "z": int, "replicate": int, "recipe": dict}
-        expected = set(cls.__dataclass_fields__) - ({"weights_sha256"} - set(values))
-        if set(values) != expected:
-            raise DatasetError(f"expected the fields {sorted(expected)}, got {sorted(values)}")
-        for name, value in values.items():
-            if type(value) is not types.get(name, str):
-                raise DatasetError(f"field {name} has the wrong type: {value!r:.60}")
-        try:
-            return cls(**{**values, "recipe": Recipe.from_json(values["recipe"])})
-        except RecipeError as error:
-            raise DatasetError(str(error)) from error
-
 
 def read_manifest(path: Path) -> Iterator[ManifestRow]:
     """Yield the rows of a manifest file.
@@ -90,12 +71,20 @@ def read_manifest(path: Path) -> Iterator[ManifestRow]:
     Raises:
         DatasetError: the file cannot be read, or a line is not a sample.
     """
+    for number, line in enumerate(read_lines(path), 1):
+        yield parse_line(line, where=f"{path}, line {number}")
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a manifest file, in pieces of a megabyte where they are longer.
+
+    Raises:
+        DatasetError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            number = 0
-            while line := file.readline(_LONGEST_LINE_BYTES):
-                number += 1
-                yield parse_line(line, where=f"{path}, line {number}")
+            while line := file.readline(_MAX_LINE_BYTES):
+                yield line
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -107,12 +96,9 @@ def parse_line(line: bytes, *, where: str) -> ManifestRow:
         DatasetError: the line is not a sample.
     """
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{where}: not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise DatasetError(f"{where}: expected a JSON object")
-    try:
-        return ManifestRow.from_json(values)
-    except DatasetError as error:
-        raise DatasetError(f"{where}: {error}") from error
+        row = msgspec.json.decode(line, type=ManifestRow)
+        if row.to_line() != line:  # spaces and the order of keys may differ, but no key and no value
+            require_same(json.loads(line), row.to_json())
+    except (AugpipeError, msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise DatasetError(f"{where}: not a sample of a manifest ({error})") from error
+    return row

@@ -1,36 +1,37 @@
-"""dataset.json: what a dataset says about itself, and the only sign that it is complete."""
+"""dataset.json as a type: what a dataset says about itself, parsed and validated once, where it is read."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
 
-from pipeline.errors import DatasetError
-from pipeline.shards.digest import bytes_digest
-from pipeline.shards.manifest import SHARD_FILE
+from pipeline.errors import AugpipeError, ConfigError, DatasetError
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig, SplitStrategy
+from pipeline.shards.digest import SHA256, bytes_digest, canonical_json
+from pipeline.shards.facts import SourceFacts
+from pipeline.shards.inputs import LabelKind, StackInput, require_inputs
 
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"
-DATASET_FILE, MANIFEST_FILE, BUILD_INFO_FILE = "dataset.json", "manifest.jsonl", "build-info.json"
-# What `augpipe card` adds to a dataset, and can make again at any time.
-CARD_FOLDER, CARD_FILE, METADATA_FILE, AUDIT_FILE = "card", "README.md", "dataset-metadata.json", "audit.json"
-COVER_FILE = "dataset-cover-image.png"
-CARD_FILES = (CARD_FILE, "croissant.json", METADATA_FILE, "index.csv", AUDIT_FILE, "preview.png", COVER_FILE)
+DATASET_FILE, BUILD_INFO_FILE = "dataset.json", "build-info.json"
+MANIFEST_FILE: Literal["manifest.jsonl"] = "manifest.jsonl"
 
 WEIGHT_DTYPE = np.dtype("float16")
-
+SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_LARGEST_RECORD_BYTES = 1 << 28
+_MAX_WINDOW_PX = 1 << 16
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """What dataset.json says about one shard file."""
+    """One shard file: its samples, its bytes, the digest of its bytes, and that of its arrays' digests."""
 
     file: str
     split: str
@@ -40,142 +41,190 @@ class ShardRecord:
     content_sha256: str
 
     def __post_init__(self) -> None:
-        if any(type(value) is not int for value in (self.n, self.bytes)):
-            raise TypeError("n and bytes of a shard must be whole numbers")
         match = SHARD_FILE.fullmatch(self.file)
         if not match or match[1] != self.split:
-            raise DatasetError(f"shard {self.file!r}: not the name of a shard of split {self.split!r}")
-        if self.n < 1 or self.bytes < 1 or not all(map(_SHA256.fullmatch, (self.sha256, self.content_sha256))):
-            raise DatasetError(f"shard {self.file}: n, bytes or a digest is out of range")
+            raise ConfigError(f"shard {self.file!r}: not the name of a shard of split {self.split!r}")
+        if min(self.n, self.bytes) < 1 or not all(map(SHA256.fullmatch, (self.sha256, self.content_sha256))):
+            raise ConfigError(f"shard {self.file}: n, bytes or a digest is out of range")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRecord:
+    """The manifest's file, its size in bytes, and the digest of its bytes."""
+
+    file: Literal["manifest.jsonl"]
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArraysRecord:
+    """The arrays of every shard: (height, width) of a sample in pixels, and dtypes; `weights` is None without any."""
+
+    window: tuple[int, int]
+    images: Literal["uint8", "uint16", "int16", "float32"]
+    labels: Literal["uint8", "uint16"]
+    weights: Literal["float16"] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(1 < side <= _MAX_WINDOW_PX for side in self.window):
+            raise ConfigError(f"window {self.window} is out of range")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecord:
+    """A class: its index in the shards' labels, and its value in the source's."""
+
+    index: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class StackSlices:
+    """Slices of one stack."""
+
+    stack: int
+    z: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRecord:
+    """How slices were assigned.
+
+    Attributes:
+        strategy: the configuration's.
+        independent: the slices are fields of view without neighbours.
+        gap: the fewest slices between two splits of a stack; None where no stack is in two splits.
+        slices: those of each split, and of none, as `unused`.
+        samples: how many each split has.
+    """
+
+    strategy: SplitStrategy
+    independent: bool
+    gap: int | None
+    slices: dict[str, tuple[StackSlices, ...]]
+    samples: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRecord:
-    """The parts of dataset.json that reading and checking a dataset need; `values` holds all of it.
+    """The whole of dataset.json; manifests/README.md describes every field."""
 
-    Attributes:
-        folder: where the dataset lies.
-        values: the whole of dataset.json.
-        sha256: digest of dataset.json, which is the dataset's own.
-        window: (height, width) of every sample, in pixels.
-        image_dtype: of every image.
-        label_dtype: of every label.
-        weights: whether the weight of every pixel is stored, as WEIGHT_DTYPE.
-        manifest_bytes: size of the manifest.
-        manifest_sha256: digest of the manifest.
-        shards: the shard files, split by split.
-    """
-
-    folder: Path
-    values: Mapping[str, Any]
-    sha256: str
+    schema: Literal["augpipe/dataset/1"]
     name: str
     fingerprint: str
-    window: tuple[int, int]
-    image_dtype: np.dtype[Any]
-    label_dtype: np.dtype[Any]
-    weights: bool
-    manifest_bytes: int
-    manifest_sha256: str
+    renderer: int
+    config: BuildConfig
+    inputs: tuple[StackInput, ...]
+    source: SourceFacts
+    split: SplitRecord
+    label_kind: LabelKind
+    classes: tuple[ClassRecord, ...]
+    arrays: ArraysRecord
+    manifest: ManifestRecord
     shards: tuple[ShardRecord, ...]
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ConfigError(f"expected the name of a dataset, got {self.name!a:.80}")
+        require_inputs(self.inputs)
+        self.source.require_recorded(len(self.inputs))
+        files = {shard.file for shard in self.shards}
+        if not files or len(files) != len(self.shards):
+            raise ConfigError("expected at least one shard, and each of them once")
 
     @property
     def n(self) -> int:
         """Samples in all splits."""
         return sum(shard.n for shard in self.shards)
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """(height, width) of every sample, in pixels."""
+        return self.arrays.window
+
+    @property
+    def image_dtype(self) -> np.dtype[Any]:
+        """Of every image."""
+        return np.dtype(self.arrays.images)
+
+    @property
+    def label_dtype(self) -> np.dtype[Any]:
+        """Of every label."""
+        return np.dtype(self.arrays.labels)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weight of every pixel is stored, as WEIGHT_DTYPE."""
+        return self.arrays.weights is not None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have samples, in the order of their shards."""
+        return tuple(dict.fromkeys(shard.split for shard in self.shards))
+
     def split_shards(self, split: str) -> tuple[ShardRecord, ...]:
         """Return the shards of one split."""
         return tuple(shard for shard in self.shards if shard.split == split)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values; what a dataset does not have, such as weights, has no key."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        values |= {"config": self.config.to_json(), "source": self.source.to_json()}
+        if not self.has_weights:
+            del values["arrays"]["weights"]
+        return values
 
-def read_record(folder: Path) -> DatasetRecord:
-    """Return what the dataset in `folder` says about itself.
+
+def build_fingerprint(config: BuildConfig, name: str, inputs: Sequence[StackInput], facts: SourceFacts) -> str:
+    """Return the digest of all that decides a dataset's bytes; never of jobs, paths, times or versions."""
+    values = {
+        "config": config.to_json(),
+        "name": name,
+        "inputs": msgspec.to_builtins(inputs),
+        "source": facts.to_json(),
+    }
+    return bytes_digest(canonical_json({**values, "renderer": RENDERER_VERSION}))
+
+
+def parse_record(data: bytes, *, where: Path | str) -> DatasetRecord:
+    """Return what the bytes of a dataset.json say.
+
+    Args:
+        data: UTF-8 JSON.
+        where: what to call them in error messages.
 
     Raises:
-        DatasetError: there is no complete dataset, or dataset.json is not one that augpipe wrote.
+        DatasetError: they are not a record of this version, as augpipe writes it.
     """
-    path = folder / DATASET_FILE
     try:
-        is_folder = folder.is_dir()
-    except OSError as error:
-        raise DatasetError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    if not is_folder:
-        raise DatasetError(
-            f"{folder}: expected the folder of a dataset, found {'a file' if folder.exists() else 'nothing'}"
-        )
-    require_plain_file(path)
-    try:
-        if path.stat().st_size > _LARGEST_RECORD_BYTES:
-            raise DatasetError(f"{path}: larger than {_LARGEST_RECORD_BYTES:,} bytes; not a dataset record")
-        data = path.read_bytes()
         values = json.loads(data)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: not JSON ({error})") from error
+        raise DatasetError(f"{where}: not JSON ({error})") from error
     try:
-        return _parse(folder, values, bytes_digest(data))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path}: not a dataset record of this version ({type(error).__name__}: {error})") from error
+        if isinstance(values, dict) and values.get("schema") != DATASET_SCHEMA:
+            raise ConfigError(f"expected schema {DATASET_SCHEMA}, got {values.get('schema')!r:.80}")
+        record = msgspec.convert(values, DatasetRecord)
+        require_same(values, record.to_json())
+    except (AugpipeError, msgspec.ValidationError, OverflowError, RecursionError, ValueError) as error:
+        raise DatasetError(f"{where}: not a dataset record of this version ({error})") from error
+    return record
 
 
-def require_plain_file(path: Path) -> None:
-    """Refuse what is not a file of its own.
+def require_same(read: Any, written: Any, at: str = "$") -> None:
+    """Refuse JSON values that are not written again as they were read: a key is unknown or missing.
 
     Raises:
-        DatasetError: the path is missing, a link, or a folder.
+        ConfigError: the first place where they differ.
     """
-    if path.is_symlink() or not path.is_file():
-        kind = "a symbolic link" if path.is_symlink() else "nothing" if not path.exists() else "no plain file"
-        raise DatasetError(f"{path}: expected a file, found {kind}; is the dataset complete?")
-
-
-def _parse(folder: Path, values: dict[str, Any], sha256: str) -> DatasetRecord:
-    if values["schema"] != DATASET_SCHEMA:
-        raise DatasetError(f"{folder}: expected schema {DATASET_SCHEMA}, got {values['schema']!r:.80}")
-    if values["manifest"]["file"] != MANIFEST_FILE:
-        raise DatasetError(f"{folder}: expected the manifest to be {MANIFEST_FILE}")
-    name = _text(values["name"])
-    if not NAME.fullmatch(name):
-        raise DatasetError(f"{folder}: expected the name of a dataset, got {name!a:.80}")
-    arrays = values["arrays"]
-    height, width = (_whole(side) for side in arrays["window"])
-    image_dtype, label_dtype = arrays["images"], arrays["labels"]
-    if image_dtype not in ("uint8", "uint16", "int16", "float32") or label_dtype not in ("uint8", "uint16"):
-        raise DatasetError(f"{folder}: images of {image_dtype!r} and labels of {label_dtype!r} are not known")
-    if "weights" in arrays and arrays["weights"] != WEIGHT_DTYPE.name:
-        raise DatasetError(f"{folder}: expected weights of {WEIGHT_DTYPE.name}, or none, got {arrays['weights']!r:.80}")
-    if not (1 < height <= 1 << 16 and 1 < width <= 1 << 16):
-        raise DatasetError(f"{folder}: window {height} x {width} is out of range")
-    if type(values["shards"]) is not list or not values["shards"]:
-        raise DatasetError(f"{folder}: expected the dataset's shards as a list")
-    shards = tuple(ShardRecord(**shard) for shard in values["shards"])
-    if len({shard.file for shard in shards}) != len(shards):
-        raise DatasetError(f"{folder}: a shard is named twice")
-    return DatasetRecord(
-        folder=folder,
-        values=values,
-        sha256=sha256,
-        name=name,
-        fingerprint=_text(values["fingerprint"]),
-        window=(height, width),
-        image_dtype=np.dtype(image_dtype),
-        label_dtype=np.dtype(label_dtype),
-        weights="weights" in arrays,
-        manifest_bytes=_whole(values["manifest"]["bytes"]),
-        manifest_sha256=_text(values["manifest"]["sha256"]),
-        shards=shards,
-    )
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r:.40} is not a whole number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise TypeError(f"{value!r:.40} is not text")
-    return value
+    if isinstance(read, Mapping) and isinstance(written, Mapping):
+        if odd := sorted(set(read) ^ set(written)):
+            raise ConfigError(f"{'unknown' if odd[0] in read else 'missing'} key {odd[0]!r:.80} - at `{at}`")
+        for key, value in written.items():
+            require_same(read[key], value, f"{at}.{key}")
+    elif isinstance(read, list) and isinstance(written, list | tuple) and len(read) == len(written):
+        if canonical_json(read) != canonical_json(written):
+            for index, (one, other) in enumerate(zip(read, written, strict=True)):
+                require_same(one, other, f"{at}[{index}]")
+    elif canonical_json(read) != canonical_json(written):
+        raise ConfigError(f"{read!r:.80} is not written as augpipe writes it - at `{at}`")

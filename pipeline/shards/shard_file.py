@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
-from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord, require_plain_file
+from pipeline.files import require_plain_file
+from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord
 
-_LARGEST_ARRAY_BYTES = 1 << 36
-_LONGEST_ID = 64
-_MOST_OPEN = 16  # files at a time; a process may have a thousand, a dataset more shards
+_MAX_ARRAY_BYTES = 1 << 36
+_MAX_ID_BYTES = 64
+_MAX_OPEN = 16  # files at a time; a process may have a thousand, a dataset more shards
 
 _one_at_a_time = threading.RLock()  # as HDF5 itself does, and so that no file is closed while it is read
 # A process that forks while one of its threads reads must not leave its child with a lock that nobody will release.
@@ -35,15 +36,16 @@ class Shard:
     """A validated shard, opened again by itself in every process that uses it.
 
     Args:
-        dataset: the dataset that the shard belongs to.
+        folder: where the dataset lies.
+        dataset: what dataset.json says about all of its shards.
         record: what dataset.json says about the shard.
 
     Raises:
         DatasetError: the file is missing, unreadable, or not what dataset.json says.
     """
 
-    def __init__(self, dataset: DatasetRecord, record: ShardRecord) -> None:
-        self.path = dataset.folder / record.file
+    def __init__(self, folder: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
+        self.path = folder / record.file
         self.record = record
         self._dataset = dataset
         self._file: h5py.File | None = None
@@ -68,7 +70,7 @@ class Shard:
         Raises:
             DatasetError: the dataset stores none, or they cannot be read.
         """
-        if not self._dataset.weights:
+        if not self._dataset.has_weights:
             raise DatasetError(f"{self.path}: holds no weights; they are stored by augpipe build --weights unet2015")
         return self._read("weights", row)
 
@@ -102,7 +104,7 @@ class Shard:
 
     def _open(self) -> h5py.File:
         if self._file is None or self._owner != os.getpid():
-            while len(_open_shards) >= _MOST_OPEN:
+            while len(_open_shards) >= _MAX_OPEN:
                 _open_shards[0].close()
             require_plain_file(self.path)
             with _readable(self.path):
@@ -130,14 +132,14 @@ def inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[An
 
 
 def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
-    names, wanted = set(file), {"images", "labels", "ids"} | ({"weights"} if dataset.weights else set())
+    names, wanted = set(file), {"images", "labels", "ids"} | ({"weights"} if dataset.has_weights else set())
     if names != wanted:
         raise DatasetError(f"{path}: expected the arrays {sorted(wanted)}, found {sorted(names)[:8]}")
     n, (height, width) = record.n, dataset.window
     shape = (n, height, width)
     require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
     require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
-    if dataset.weights:
+    if dataset.has_weights:
         require_array(file, path, "weights", shape, WEIGHT_DTYPE, (1, height, width))
     require_array(file, path, "ids", (n,), None, None)
     expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
@@ -169,14 +171,14 @@ def require_array(
     filters = [creation.get_filter(i)[0] for i in range(creation.get_nfilters())]
     if filters not in ([], [h5py.h5z.FILTER_DEFLATE]):
         raise DatasetError(f"{path}: {name} uses filters {filters}; only deflate is allowed")
-    text = dtype is None and array.dtype.kind == "S" and 0 < array.dtype.itemsize <= _LONGEST_ID
+    text = dtype is None and array.dtype.kind == "S" and 0 < array.dtype.itemsize <= _MAX_ID_BYTES
     if array.shape != shape or not (text or array.dtype == dtype) or array.chunks != chunks:
         raise DatasetError(
             f"{path}: {name} is {array.shape} {array.dtype} in chunks {array.chunks}, expected {shape} "
             f"{dtype or 'ASCII'} in {chunks}"
         )
-    if array.dtype.itemsize * int(np.prod(shape, dtype=object)) > _LARGEST_ARRAY_BYTES:
-        raise DatasetError(f"{path}: {name} is larger than {_LARGEST_ARRAY_BYTES:,} bytes")
+    if array.dtype.itemsize * int(np.prod(shape, dtype=object)) > _MAX_ARRAY_BYTES:
+        raise DatasetError(f"{path}: {name} is larger than {_MAX_ARRAY_BYTES:,} bytes")
 
 
 @contextmanager

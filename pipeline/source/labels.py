@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.shards.inputs import LABEL_KINDS, LARGEST_VALUE, LabelKind
+from pipeline.shards.inputs import LABEL_KINDS, MAX_LABEL_VALUE, LabelKind
 
 AUTO = "auto"
 
@@ -38,7 +38,7 @@ class LabelCoding:
         ids = label.astype(np.uint16, copy=False)
         if self.kind == "instances":
             return ids
-        index_of_value = np.zeros(LARGEST_VALUE + 1, np.uint8)
+        index_of_value = np.zeros(MAX_LABEL_VALUE + 1, np.uint8)
         index_of_value[list(self.values)] = np.arange(len(self.values))
         return index_of_value[ids]
 
@@ -49,12 +49,12 @@ def values_in(label: NDArray[Any], where: str) -> NDArray[np.bool_]:
     Raises:
         SourceError: it holds others.
     """
-    if label.dtype.kind not in "bui" or int(label.min()) < 0 or int(label.max()) > LARGEST_VALUE:
+    if label.dtype.kind not in "bui" or int(label.min()) < 0 or int(label.max()) > MAX_LABEL_VALUE:
         raise SourceError(
-            f"{where}: expected labels as whole numbers from 0 to {LARGEST_VALUE}, got {label.dtype.name} "
+            f"{where}: expected labels as whole numbers from 0 to {MAX_LABEL_VALUE}, got {label.dtype.name} "
             f"from {label.min()} to {label.max()}; save the class of each pixel, such as 0 and 255"
         )
-    present = np.zeros(LARGEST_VALUE + 1, np.bool_)
+    present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
     present[label.astype(np.uint16, copy=False)] = True
     return present
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
+from pipeline.shards.facts import SourceFacts, make_facts
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in
@@ -77,19 +79,15 @@ class Stack:
         """(height, width) of a slice, in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what identifies the stack's pixels."""
-        shape = list(self.images.shape)
-        return {
-            "images": {"sha256": self.images_sha256, "shape": shape, "dtype": self.images.dtype.name},
-            "labels": {
-                "sha256": self.labels_sha256,
-                "shape": shape,
-                "dtype": self.label_dtype,
-                "kind": self.coding.kind,
-                "values": list(self.coding.values),
-            },
-        }
+    @property
+    def identity(self) -> StackInput:
+        """What identifies the stack's pixels."""
+        depth, height, width = self.images.shape
+        shape, coding = (depth, height, width), self.coding
+        return StackInput(
+            ImageInput(self.images_sha256, shape, self.images.dtype.name),
+            LabelInput(self.labels_sha256, shape, self.label_dtype, coding.kind, coding.values),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,14 +104,14 @@ class Source:
 
     name: str
     stacks: tuple[Stack, ...]
-    facts: Mapping[str, Any]
+    facts: SourceFacts
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def inputs(self) -> list[dict[str, Any]]:
+    def inputs(self) -> tuple[StackInput, ...]:
         """What identifies the pixels, for the fingerprint."""
-        return [stack.to_json() for stack in self.stacks]
+        return tuple(stack.identity for stack in self.stacks)
 
     @property
     def coding(self) -> LabelCoding:
@@ -134,7 +132,7 @@ class Source:
     @property
     def is_phantom(self) -> bool:
         """Whether pixels were made by augpipe itself."""
-        return bool(self.facts.get("synthetic"))
+        return bool(self.facts.synthetic)
 
 
 def make_source(
@@ -180,13 +178,12 @@ def combine(
     present = np.logical_or.reduce([scan.values for scan in labels])
     coding = choose_coding(present, label_kind, where)
     stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
-    inputs = [stack.to_json() for stack in stacks]
-    known_name, known = recognise(inputs, name)
-    own = dict(facts or {})
+    known_name, known_facts = recognise([stack.identity for stack in stacks], name)
+    known, own = known_facts.to_json(), dict(facts or {})
     return Source(
         name=known_name,
         stacks=stacks,
-        facts={**({} if known.get("title") else {"title": name}), **own, **known},
+        facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
         notes=tuple(
             f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from pipeline.card.files import COVER_FILE, METADATA_FILE
 from pipeline.errors import RemoteError
 from pipeline.publish.clock import Clock
 from pipeline.publish.kaggle.answers import Accepted, FoundDataset, read_accepted, read_dataset, read_settings
@@ -15,7 +16,6 @@ from pipeline.publish.kaggle.settings import picture
 from pipeline.publish.naming import KaggleId
 from pipeline.publish.parcel import Item
 from pipeline.publish.remote import FailedError, Listing, Published, RemoteState
-from pipeline.shards.record import COVER_FILE, METADATA_FILE
 
 _UNDER_WAY = (
     "NOT_YET_PERSISTED",

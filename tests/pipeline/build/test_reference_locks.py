@@ -10,7 +10,6 @@ from pipeline.audit.split_check import split_check
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import read_manifest
-from pipeline.shards.record import read_record
 from pipeline.verify.verification import verify_records
 
 ROOT = Path(__file__).parents[3]

@@ -40,6 +40,7 @@ from pipeline.audit.report import Finding
 from pipeline.build.builder import build_dataset
 from pipeline.card import CardRecord, card_files, describe_dataset, gather_card, write_card
 from pipeline.card.croissant import croissant
+from pipeline.card.files import CARD_FILES
 from pipeline.card.index import index_csv
 from pipeline.card.kaggle_metadata import kaggle_metadata
 from pipeline.card.kaggle_terms import COVER_SIZE_PX, SLUG_LENGTHS, SUBTITLE_LENGTHS, TITLE_LENGTHS
@@ -52,7 +53,6 @@ from pipeline.files import write_folder as write_folder_of_files
 from pipeline.shards import open_dataset, read_record
 from pipeline.shards.config import build_fingerprint
 from pipeline.shards.digest import canonical_json, file_digest
-from pipeline.shards.record import CARD_FILES
 from pipeline.source.build_info import BuildInfo, read_build_info
 from pipeline.source.known_stacks import recognise
 from pipeline.source.phantom import make_phantom

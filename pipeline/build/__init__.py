@@ -1,0 +1,1 @@
+"""From a source to a dataset on disk, and again from its records."""
