@@ -1,6 +1,5 @@
 """The images, labels or weights of a split as one lazy array, which reads what is asked for and no more."""
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -51,11 +50,11 @@ class StoredArrays:
             DatasetError: a row cannot be read.
         """
         rows, *rest = key if isinstance(key, tuple) and key else (key,)
-        if rows is Ellipsis or rows == ():
+        if rows is Ellipsis or isinstance(rows, tuple):
             whole: NDArray[Any] = self[:][key]
             return whole
-        if not isinstance(rows, (bool, np.bool_)) and hasattr(rows, "__index__"):
-            array = self._row(operator.index(rows))
+        if isinstance(rows, (int, np.integer)) and not isinstance(rows, bool):
+            array = self._row(int(rows))
             return array[tuple(rest)] if rest else array
         picked = self._positions(rows)
         out = np.empty((picked.size, *self.shape[1:]), self.dtype)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,7 +26,15 @@ SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
 _MAX_WINDOW_PX = 1 << 16
 
-Record = TypeVar("Record")
+
+class Recorded(Protocol):
+    """What can be written as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+
+
+Record = TypeVar("Record", bound=Recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +212,23 @@ def parse_record(data: bytes, *, where: Path | str) -> DatasetRecord:
     try:
         if isinstance(values, dict) and values.get("schema") != DATASET_SCHEMA:
             raise ConfigError(f"expected schema {DATASET_SCHEMA}, got {values.get('schema')!r:.80}")
-        record = msgspec.convert(values, DatasetRecord)
-        require_same(values, record.to_json())
-    except (AugpipeError, msgspec.ValidationError, OverflowError, RecursionError, ValueError) as error:
+        return convert(values, DatasetRecord)
+    except (AugpipeError, RecursionError) as error:
         raise DatasetError(f"{where}: not a dataset record of this version ({error})") from error
-    return record
+
+
+def convert(values: Any, kind: type[Record]) -> Record:
+    """Return plain JSON values as a type that has `to_json`, which must give the same values again.
+
+    Raises:
+        ConfigError: a value is of another type or out of range, or a key is unknown or missing.
+    """
+    try:
+        converted = msgspec.convert(values, kind)
+        require_same(values, converted.to_json())
+    except (msgspec.ValidationError, OverflowError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    return converted
 
 
 def require_same(read: Any, written: Any, at: str = "$") -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 import pipeline.build.builder
 import pipeline.cli.closing_lines
-import pipeline.cli.progress
+import pipeline.shards.progress
 import pipeline.source.tiff  # noqa: F401  # imported once, before the forks
 from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges

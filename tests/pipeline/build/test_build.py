@@ -29,10 +29,11 @@ import pipeline.build.builder
 import pipeline.files
 from augment.ranges import AugmentRanges
 from augment.renderer import render
-from pipeline.build.builder import BuildProgress, build_dataset, default_out
+from pipeline.build.builder import build_dataset, default_out
 from pipeline.errors import ConfigError, DamagedError
 from pipeline.plan.samples import make_plan
 from pipeline.shards import open_dataset
+from pipeline.shards.progress import SilentProgress
 
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024
 Run = Callable[..., Any]
@@ -87,7 +88,7 @@ def test_another_seed_is_another_dataset(tmp_path: Path) -> None:
 def test_the_result_says_what_was_done(tmp_path: Path) -> None:
     result = build_small(tmp_path / "d")
     assert (result.outcome, result.n_rendered, result.out) == ("built", 12, tmp_path / "d")
-    assert result.record is not None
+    assert result.dataset is not None
     assert result.n_bytes == sum((tmp_path / "d" / shard).stat().st_size for shard in SHARDS)
 
 
@@ -181,12 +182,12 @@ def test_a_recipe_that_cannot_be_rendered_leaves_nothing(tmp_path: Path) -> None
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
     left = iter(range(sample, 0, -1))
 
-    def interrupted(self: BuildProgress) -> None:
+    def interrupted(self: SilentProgress) -> None:
         del self
         if next(left, None) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(BuildProgress, "sample", interrupted)
+    monkeypatch.setattr(SilentProgress, "advance", interrupted)
 
 
 @pytest.mark.parametrize("sample", [1, 4, 5, 12])
@@ -339,7 +340,7 @@ def test_a_disk_that_is_really_full_is_survived(
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     result = build_dataset(small_source(), small_config(), out=tmp_path / "a" / "d", dry_run=True)
-    assert (result.outcome, result.record, result.n_rendered) == ("would build", None, 0)
+    assert (result.outcome, result.dataset, result.n_rendered) == ("would build", None, 0)
     assert 12 * 40 * 36 < result.n_bytes < 12 * 40 * 36 * 1.3
     assert names(tmp_path) == []
 
@@ -383,7 +384,7 @@ def test_the_real_stack_is_known_and_replayed(tmp_path: Path, augpipe: Run) -> N
     assert augpipe("build", ISBI, "--n", 8, "--out", tmp_path / "d", "--name", "mine").code == 0
     data = open_dataset(tmp_path / "d")
     assert data.name == "isbi2012"
-    assert data.record.values["source"]["voxel_size_nm"] == [50.0, 4.0, 4.0]
+    assert data.record.source.voxel_size_nm == (50.0, 4.0, 4.0)
     assert {name: len(data[name]) for name in data.splits} == {"train": 6, "test": 2}
     code, out, _ = augpipe("verify", tmp_path / "d", "--replay")
     assert code == 0

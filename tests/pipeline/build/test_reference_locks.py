@@ -64,7 +64,7 @@ def test_a_lock_gives_its_dataset(tmp_path: Path, lock: Path) -> None:
     out = rebuild_dataset(lock, tmp_path / "d", source_folder=source).out
     for name in ("dataset.json", "manifest.jsonl"):
         assert (out / name).read_bytes() == (lock / name).read_bytes()
-    shards = read_record(lock).shards
+    shards = open_dataset(lock).record.shards
     assert len(shards) == 5
     for shard in shards:
         assert file_digest(out / shard.file) == shard.sha256

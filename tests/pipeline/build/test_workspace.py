@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from small_worlds import FILES, OPTIONS, SHARDS, build_small, digests, flip_bit, names, small_config, small_source
 
-from pipeline.build.builder import BuildProgress, build_dataset
+from pipeline.build.builder import build_dataset
 from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, StorageError
-from pipeline.plan.samples import Plan
+from pipeline.shards.progress import SilentProgress
 from pipeline.verify.verification import verify_dataset
 
 
@@ -50,7 +50,7 @@ def driver() -> Iterator[Driver]:
     driver.close()
 
 
-class Notes(BuildProgress):
+class Notes(SilentProgress):
     """Remembers what a build told."""
 
     def __init__(self) -> None:
@@ -58,11 +58,11 @@ class Notes(BuildProgress):
         self.kept = 0
         self.rendered = 0
 
-    def start(self, plan: Plan, n_kept: int) -> None:
-        del plan
-        self.kept = n_kept
+    def start(self, what: str, total: int, *, unit: str = "samples", done: int = 0) -> None:
+        del what, total, unit
+        self.kept = done
 
-    def sample(self) -> None:
+    def advance(self) -> None:
         self.rendered += 1
 
     def note(self, line: str) -> None:
@@ -78,10 +78,10 @@ def build_noted(out: Path, **changes: Any) -> Notes:
 def interrupt(out: Path, after: int, **changes: Any) -> None:
     """Leave the partial folder of a build that was interrupted after so many samples."""
 
-    class Impatient(BuildProgress):
+    class Impatient(SilentProgress):
         left = after
 
-        def sample(self) -> None:
+        def advance(self) -> None:
             self.left -= 1
             if not self.left:
                 raise KeyboardInterrupt
@@ -354,8 +354,8 @@ def test_shards_are_listed_in_the_order_in_which_they_were_planned(built: Path) 
 def test_a_file_that_appears_during_the_build_is_not_lost(tmp_path: Path, built: Path) -> None:
     out = tmp_path / "d"
 
-    class Meddler(BuildProgress):
-        def sample(self) -> None:
+    class Meddler(SilentProgress):
+        def advance(self) -> None:
             out.mkdir(exist_ok=True)
             (out / "mine.txt").write_text("mine")
 

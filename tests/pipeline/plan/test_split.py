@@ -77,8 +77,8 @@ def test_slices_of_two_splits_are_never_near(config: BuildConfig, depths: tuple[
 
 @given(configs(), several)
 def test_every_slice_is_listed_once(config: BuildConfig, depths: tuple[int, ...]) -> None:
-    lists = assign(config, depths).to_json().values()
-    listed = sorted((part["stack"], z) for parts in lists for part in parts for z in part["z"])
+    lists = assign(config, depths).by_split().values()
+    listed = sorted((part.stack, z) for parts in lists for part in parts for z in part.z)
     assert listed == [(stack, z) for stack, depth in enumerate(depths) for z in range(depth)]
 
 

@@ -11,8 +11,11 @@ from small_worlds import small_config
 
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
-from pipeline.shards.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig, build_fingerprint
+from pipeline.shards.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig
 from pipeline.shards.digest import canonical_json
+from pipeline.shards.facts import SourceFacts
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
+from pipeline.shards.record import build_fingerprint, convert
 
 ranges = st.builds(
     AugmentRanges,
@@ -53,7 +56,7 @@ def configs(draw: st.DrawFn) -> BuildConfig:
 @given(configs())
 def test_options_survive_json(config: BuildConfig) -> None:
     values = json.loads(canonical_json(config.to_json()))
-    again = BuildConfig.from_json(values)
+    again = convert(values, BuildConfig)
     assert again == config
     assert canonical_json(again.to_json()) == canonical_json(config.to_json())
 
@@ -142,8 +145,8 @@ def test_fractions_that_leave_nothing_to_train_on_are_refused(test: float, val: 
 
 @pytest.mark.parametrize("broken", [{}, {"n": 3}, {"ranges": []}, {"ranges": {}, "size": 3}, {"unknown": 1}])
 def test_what_is_no_options_is_refused(broken: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="config"):
-        BuildConfig.from_json(broken)
+    with pytest.raises(ConfigError):
+        convert(broken, BuildConfig)
 
 
 @pytest.mark.parametrize("key", sorted(small_config().to_json()))
@@ -151,7 +154,7 @@ def test_unknown_and_wrongly_typed_options_are_refused(key: str) -> None:
     values = small_config().to_json()
     for broken in ({**values, key: {"x": 1}}, {**values, "more": 1}, {**values, key: None}):
         with pytest.raises(ConfigError):
-            BuildConfig.from_json(broken)
+            convert(broken, BuildConfig)
 
 
 def test_a_missing_option_is_refused_and_not_guessed() -> None:
@@ -161,7 +164,7 @@ def test_a_missing_option_is_refused_and_not_guessed() -> None:
         values = small_config().to_json()
         del values[key]
         try:
-            BuildConfig.from_json(values)
+            convert(values, BuildConfig)
             guessed.append(key)
         except ConfigError:
             pass
@@ -181,7 +184,7 @@ def test_equal_options_have_one_fingerprint(one: dict[str, Any], other: dict[str
     """0 from a script and 0.0 from the command line ask for the same dataset."""
     first, second = small_config(**one), small_config(**other)
     assert first == second
-    assert build_fingerprint(first.to_json(), "x", [], {}) == build_fingerprint(second.to_json(), "x", [], {})
+    assert build_fingerprint(first, "x", [], SourceFacts()) == build_fingerprint(second, "x", [], SourceFacts())
 
 
 def test_options_without_weights_are_those_of_before_there_were_any() -> None:
@@ -193,11 +196,22 @@ def test_options_without_weights_are_those_of_before_there_were_any() -> None:
 def test_the_fingerprint_is_the_digest_that_the_format_describes() -> None:
     import hashlib
 
-    config, inputs = small_config().to_json(), [{"images": {"sha256": "0" * 64}}]
+    images = {"sha256": "0" * 64, "shape": [3, 4, 5], "dtype": "uint8"}
+    inputs = [{"images": images, "labels": {**images, "kind": "binary", "values": [0, 255]}}]
     facts = {"title": "x", "licence": "CC0"}
     text = json.dumps(
-        {"config": config, "inputs": inputs, "name": "x", "renderer": RENDERER_VERSION, "source": facts},
+        {
+            "config": small_config().to_json(),
+            "inputs": inputs,
+            "name": "x",
+            "renderer": RENDERER_VERSION,
+            "source": facts,
+        },
         sort_keys=True,
         separators=(",", ":"),
     )
-    assert build_fingerprint(config, "x", inputs, facts) == hashlib.sha256((text + "\n").encode()).hexdigest()
+    stack = StackInput(
+        ImageInput("0" * 64, (3, 4, 5), "uint8"), LabelInput("0" * 64, (3, 4, 5), "uint8", "binary", (0, 255))
+    )
+    found = build_fingerprint(small_config(), "x", [stack], SourceFacts(**facts))
+    assert found == hashlib.sha256((text + "\n").encode()).hexdigest()

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.shards.digest import canonical_json
-from pipeline.shards.facts import FACTS, LONGEST_TEXT, check_facts
+from pipeline.shards.facts import FACTS, MAX_TEXT_LENGTH, check_facts
 
 GOOD: dict[str, Any] = {
     "title": "Larva, nerve cord",
@@ -43,7 +43,7 @@ def test_equal_sizes_are_recorded_equally() -> None:
         ("title", " \t", "title: expected 1 to 2000 characters of text"),
         ("title", 3, "title: expected 1 to 2000 characters of text, got 3"),
         ("title", ["a"], "title: expected 1 to 2000 characters of text"),
-        ("title", "x" * (LONGEST_TEXT + 1), "title: expected 1 to 2000 characters of text"),
+        ("title", "x" * (MAX_TEXT_LENGTH + 1), "title: expected 1 to 2000 characters of text"),
         ("citation", "one\ntwo", "citation: expected one line of text"),
         ("citation", "one\u2028two", "citation: expected one line of text"),
         ("specimen", "bell \x07", "specimen: expected one line of text"),
@@ -75,5 +75,5 @@ def test_what_cannot_be_recorded_is_refused_and_named(name: str, value: Any, wor
 
 
 def test_the_longest_text_and_other_scripts_are_fine() -> None:
-    for text in ("x" * LONGEST_TEXT, "細胞膜", "Zürich\u00a0(CH)", "θ = 5°"):
+    for text in ("x" * MAX_TEXT_LENGTH, "細胞膜", "Zürich\u00a0(CH)", "θ = 5°"):
         assert check_facts({"title": text}, where="here") == {"title": text}

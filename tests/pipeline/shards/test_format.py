@@ -16,7 +16,9 @@ from augment.recipe import Recipe
 from pipeline.build.builder import build_dataset
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.digest import canonical_json
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import convert
 from pipeline.source.known_stacks import recognise
 from pipeline.source.stacks import make_source
 
@@ -53,7 +55,7 @@ def test_other_options_and_pixels_follow_the_schemas(tmp_path: Path, dtype: str)
     values = record_of(tmp_path / "d")
     DATASET.validate(values)
     assert values["label_kind"] == "classes"
-    assert BuildConfig.from_json(values["config"]) == config
+    assert convert(values["config"], BuildConfig) == config
     for row in read_rows(tmp_path / "d"):
         ROW.validate(row)
 
@@ -75,12 +77,17 @@ def test_instances_and_split_strategies_follow_the_schema(tmp_path: Path) -> Non
 def test_what_is_known_of_the_known_stacks_follows_the_schema(built: Path) -> None:
     from pipeline.source.known_stacks import _KNOWN
 
-    for digest, (labels_digest, _, _) in _KNOWN.items():
-        stack = {"images": {"sha256": digest}, "labels": {"sha256": labels_digest}}
-        name, facts = recognise([stack], "x")
-        DATASET.validate({**record_of(built), "name": name, "source": facts})
-        _, facts = recognise([stack, {"images": {"sha256": ""}, "labels": {"sha256": ""}}], "x")
-        DATASET.validate({**record_of(built), "source": {"title": "x", **facts}})
+    def stack(images_sha256: str, labels_sha256: str) -> StackInput:
+        shape = (1, 1, 1)
+        return StackInput(
+            ImageInput(images_sha256, shape, "uint8"), LabelInput(labels_sha256, shape, "uint8", "instances", ())
+        )
+
+    for digest, known in _KNOWN.items():
+        name, facts = recognise([stack(digest, known.labels_sha256)], "x")
+        DATASET.validate({**record_of(built), "name": name, "source": json.loads(canonical_json(facts.to_json()))})
+        _, facts = recognise([stack(digest, known.labels_sha256), stack("0" * 64, "0" * 64)], "x")
+        DATASET.validate(json.loads(canonical_json({**record_of(built), "source": {"title": "x", **facts.to_json()}})))
 
 
 # Broken output

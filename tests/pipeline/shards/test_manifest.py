@@ -58,7 +58,7 @@ def test_a_line_with_weights_survives_too() -> None:
         with pytest.raises(DatasetError, match="here"):
             parse({**LINE, "weights_sha256": digest})
     for value in (None, True, []):
-        with pytest.raises(DatasetError, match="here: field weights_sha256"):
+        with pytest.raises(DatasetError, match="here"):
             parse({**LINE, "weights_sha256": value})
 
 
@@ -81,21 +81,21 @@ def test_a_manifest_lists_every_sample_in_order(built: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(LINE))
 def test_a_missing_field_is_refused(name: str) -> None:
-    with pytest.raises(DatasetError, match="here: expected the fields"):
+    with pytest.raises(DatasetError, match=f"here.*{name}"):
         parse({key: value for key, value in LINE.items() if key != name})
 
 
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(DatasetError, match="here: expected the fields"):
+    with pytest.raises(DatasetError, match="here"):
         parse({**LINE, "more": 1})
-    with pytest.raises(DatasetError, match="here: recipe: expected the keys"):
+    with pytest.raises(DatasetError, match="here.*more"):
         parse({**LINE, "recipe": {**LINE["recipe"], "more": 1}})
 
 
 @pytest.mark.parametrize("name", sorted(LINE))
 @pytest.mark.parametrize("value", [None, True, 1.5, [], [[1]]])
 def test_a_wrong_type_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(DatasetError, match="here: field"):
+    with pytest.raises(DatasetError, match="here"):
         parse({**LINE, name: value})
 
 
@@ -106,7 +106,7 @@ def test_a_wrong_type_is_refused(name: str, value: Any) -> None:
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_a_wrong_number_in_a_recipe_is_refused(name: str, value: Any) -> None:
     """Whoever made the file, the reader sees a DatasetError."""
-    with pytest.raises(DatasetError, match="here: recipe"):
+    with pytest.raises(DatasetError, match="here"):
         parse({**LINE, "recipe": {**LINE["recipe"], name: value}})
 
 

@@ -568,8 +568,11 @@ def test_a_manifest_of_other_samples_is_noticed(dataset: Path) -> None:
     lines = (dataset / "manifest.jsonl").read_bytes().splitlines(keepends=True)
     (dataset / "manifest.jsonl").write_bytes(b"".join(lines[1:]))
     train = open_dataset(dataset)["train"]
-    with pytest.raises(DatasetError, match="are not those of the shards"):
+    with pytest.raises(DatasetError, match=r"manifest.jsonl: expected 12 samples.*found 11"):
         _ = train.recipes
+    (dataset / "manifest.jsonl").write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
+    with pytest.raises(DatasetError, match="are not those of the shards"):
+        _ = open_dataset(dataset)["train"].recipes
 
 
 def test_a_dataset_is_a_mapping_of_its_splits(built: Path) -> None:
