@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -165,12 +165,104 @@ def held(folder: Path, *, busy: str | None) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Be the only process that writes `path`, by a lock file beside it, which goes away at the end.
+
+    Args:
+        path: what is to be written; it need not exist, but its parent must.
+        busy: what to say if another process holds the lock; without it, wait for that one.
+
+    Raises:
+        StorageError: another process holds the lock, or it cannot be made.
+    """
+    path = path.resolve()
+    lock_file = path.with_name(f".{path.name}.lock")
+    with storage_errors(path):
+        descriptor = _lock(lock_file, busy)
+    try:
+        yield
+    finally:
+        lock_file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def replaced_name(folder: Path) -> Path:
+    """Return where `replace_folder` keeps the folder before until the new one is in its place."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Rename a folder, in the place of the one that has the name now, which is removed.
+
+    To be called under the lock of `folder`. A kill leaves one of the states that `repair_folder` repairs.
+
+    Raises:
+        OSError: it cannot be done; the folder before is then in its place again, if the disk allows that.
+    """
+    replaced = replaced_name(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    sync_folder(new)
+    try:
+        if folder.exists():
+            folder.rename(replaced)
+        new.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def repair_folder(folder: Path, is_whole: Callable[[Path], bool]) -> None:
+    """Finish a `replace_folder` that was killed, or take it back; to be called under the lock of `folder`.
+
+    Args:
+        folder: what was being replaced.
+        is_whole: whether a folder holds all that it should.
+    """
+    # folder          .NAME.replaced   killed                             what is done
+    # whole           any              while the one before was removed   finish the removal
+    # not whole       any              (something else was put there)     nothing: neither is lost
+    # missing         whole            between the two renames            take the first rename back
+    # missing         not whole        while the one before was removed   finish the removal
+    replaced = replaced_name(folder)
+    if not replaced.exists():
+        return
+    if folder.exists() and not is_whole(folder):
+        return
+    if folder.exists() or not is_whole(replaced):
+        shutil.rmtree(replaced)
+    else:
+        replaced.rename(folder)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's list of names to the disk, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, busy: str | None) -> int:
+    """Return a descriptor that holds the lock file, which whoever held it before may have removed meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StorageError(str(busy)) from error
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 

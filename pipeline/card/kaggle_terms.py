@@ -1,7 +1,7 @@
-"""What Kaggle takes: licences by name, lengths of slugs, titles and subtitles; and how a dataset there is recognised.
+"""What Kaggle accepts: names of licences, lengths of slugs, titles and subtitles; and the mark of a dataset there.
 
-From docs/datasets_metadata.md of github.com/Kaggle/kaggle-cli; the least length of a slug is the one that its code asks
-for, which is more than the document says.
+From docs/datasets_metadata.md of github.com/Kaggle/kaggle-cli; the minimum length of a slug is the one that its code
+requires, which is more than the document says.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 SLUG_LENGTHS, TITLE_LENGTHS, SUBTITLE_LENGTHS = (6, 50), (6, 50), (20, 80)
 COVER_SIZE_PX = (560, 280)  # (width, height): its client shows this much of a cover, from the top left corner
 
-# Each with its page, where it has one. `unknown` is taken by Kaggle, and no licence to publish under.
+# Each with its page, where it has one. Kaggle accepts `unknown`, which permits nothing: it is not published under.
 UNKNOWN_LICENCE, OTHER_LICENCE = "unknown", "other"
 LICENCES: Mapping[str, str] = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -44,10 +44,10 @@ LICENCES: Mapping[str, str] = {
 
 
 def find_licence(name: str) -> str | None:
-    """Return how Kaggle spells the licence of this name, whatever its case; None if it knows none."""
-    return next((known for known in LICENCES if known.lower() == name.lower()), None)
+    """Return how Kaggle spells the licence of this name in any case; None if there is none of that name."""
+    return next((licence for licence in LICENCES if licence.lower() == name.lower()), None)
 
 
 def mark(dataset_sha256: str) -> str:
-    """Return the words by which a published dataset is recognised again, in its description and in version notes."""
+    """Return the words in a description and in version notes by which a published dataset is recognised."""
     return f"dataset sha256 {dataset_sha256}"

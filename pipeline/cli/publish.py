@@ -10,8 +10,8 @@ from pipeline.cli.voice import Voice
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.publish.naming import KaggleId
-    from pipeline.publish.order import Publication
+    from pipeline.publish.options import KaggleId
+    from pipeline.publish.publisher import Publication
     from pipeline.publish.remote import Remote
 
 
@@ -43,7 +43,7 @@ def publish(
     jobs: int,
     quiet: bool,
     json_file: str | None,
-    **order: Any,
+    **options: Any,
 ) -> None:
     """Publish DATASET with its card and its audit: all of it, or nothing.
 
@@ -54,19 +54,18 @@ def publish(
     What leaks, was changed after its audit, or has no licence is refused. The same dataset is never sent twice.
     Exit status: 0 it is there, 1 refused, 3 it could not be audited or sent.
     """  # noqa: D301  # \b is the character by which click knows a table
-    from pipeline.publish.conductor import publish_dataset
-    from pipeline.publish.order import Order
+    from pipeline.publish.options import PublishOptions
+    from pipeline.publish.publisher import publish_dataset
     from pipeline.shards.progress import choose_progress
 
     chosen = _identity(to, identity, path)
-    if path and (order["private"] or order["notes"]):
+    if path and (options["private"] or options["notes"]):
         raise ConfigError("publish: --private and --notes are for Kaggle; a folder has neither")
-    asked = Order(identity=chosen, **order)
     say = Voice(quiet=quiet, json_file=json_file)
     published = publish_dataset(
         dataset,
         _remote(dataset, path, chosen),
-        asked,
+        PublishOptions(identity=chosen, **options),
         source_folder=source,
         report_file=report_file,
         jobs=jobs,
@@ -78,7 +77,7 @@ def publish(
 
 
 def _identity(to: str, identity: str | None, path: Path | None) -> "KaggleId | None":
-    from pipeline.publish.naming import KaggleId
+    from pipeline.publish.options import KaggleId
 
     if to == "kaggle" and (path or not identity):
         raise ConfigError("publish: --to kaggle needs --id OWNER/SLUG, and no PATH")
@@ -99,16 +98,16 @@ def _remote(dataset: Path, path: Path | None, identity: "KaggleId | None") -> "R
 
 
 def _lines(published: "Publication") -> list[str]:
-    before = published.state.version if published.state else None
-    version = f", version {published.version}" if published.version else ""
+    receipt, before = published.receipt, published.before.version
+    version = f", version {receipt.version}" if receipt.version else ""
     after = f", after version {before}" if before and published.outcome != "already there" else ""
     lines = {
         "dataset": published.record.sha256,
         "audit": published.proof,
-        "sent": f"{published.n_sent / 1e6:.1f} of {published.n_bytes / 1e6:.1f} MB in {published.n_files} files",
-        published.outcome: f"{published.remote}{version}{after}",
-        "address": published.url,
-        "receipt": str(published.receipt) if published.receipt else "",
+        "sent": f"{published.n_sent / 1e6:.1f} of {published.n_bytes / 1e6:.1f} MB in {len(receipt.files)} files",
+        published.outcome: f"{receipt.remote}{version}{after}",
+        "address": receipt.url,
+        "receipt": str(published.receipt_file) if published.receipt_file else "",
     }
     width = max(map(len, lines)) + 2
     return [f"{label:<{width}}{text}" for label, text in lines.items() if text]
@@ -120,11 +119,11 @@ def _json(published: "Publication") -> dict[str, Any]:
         "outcome": published.outcome,
         "dataset": str(published.record.folder),
         "dataset_sha256": published.record.sha256,
-        "remote": published.remote,
-        "url": published.url,
-        "version": published.version,
+        "remote": published.receipt.remote,
+        "url": published.receipt.url,
+        "version": published.receipt.version,
         "bytes_sent": published.n_sent,
         "bytes": published.n_bytes,
-        "files": published.n_files,
+        "files": len(published.receipt.files),
         "audit": published.proof,
     }

@@ -1,16 +1,15 @@
 """The proof that a dataset does not leak: an audit that is run now, or the report of one of the same bytes."""
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.audit.report import CHECKS, AuditReport
-from pipeline.card.files import AUDIT_FILE, CARD_FOLDER
 from pipeline.errors import ConfigError, DatasetError, RefusedError
-from pipeline.shards.record import DatasetRecord
+from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
 
-_LARGEST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 # All that needs the source or the records; S001 and P007 say more where they apply.
 _REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")
 _REQUIRED_OF_STACKS = ("M004", "P004")
@@ -23,21 +22,21 @@ class Proof:
 
     Attributes:
         report: the report; its subject is the dataset's name, never a path of this machine.
-        found: where it comes from, to be told.
+        origin: where it comes from, for the user.
     """
 
     report: AuditReport
-    found: str
+    origin: str
 
 
-class Audit(Protocol):
-    """Audits one dataset."""
-
-    def __call__(self, *, records_alone: bool) -> AuditReport:
-        """Return the report; of the records alone, or of the pixels, too."""
-
-
-def prove_clean(record: DatasetRecord, *, gap: int, report_file: Path | None, audit: Audit) -> Proof:
+def prove_clean(
+    record: DatasetRecord,
+    *,
+    gap: int,
+    report_file: Path | None,
+    audit: Callable[..., AuditReport],
+    say: Callable[[str], object],
+) -> Proof:
     """Return the proof that a dataset does not leak.
 
     A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one. The
@@ -46,8 +45,9 @@ def prove_clean(record: DatasetRecord, *, gap: int, report_file: Path | None, au
     Args:
         record: the dataset.
         gap: slices of two splits must be further apart than this.
-        report_file: the report to go by; it must then count.
-        audit: audits it at this gap.
+        report_file: the report of an audit, which must count; unless given, the card's, if that counts.
+        audit: `audit_dataset`, of this dataset at this gap.
+        say: callback for what is being done.
 
     Raises:
         ConfigError: there is no such report.
@@ -58,24 +58,26 @@ def prove_clean(record: DatasetRecord, *, gap: int, report_file: Path | None, au
     report = _read_report(path) if report_file or path.is_file() else None
     if report is not None and report.dataset_sha256 != record.sha256:
         raise RefusedError(
-            f"{record.folder}: is not the dataset that {path} is about: expected dataset.json {record.sha256[:12]}, "
-            f"the report names {str(report.dataset_sha256)[:12]}; audit it again, and remove the old report"
+            f"{record.folder}: is not the dataset that was audited: expected dataset.json {record.sha256[:12]}, "
+            f"{path} names {str(report.dataset_sha256)[:12]}; audit it again, and remove the old report"
         )
     if report is not None and report_file and report.gap < gap:
         raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
     if report is None or report.gap < gap:
-        return Proof(_require_clean(audit(records_alone=False), record, record.folder), "an audit just now")
+        say("auditing the dataset")
+        return Proof(_require_clean(audit(), record, record.folder), "an audit just now")
     proof = Proof(_require_clean(report, record, path), str(path))
-    records = audit(records_alone=True)
+    say("checking the records")
+    records = audit(manifest_only=True)
     _require_nothing_found(records, record.folder)
     if records.exit_code:
-        raise DatasetError(f"{record.folder}: {_UNPROVEN}{_why(records, list(CHECKS))}")
+        raise DatasetError(f"{record.folder}: {_UNPROVEN}{_reason(records, CHECKS)}")
     return proof
 
 
 def _read_report(path: Path) -> AuditReport:
     try:
-        values = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_BYTES else None
+        values = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_BYTES else None
         return AuditReport.from_json(values)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected the report of an audit, found nothing") from error
@@ -90,16 +92,16 @@ def _read_report(path: Path) -> AuditReport:
 def _require_clean(report: AuditReport, record: DatasetRecord, where: Path) -> AuditReport:
     """Return the report without paths of this machine, if every check that proves something has passed."""
     _require_nothing_found(report, where)
-    checks = {check.id: check for check in report.checks}
+    status = {check.id: check.status for check in report.checks}
     independent = record.values["split"]["independent"] is True
     required = _REQUIRED if independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
-    missing = [each for each in required if each not in checks or checks[each].status != "passed"]
+    missing = [check for check in required if status.get(check) != "passed"]
     missing += [check.id for check in report.checks if check.status == "not run" and check.id not in missing]
     if missing:
-        raise DatasetError(f"{where}: {_UNPROVEN} ({', '.join(missing)}){_why(report, missing)}")
+        raise DatasetError(f"{where}: {_UNPROVEN} ({', '.join(missing)}){_reason(report, missing)}")
     samples = {split: sum(shard.n for shard in record.split_shards(split)) for split in report.n_samples}
-    looked_at = (report.coverage.total, report.coverage.by_pixels, sum(samples.values()))
-    if dict(report.n_samples) != samples or set(looked_at) != {record.n}:
+    counts = {report.coverage.total, report.coverage.by_pixels, sum(samples.values())}
+    if dict(report.n_samples) != samples or counts != {record.n}:
         raise DatasetError(
             f"{where}: {_UNPROVEN}: the audit looked at {report.coverage.by_pixels} of {record.n} samples; audit again"
         )
@@ -107,14 +109,14 @@ def _require_clean(report: AuditReport, record: DatasetRecord, where: Path) -> A
 
 
 def _require_nothing_found(report: AuditReport, where: Path) -> None:
-    """Refuse what an audit found fault with; what it only warns of is told on the card."""
+    """Refuse what an audit found fault with; its warnings are on the card."""
     if report.exit_code == 1 or any(report.n_leaking.values()):
-        found = f" ({report.findings[0].text:.300})" if report.findings else ""
-        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}{found}")
+        first = f" ({report.findings[0].text:.300})" if report.findings else ""
+        raise RefusedError(f"{where}: not published, the audit found something: {report.verdict}{first}")
 
 
-def _why(report: AuditReport, missing: list[str]) -> str:
+def _reason(report: AuditReport, missing: Iterable[str]) -> str:
     """Return why the first of these checks did not pass, where that is known."""
     reasons = {finding.check: finding.text for finding in reversed(report.findings)}
     reasons |= {check.id: check.reason for check in report.checks if check.reason}
-    return next((f": {reasons[each]:.300}" for each in missing if each in reasons), "")
+    return next((f": {reasons[check]:.300}" for check in missing if check in reasons), "")

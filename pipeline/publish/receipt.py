@@ -3,15 +3,23 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from pipeline.errors import DatasetError
-from pipeline.files import held, require_writable, storage_errors, write_atomically
+from pipeline.files import locked, require_writable, write_atomically
 from pipeline.shards.digest import canonical_json
 
 RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
-State: TypeAlias = Literal["accepted", "ready"]
-_LARGEST_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """The name, size and digest of a file that was published."""
+
+    file: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,37 +29,37 @@ class Receipt:
     Attributes:
         dataset: the name of the dataset's folder.
         dataset_sha256: the digest of dataset.json.
-        remote: where it went.
+        remote: where it was published.
         url: its address.
         state: `accepted` until it can be seen, with its licence and all that describes it; then `ready`.
         version: which version it became; None until that is known.
         after: the version before it; None where there was none.
         licence: under which it was published.
         gap: of the audit.
-        files: the name, size and digest of everything that was sent.
+        files: everything that was published.
     """
 
     dataset: str
     dataset_sha256: str
     remote: str
     url: str
-    state: State
+    state: Literal["accepted", "ready"]
     version: int | None
     after: int | None
     licence: str
     gap: int
-    files: tuple[dict[str, Any], ...]
+    files: tuple[SentFile, ...]
 
     @classmethod
     def from_json(cls, values: Any) -> "Receipt":
-        """Return the receipt that these values are.
+        """Return the receipt that was written as these values.
 
         Raises:
-            TypeError: they are none.
+            TypeError: they are not a receipt.
         """
-        receipt = cls(**{**values, "files": tuple(values["files"])})
+        receipt = cls(**{**values, "files": tuple(SentFile(**each) for each in values["files"])})
         texts = (receipt.dataset, receipt.dataset_sha256, receipt.remote, receipt.url, receipt.state, receipt.licence)
-        numbers = (receipt.version, receipt.after, receipt.gap, *(each["bytes"] for each in receipt.files))
+        numbers = (receipt.version, receipt.after, receipt.gap, *(each.bytes for each in receipt.files))
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("expected text")
         if not all(number is None or isinstance(number, int) for number in numbers):
@@ -60,14 +68,14 @@ class Receipt:
 
 
 class ReceiptBook:
-    """All receipts of one folder of datasets; one for each dataset and remote, the last one."""
+    """All receipts of one folder of datasets; for each dataset and remote, the last one."""
 
     def __init__(self, dataset: Path) -> None:
         self._dataset = dataset.resolve()
         self.path = self._dataset.parent / RECEIPT_FILE
 
     def require_writable(self) -> None:
-        """Refuse to begin what no receipt could be kept of.
+        """Refuse to publish what no receipt could be kept of.
 
         Raises:
             StorageError: nothing can be written where receipts are.
@@ -76,13 +84,14 @@ class ReceiptBook:
         self._read()
         require_writable(self.path)
 
-    def find(self, remote: str) -> Receipt | None:
-        """Return what was last published of the dataset to a remote.
+    def find(self, remote: str, dataset_sha256: str) -> Receipt | None:
+        """Return the receipt of the dataset at a remote, if the last that was published there has this digest.
 
         Raises:
             DatasetError: the receipts cannot be read.
         """
-        return next((each for each in self._read() if self._is_of(each, remote)), None)
+        last = next((each for each in self._read() if self._is_of(each, remote)), None)
+        return last if last and last.dataset_sha256 == dataset_sha256 else None
 
     def write(self, receipt: Receipt) -> None:
         """Keep a receipt, instead of an older one of the same dataset and remote.
@@ -90,14 +99,14 @@ class ReceiptBook:
         Raises:
             StorageError: it cannot be written.
         """
-        self._replace(receipt.remote, (receipt,))
+        self._replace(receipt.remote, receipt)
 
     def remove(self, remote: str) -> None:
         """Forget what was published of the dataset to a remote."""
-        self._replace(remote, ())
+        self._replace(remote)
 
-    def _replace(self, remote: str, receipts: tuple[Receipt, ...]) -> None:
-        with storage_errors(self.path), held(self.path.parent, busy=None):
+    def _replace(self, remote: str, *receipts: Receipt) -> None:
+        with locked(self.path):
             kept = [each for each in self._read() if not self._is_of(each, remote)]
             ordered = sorted([*kept, *receipts], key=lambda each: (each.dataset, each.remote))
             values = {"schema": RECEIPT_SCHEMA, "publications": [asdict(each) for each in ordered]}
@@ -110,7 +119,7 @@ class ReceiptBook:
         if not self.path.exists():
             return []
         try:
-            if self.path.stat().st_size > _LARGEST_BYTES:
+            if self.path.stat().st_size > _MAX_BYTES:
                 raise DatasetError(f"{self.path}: too large for receipts")
             values = json.loads(self.path.read_bytes())
             if values["schema"] != RECEIPT_SCHEMA:

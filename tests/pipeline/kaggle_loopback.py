@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 OWNER, TOKEN = "ada", "KGAT_0123456789abcdef0123456789abcdef"
-LARGEST_BYTES = 1 << 26
+MAX_BYTES = 1 << 26
 DATASETS, BLOBS, OAUTH = "datasets.DatasetApiService", "blobs.BlobApiService", "security.OAuthService"
 
 
@@ -260,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, length: int | None = None) -> bytes:
         n = int(self.headers.get("Content-Length") or 0) if length is None else length
-        assert n <= LARGEST_BYTES
+        assert n <= MAX_BYTES
         return self.rfile.read(n)
 
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import pytest
 
 import pipeline.files
 from pipeline.errors import StorageError
-from pipeline.files import storage_errors, sync_folder, whole_file, write_atomically, write_report
+from pipeline.files import (
+    locked,
+    repair_folder,
+    replace_folder,
+    storage_errors,
+    sync_folder,
+    whole_file,
+    write_atomically,
+    write_report,
+)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -123,3 +133,96 @@ def test_a_report_goes_through_links_and_pipes(tmp_path: Path) -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(ValueError, match="not of the disk"), storage_errors(Path("a")):
         raise ValueError("not of the disk")
+
+
+def make_folder(folder: Path, content: str | None) -> Path:
+    """Make a folder with one file, whose content is the name of what it stands for; none where there is none."""
+    if content is not None:
+        folder.mkdir()
+        (folder / "file").write_text(content)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: (path / "file").read_text() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_folder_is_replaced_and_nothing_else_is_left(tmp_path: Path, before: str | None) -> None:
+    make_folder(tmp_path / "a", before)
+    make_folder(tmp_path / ".a.replaced", "left by a kill")
+    replace_folder(make_folder(tmp_path / "new", "new"), tmp_path / "a")
+    assert contents(tmp_path) == {"a": "new"}
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_folder_that_cannot_be_replaced_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    make_folder(tmp_path / "a", "old")
+    with pytest.raises(error):
+        replace_folder(make_folder(tmp_path / "new", "new"), tmp_path / "a")
+    assert contents(tmp_path) == {"a": "old", "new": "new"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "replaced", "expected"),
+    [
+        ("whole", None, {"a": "whole"}),
+        ("whole", "whole", {"a": "whole"}),
+        ("whole", "half", {"a": "whole"}),
+        ("foreign", "whole", {".a.replaced": "whole", "a": "foreign"}),
+        (None, "whole", {"a": "whole"}),
+        (None, "half", {}),
+        (None, None, {}),
+    ],
+)
+def test_a_replacement_that_was_killed_is_finished_or_taken_back(
+    tmp_path: Path, folder: str | None, replaced: str | None, expected: dict[str, str]
+) -> None:
+    make_folder(tmp_path / "a", folder)
+    make_folder(tmp_path / ".a.replaced", replaced)
+    repair_folder(tmp_path / "a", lambda path: (path / "file").read_text() == "whole")
+    assert contents(tmp_path) == expected
+
+
+def test_a_lock_has_one_holder_and_leaves_nothing(tmp_path: Path) -> None:
+    with locked(tmp_path / "a", busy="a: busy"):
+        with pytest.raises(StorageError, match="a: busy"), locked(tmp_path / "a", busy="a: busy"):
+            pass
+        with locked(tmp_path / "b", busy="b: busy"):
+            pass
+    assert files(tmp_path) == {}
+
+
+def test_a_lock_is_waited_for(tmp_path: Path) -> None:
+    """The one before removes the lock file, so that who has waited must not take that for the lock."""
+    order: list[str] = []
+
+    def wait_for_it() -> None:
+        with locked(tmp_path / "a"):
+            order.append("second")
+            with pytest.raises(StorageError), locked(tmp_path / "a", busy="busy"):
+                pass
+
+    with locked(tmp_path / "a"):
+        thread = threading.Thread(target=wait_for_it)
+        thread.start()
+        thread.join(0.05)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert files(tmp_path) == {}
+
+
+def test_without_its_folder_there_is_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="none/a"), locked(tmp_path / "none" / "a"):
+        pass

@@ -14,12 +14,11 @@ from publish_worlds import COVER, REF, SENT, one_line, own_client, receipts, sen
 from small_worlds import SHARDS, build_small, flip_bit, names
 
 from pipeline.card.cover import draw_cover
-from pipeline.files import held
-from pipeline.publish.conductor import publish_dataset
+from pipeline.files import locked
 from pipeline.publish.folder_remote import FolderRemote
 from pipeline.publish.kaggle.remote import KaggleRemote
-from pipeline.publish.naming import KaggleId
-from pipeline.publish.order import Order
+from pipeline.publish.options import KaggleId, PublishOptions
+from pipeline.publish.publisher import publish_dataset
 from pipeline.shards.digest import file_digest
 
 pytestmark = pytest.mark.usefixtures("home", "clock", "quick_preview")
@@ -135,8 +134,10 @@ def test_what_could_not_be_described_is_described_by_a_second_run(
 
 def test_a_version_that_failed_is_made_again(publish: Run, server: Loopback, dataset: Path) -> None:
     """What Kaggle says of a version that will never be ready does not make it one."""
-    server.statuses = ["FAILED"]
-    assert publish().code == 3
+    server.statuses = ["BLOBS_RECEIVED", "FAILED"]
+    code, _, err = publish()
+    assert (code, receipts(dataset)) == (3, [])
+    assert "FAILED" in one_line(err)
     server.statuses = ["FAILED", "BLOBS_RECEIVED", "READY"]
     assert publish().code == 0
     assert len(server.datasets[REF].versions) == 2
@@ -236,29 +237,23 @@ def test_a_dry_run_asks_and_sends_nothing(publish: Run, server: Loopback, datase
     assert receipts(dataset) == []
 
 
-def test_what_is_public_gets_no_private_version(publish: Run, server: Loopback, dataset: Path) -> None:
-    """Kaggle's versions have no privacy of their own: this one would be public."""
+def test_what_is_public_is_not_made_or_said_to_be_private(publish: Run, server: Loopback, dataset: Path) -> None:
+    """Kaggle's versions have no privacy of their own: another one would be public, too."""
     publish()
-    shutil.rmtree(dataset)
-    build_small(dataset, seed=1)
-    code, _, err = publish("--private")
-    assert code == 1
-    assert "this dataset is public there" in one_line(err)
+    for seed in (0, 1):  # what is there already, and a new version of it
+        shutil.rmtree(dataset)
+        build_small(dataset, seed=seed)
+        code, out, err = publish("--private")
+        assert (code, out) == (1, "")
+        assert "--private" in one_line(err)
     assert len(server.datasets[REF].versions) == 1
 
 
-def test_what_is_public_is_not_said_to_be_private(publish: Run) -> None:
-    publish()
-    code, out, err = publish("--private")
-    assert (code, out) == (1, "")
-    assert "this dataset is public there" in one_line(err)
-
-
 def test_two_at_once_publish_once(publish: Run, server: Loopback, dataset: Path) -> None:
-    with held(dataset, busy="busy"):
+    with locked(dataset, busy="busy"):
         code, _, err = publish()
     assert (code, server.requests) == (3, [])
-    assert "is being published by another augpipe" in one_line(err)
+    assert "published by another augpipe" in one_line(err)
 
 
 @pytest.mark.parametrize("hide", [False, True], ids=["plainly", "with the time set back"])
@@ -286,7 +281,7 @@ def test_kaggles_own_client_takes_the_metadata_and_sends_the_same_requests(
     server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any, version: bool
 ) -> None:
     """Its own validation runs before its upload, and what it sends of a mirror is what we send."""
-    order = Order(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1)
+    order = PublishOptions(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1)
     report = {"report_file": write_report(dataset)}
     before = {REF: Dataset([{"description": "", "files": {}}])} if version else {}
     server.datasets = before.copy()
@@ -312,7 +307,7 @@ def test_kaggles_own_client_sets_what_we_set(
     server: Loopback, dataset: Path, tmp_path: Path, home: Path, clock: Any, monkeypatch: Any
 ) -> None:
     """Its `kaggle datasets metadata --update` of a mirror; only, it makes the dataset public, and we leave that."""
-    order, report = Order(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1), write_report(dataset)
+    order, report = PublishOptions(KaggleId.parse(REF), licence="CC-BY-4.0", gap=1), write_report(dataset)
     publish_dataset(dataset, KaggleRemote(KaggleId.parse(REF), dataset, clock=clock), order, report_file=report)
     publish_dataset(dataset, FolderRemote(tmp_path / "mirror", dataset), order, report_file=report)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kaggle_loopback import Loopback
-from publish_worlds import COVER, SENT, SMALL_GAP, one_line, to_folder, write_report
+from publish_worlds import COVER, SENT, SMALL_GAP, TO_KAGGLE, one_line, to_folder, write_report
 from small_worlds import SHARDS, build_small, digests, flip_bit, names
 
 from pipeline.errors import StorageError
@@ -44,6 +45,21 @@ def test_the_same_dataset_is_mirrored_in_a_folder(
     assert "already there" in out
     assert "sent           0.0 of" in out
     assert server.requests == []
+
+
+def test_a_folder_needs_no_client_of_kaggle(
+    augpipe: Run, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra, none of these can be imported; what is for Kaggle says what to install."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"kaggle", "kagglesdk", "requests"}]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("kaggle", "kagglesdk", "requests"):
+        monkeypatch.setitem(sys.modules, name, None)
+    report = ("--audit", write_report(dataset))
+    assert augpipe("publish", dataset, *to_folder(tmp_path / "cells"), *report).code == 0
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, *report)
+    assert code == 3
+    assert "augpipe[kaggle]" in one_line(err)
 
 
 def test_a_mirror_is_whole_at_every_moment(
@@ -95,6 +111,20 @@ def test_a_mirror_that_was_killed_between_two_names_is_found_again(augpipe: Run,
     assert augpipe("verify", mirror).code == 0
 
 
+def test_a_mirror_is_repaired_by_none_but_its_publisher(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+    """What looks like a kill between two names may be another publisher, who is about to give the second."""
+    mirror, replaced = tmp_path / "cells", tmp_path / ".cells.replaced"
+    other = Path(shutil.copytree(dataset, tmp_path / "other"))
+    asked = ("publish", dataset, *to_folder(mirror), "--audit", write_report(dataset))
+    augpipe(*asked)
+    with FolderRemote(mirror, other).hold():
+        mirror.rename(replaced)
+        assert augpipe(*asked).code == 3
+        assert (mirror.exists(), replaced.exists()) == (False, True)
+    assert augpipe(*asked).code == 0
+    assert augpipe("verify", mirror).code == 0
+
+
 def test_what_was_being_removed_does_not_come_back(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
     """A mirror that was replaced, and killed half-removed; and one that was to be replaced by what is there."""
     mirror, replaced = tmp_path / "cells", tmp_path / ".cells.replaced"
@@ -120,15 +150,6 @@ def test_a_mirror_has_one_publisher_at_a_time(augpipe: Run, dataset: Path, tmp_p
     assert "another augpipe is publishing there" in one_line(err)
     assert augpipe("publish", dataset, *asked).code == 0
     assert names(tmp_path / "cells") == sorted(SENT | {"dataset-metadata.json", COVER})
-
-
-def test_a_mirror_without_its_card_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
-    mirror = tmp_path / "cells"
-    asked = ("publish", dataset, *to_folder(mirror), "--audit", write_report(dataset))
-    augpipe(*asked)
-    (mirror / "README.md").unlink()
-    assert "published" in augpipe(*asked).out
-    assert (mirror / "README.md").exists()
 
 
 @pytest.mark.parametrize("options", [("--private",), ("--notes", "another seed")])
@@ -160,10 +181,18 @@ def test_files_of_others_in_a_mirror_are_not_lost(augpipe: Run, dataset: Path, t
     assert digests(mirror) == before
 
 
-def test_a_mirror_that_was_damaged_is_made_whole(augpipe: Run, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "harm",
+    [lambda mirror: (mirror / "README.md").unlink(), lambda mirror: flip_bit(mirror / SHARDS[1], 5000)],
+    ids=["without its card", "damaged"],
+)
+def test_a_mirror_that_is_not_whole_is_made_whole(
+    augpipe: Run, dataset: Path, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
     mirror = tmp_path / "cells"
     asked = ("publish", dataset, *to_folder(mirror), "--audit", write_report(dataset))
     augpipe(*asked)
-    flip_bit(mirror / SHARDS[1], 5000)
-    assert augpipe(*asked).code == 0
-    assert augpipe("verify", mirror).code == 0
+    before = digests(mirror)
+    harm(mirror)
+    assert "published" in augpipe(*asked).out
+    assert digests(mirror) == before

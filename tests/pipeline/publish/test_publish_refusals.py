@@ -257,6 +257,16 @@ def test_refusing_imports_no_client_of_kaggle(tmp_path: Path, dataset: Path, hom
     assert result.stdout == "1 []\n", result.stderr
 
 
+def test_one_folder_alone_knows_kaggles_client() -> None:
+    root = Path(__file__).parents[3] / "pipeline"
+    users = {
+        path.parent
+        for path in root.rglob("*.py")
+        if "import kaggle" in (text := path.read_text()) or "from kaggle" in text
+    }
+    assert users == {root / "publish" / "kaggle"}
+
+
 def test_licences_are_named_once() -> None:
     assert len(set(map(str.lower, LICENCES))) == len(LICENCES)
 
