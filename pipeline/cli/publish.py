@@ -102,7 +102,7 @@ def _lines(published: "Publication") -> list[str]:
     version = f", version {receipt.version}" if receipt.version else ""
     after = f", after version {before}" if before and published.outcome != "already there" else ""
     lines = {
-        "dataset": published.record.sha256,
+        "dataset": published.dataset.digest,
         "audit": published.proof,
         "sent": f"{published.n_sent / 1e6:.1f} of {published.n_bytes / 1e6:.1f} MB in {len(receipt.files)} files",
         published.outcome: f"{receipt.remote}{version}{after}",
@@ -117,8 +117,8 @@ def _json(published: "Publication") -> dict[str, Any]:
     return {
         "schema": "augpipe/publish-report/1",
         "outcome": published.outcome,
-        "dataset": str(published.record.folder),
-        "dataset_sha256": published.record.sha256,
+        "dataset": str(published.dataset.folder),
+        "dataset_sha256": published.dataset.digest,
         "remote": published.receipt.remote,
         "url": published.receipt.url,
         "version": published.receipt.version,

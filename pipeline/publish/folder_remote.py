@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.card.files import CARD_FILES
 from pipeline.errors import ConfigError, DamagedError, DatasetError
 from pipeline.files import locked, repair_folder, replace_folder, replaced_name, storage_errors, whole_file
 from pipeline.publish.published_files import PublishedFile, dataset_files
 from pipeline.publish.remote import Metadata, RemoteState
+from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest
-from pipeline.shards.record import BUILD_INFO_FILE, CARD_FILES, read_record
+from pipeline.shards.record import BUILD_INFO_FILE
 
 _BLOCK_BYTES = 1 << 20
 
@@ -51,7 +53,7 @@ class FolderRemote:
             raise ConfigError(f"{self._path}: is not the folder of a published dataset; name another")
         if any(self._path.iterdir()):
             try:
-                read_record(self._path)
+                open_dataset(self._path)
             except DatasetError as error:
                 raise ConfigError(f"{self._path}: holds other things than a published dataset; name another") from error
 
@@ -116,7 +118,7 @@ class FolderRemote:
         """Refuse to replace a folder into which somebody has put other files."""
         if not self._path.exists() or not any(self._path.iterdir()):
             return
-        own = names | {shard.file for shard in read_record(self._path).shards}
+        own = names | {shard.file for shard in open_dataset(self._path).record.shards}
         if foreign := sorted(entry.name for entry in self._path.iterdir() if entry.name not in own):
             raise ConfigError(f"{self._path / foreign[0]}: is not of the dataset that would be replaced; move it away")
 
@@ -124,8 +126,8 @@ class FolderRemote:
 def _whole_dataset(folder: Path) -> str | None:
     """Return the digest of the dataset in a folder, if all of it and of its card is there."""
     try:
-        record = read_record(folder)
-        dataset_files(record)
+        dataset = open_dataset(folder)
+        dataset_files(dataset)
     except (DatasetError, DamagedError):
         return None
-    return record.sha256 if all((folder / name).is_file() for name in CARD_FILES) else None
+    return dataset.digest if all((folder / name).is_file() for name in CARD_FILES) else None

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.audit.usage import require_gap
 from pipeline.card.kaggle_terms import LICENCES, SLUG_LENGTHS, TITLE_LENGTHS, UNKNOWN_LICENCE, find_licence
@@ -80,19 +79,18 @@ class PublishOptions:
             _require_length("--title", self.title, TITLE_LENGTHS)
 
 
-def choose_licence(asked: str | None, source_facts: Any) -> str:
+def choose_licence(asked: str | None, own: str | None) -> str:
     """Return the licence to publish under, as Kaggle spells it: the one asked for, else the source's own.
 
     Args:
         asked: a name, in any case.
-        source_facts: what dataset.json says about the source.
+        own: the source's own, in its owner's words.
 
     Raises:
         RefusedError: Kaggle does not know it, or knows it as `unknown`, which permits nothing.
     """
-    own = source_facts.get("licence") if isinstance(source_facts, dict) else None
     name = asked if asked is not None else own
-    found = find_licence(name) if isinstance(name, str) else None
+    found = find_licence(name) if name is not None else None
     if found and found != UNKNOWN_LICENCE:
         return found
     if asked is not None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.audit.report import CHECKS, AuditReport
+from pipeline.card.files import AUDIT_FILE, CARD_FOLDER
 from pipeline.errors import ConfigError, DatasetError, RefusedError
-from pipeline.shards.record import AUDIT_FILE, CARD_FOLDER, DatasetRecord
+from pipeline.shards.dataset import Dataset
 
 _MAX_BYTES = 1 << 28
 # All that needs the source or the records; S001 and P007 say more where they apply.
@@ -30,7 +31,7 @@ class Proof:
 
 
 def prove_clean(
-    record: DatasetRecord,
+    dataset: Dataset,
     *,
     gap: int,
     report_file: Path | None,
@@ -43,7 +44,7 @@ def prove_clean(
     records are checked now, whatever a report says.
 
     Args:
-        record: the dataset.
+        dataset: the dataset.
         gap: slices of two splits must be further apart than this.
         report_file: the report of an audit, which must count; unless given, the card's, if that counts.
         audit: `audit_dataset`, of this dataset at this gap.
@@ -54,24 +55,24 @@ def prove_clean(
         RefusedError: the audit found something, or the dataset is not the one that was audited.
         DatasetError: it could not be audited in full, so that nothing is proven.
     """
-    path = report_file or record.folder / CARD_FOLDER / AUDIT_FILE
+    path = report_file or dataset.folder / CARD_FOLDER / AUDIT_FILE
     report = _read_report(path) if report_file or path.is_file() else None
-    if report is not None and report.dataset_sha256 != record.sha256:
+    if report is not None and report.dataset_sha256 != dataset.digest:
         raise RefusedError(
-            f"{record.folder}: is not the dataset that was audited: expected dataset.json {record.sha256[:12]}, "
+            f"{dataset.folder}: is not the dataset that was audited: expected dataset.json {dataset.digest[:12]}, "
             f"{path} names {str(report.dataset_sha256)[:12]}; audit it again, and remove the old report"
         )
     if report is not None and report_file and report.gap < gap:
         raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
     if report is None or report.gap < gap:
         say("auditing the dataset")
-        return Proof(_require_clean(audit(), record, record.folder), "an audit just now")
-    proof = Proof(_require_clean(report, record, path), str(path))
+        return Proof(_require_clean(audit(), dataset, dataset.folder), "an audit just now")
+    proof = Proof(_require_clean(report, dataset, path), str(path))
     say("checking the records")
     records = audit(manifest_only=True)
-    _require_nothing_found(records, record.folder)
+    _require_nothing_found(records, dataset.folder)
     if records.exit_code:
-        raise DatasetError(f"{record.folder}: {_UNPROVEN}{_reason(records, CHECKS)}")
+        raise DatasetError(f"{dataset.folder}: {_UNPROVEN}{_reason(records, CHECKS)}")
     return proof
 
 
@@ -89,23 +90,22 @@ def _read_report(path: Path) -> AuditReport:
         raise DatasetError(f"{path}: {error}; make one with augpipe audit --json") from error
 
 
-def _require_clean(report: AuditReport, record: DatasetRecord, where: Path) -> AuditReport:
+def _require_clean(report: AuditReport, dataset: Dataset, where: Path) -> AuditReport:
     """Return the report without paths of this machine, if every check that proves something has passed."""
     _require_nothing_found(report, where)
     status = {check.id: check.status for check in report.checks}
-    independent = record.values["split"]["independent"] is True
-    required = _REQUIRED if independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
+    required = _REQUIRED if dataset.record.split.independent else (*_REQUIRED, *_REQUIRED_OF_STACKS)
     missing = [check for check in required if status.get(check) != "passed"]
     missing += [check.id for check in report.checks if check.status == "not run" and check.id not in missing]
     if missing:
         raise DatasetError(f"{where}: {_UNPROVEN} ({', '.join(missing)}){_reason(report, missing)}")
-    samples = {split: sum(shard.n for shard in record.split_shards(split)) for split in report.n_samples}
+    samples = {split: sum(shard.n for shard in dataset.record.split_shards(split)) for split in report.n_samples}
     counts = {report.coverage.total, report.coverage.by_pixels, sum(samples.values())}
-    if dict(report.n_samples) != samples or counts != {record.n}:
+    if dict(report.n_samples) != samples or counts != {dataset.n}:
         raise DatasetError(
-            f"{where}: {_UNPROVEN}: the audit looked at {report.coverage.by_pixels} of {record.n} samples; audit again"
+            f"{where}: {_UNPROVEN}: the audit looked at {report.coverage.by_pixels} of {dataset.n} samples; audit again"
         )
-    return replace(report, subject=record.name)
+    return replace(report, subject=dataset.name)
 
 
 def _require_nothing_found(report: AuditReport, where: Path) -> None:

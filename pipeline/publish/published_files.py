@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import DamagedError, DatasetError
+from pipeline.files import require_plain_file
+from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import file_digest
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, require_plain_file
 
 
 class Stamp(NamedTuple):
@@ -64,19 +65,19 @@ class PublishedFile:
         return DamagedError(f"{self.path}: was changed while it was being published; nothing was published")
 
 
-def dataset_files(record: DatasetRecord) -> tuple[PublishedFile, ...]:
+def dataset_files(dataset: Dataset) -> tuple[PublishedFile, ...]:
     """Return the files of a dataset, without build-info.json; every one exists and has its recorded digest.
 
     Raises:
         DamagedError: a file is missing, or differs from what was recorded.
     """
-    expected = {DATASET_FILE: record.sha256, MANIFEST_FILE: record.manifest_sha256}
-    expected |= {shard.file: shard.sha256 for shard in record.shards}
-    files = tuple(read_file(record.folder / name) for name in expected)
-    for file in files:
-        if file.sha256 != expected[file.name]:
+    expected = {dataset.record_path: dataset.digest, dataset.manifest_path: dataset.record.manifest.sha256}
+    expected |= {dataset.folder / shard.file: shard.sha256 for shard in dataset.record.shards}
+    files = tuple(read_file(path) for path in expected)
+    for file, sha256 in zip(files, expected.values(), strict=True):
+        if file.sha256 != sha256:
             raise DamagedError(
-                f"{file.path}: was changed after it was recorded: expected sha256 {expected[file.name][:12]}, found "
+                f"{file.path}: was changed after it was recorded: expected sha256 {sha256[:12]}, found "
                 f"{file.sha256[:12]}; build the dataset again"
             )
     return files

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pipeline.audit.conductor import audit_dataset
-from pipeline.audit.progress import AuditProgress
-from pipeline.card import card_files, describe_dataset
+from pipeline.card.files import METADATA_FILE
+from pipeline.card.record import CardRows, describe_card
+from pipeline.card.writer import card_files
 from pipeline.errors import RefusedError
 from pipeline.files import locked, storage_errors
 from pipeline.look.fact_sheet import size_text
@@ -18,8 +19,8 @@ from pipeline.publish.proof import Proof, prove_clean
 from pipeline.publish.published_files import PublishedFile, dataset_files, read_file
 from pipeline.publish.receipt import Receipt, ReceiptBook, SentFile
 from pipeline.publish.remote import FailedError, Metadata, Remote, RemoteState
+from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.progress import Progress
-from pipeline.shards.record import METADATA_FILE, DatasetRecord, read_record
 
 Outcome: TypeAlias = Literal["published", "already there", "would be published"]
 
@@ -30,7 +31,7 @@ class Publication:
 
     Attributes:
         outcome: what was done.
-        record: the dataset.
+        dataset: the dataset.
         before: what was there before.
         receipt: what is there now; after a dry run, what would be.
         receipt_file: where the receipt is kept, if it is.
@@ -39,7 +40,7 @@ class Publication:
     """
 
     outcome: Outcome
-    record: DatasetRecord
+    dataset: Dataset
     before: RemoteState
     receipt: Receipt
     receipt_file: Path | None
@@ -53,7 +54,7 @@ class Publication:
 
 
 def publish_dataset(
-    folder: Path | str,
+    dataset: Dataset | Path | str,
     remote: Remote,
     options: PublishOptions,
     *,
@@ -66,7 +67,7 @@ def publish_dataset(
     """Publish a dataset with its card, all of it or nothing; what is there already is not sent again.
 
     Args:
-        folder: the dataset.
+        dataset: its folder, or the dataset, opened.
         remote: where to.
         options: as what.
         source_folder: where the source is, if not where build-info.json remembers it.
@@ -82,59 +83,45 @@ def publish_dataset(
         RemoteError: it could not be sent, or was not accepted.
         StorageError: it is being published already, or no receipt can be written.
     """
-    record = read_record(Path(folder))
-    source = record.values.get("source")
-    if isinstance(source, dict) and source.get("synthetic") is True and not options.allow_phantom:
+    dataset = open_dataset(dataset)
+    source = dataset.record.source
+    if source.synthetic and not options.allow_phantom:
         raise RefusedError(
-            f"{record.folder}: not published, it is made of a synthetic stack and shows no real tissue; "
+            f"{dataset.folder}: not published, it is made of a synthetic stack and shows no real tissue; "
             "publish it with --allow-phantom if that is what you want"
         )
-    licence = choose_licence(options.licence, source)
+    licence = choose_licence(options.licence, source.licence)
     remote.check()
-    book = ReceiptBook(record.folder)
+    book = ReceiptBook(dataset.folder)
     book.require_writable()
-    publisher = _Publisher(record, remote, options, licence, book, say)
-    busy = f"{record.folder}: is being built or published by another augpipe; wait for it"
-    with locked(record.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
-        files = dataset_files(record)
-        last = book.find(remote.name, record.sha256)
+    publisher = _Publisher(dataset, remote, options, licence, book, say)
+    busy = f"{dataset.folder}: is being built or published by another augpipe; wait for it"
+    with locked(dataset.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
+        files = dataset_files(dataset)
+        last = book.find(remote.name, dataset.digest)
         if last and (there := publisher.still_there(last)):
             return there
+        rows = CardRows()
         audit = partial(
             audit_dataset,
-            record.folder,
+            dataset,
             source_folder=source_folder,
             gap=options.gap,
             jobs=jobs,
-            progress=_AuditSteps(progress) if progress else None,
+            progress=progress,
+            on_row=rows.add,
         )
-        proof = prove_clean(record, gap=options.gap, report_file=report_file, audit=audit, say=say)
+        proof = prove_clean(dataset, gap=options.gap, report_file=report_file, audit=audit, say=say)
         card = card_files(
-            describe_dataset(record, proof.report, source=source_folder, licence=licence),
+            describe_card(dataset, proof.report, rows, source=source_folder, licence=licence),
             source=source_folder,
             url=options.identity.url if options.identity else None,
             dataset_id=str(options.identity) if options.identity else None,
             title=options.title,
         )
         files += _write_card(card, Path(staging))
-        metadata = Metadata.from_json(card[METADATA_FILE], options, record.sha256)
+        metadata = Metadata.from_json(card[METADATA_FILE], options, dataset.digest)
         return publisher.deliver(metadata, tuple(file for file in files if file.name not in remote.unused), proof, last)
-
-
-class _AuditSteps(AuditProgress):
-    """Passes the steps of the audit on; goes away when the audit itself takes a `Progress`."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def start(self, what: str, n: int) -> None:
-        self._progress.start(what, n)
-
-    def step(self) -> None:
-        self._progress.advance()
-
-    def stop(self) -> None:
-        self._progress.stop()
 
 
 def _write_card(card: dict[str, bytes], folder: Path) -> tuple[PublishedFile, ...]:
@@ -166,7 +153,7 @@ def _write_card(card: dict[str, bytes], folder: Path) -> tuple[PublishedFile, ..
 class _Publisher:
     """One publication."""
 
-    record: DatasetRecord
+    dataset: Dataset
     remote: Remote
     options: PublishOptions
     licence: str
@@ -179,9 +166,9 @@ class _Publisher:
             return None
         state = self._look()
         unmarked = state.dataset_sha256 is None and state.version is not None and state.version == last.version
-        if not state.exists or not (unmarked or state.dataset_sha256 == self.record.sha256):
+        if not state.exists or not (unmarked or state.dataset_sha256 == self.dataset.digest):
             return None
-        return Publication("already there", self.record, state, last, self.book.path)
+        return Publication("already there", self.dataset, state, last, self.book.path)
 
     def deliver(
         self, metadata: Metadata, files: tuple[PublishedFile, ...], proof: Proof, last: Receipt | None
@@ -190,10 +177,10 @@ class _Publisher:
         state = self._look()
         relicensed = last is not None and last.licence != self.licence
         accepted = last is not None and last.state == "accepted" and state.exists and not relicensed
-        found = state.dataset_sha256 == self.record.sha256 and not relicensed
+        found = state.dataset_sha256 == self.dataset.digest and not relicensed
         receipt = Receipt(
-            dataset=self.record.folder.resolve().name,
-            dataset_sha256=self.record.sha256,
+            dataset=self.dataset.folder.resolve().name,
+            dataset_sha256=self.dataset.digest,
             remote=self.remote.name,
             url="",
             state="accepted",
@@ -206,7 +193,7 @@ class _Publisher:
         outcome: Outcome = "already there" if found and not accepted else "published"
         if self.options.dry_run:
             outcome = "already there" if found else "would be published"
-            return Publication(outcome, self.record, state, receipt, None, proof=proof.origin)
+            return Publication(outcome, self.dataset, state, receipt, None, proof=proof.origin)
         n_sent = 0
         if last is not None and accepted:
             receipt = last
@@ -219,7 +206,7 @@ class _Publisher:
         self.remote.describe(metadata, files, anew=accepted or not found)
         receipt = replace(receipt, state="ready")
         self.book.write(receipt)
-        return Publication(outcome, self.record, state, receipt, self.book.path, n_sent, proof.origin)
+        return Publication(outcome, self.dataset, state, receipt, self.book.path, n_sent, proof.origin)
 
     def _look(self) -> RemoteState:
         """Return what is there, unless a new version of it would be visible against the user's will."""

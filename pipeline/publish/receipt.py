@@ -1,15 +1,18 @@
 """publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline.errors import DatasetError
+import msgspec
+
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import locked, require_writable, write_atomically
 from pipeline.shards.digest import canonical_json
+from pipeline.shards.record import require_same
 
-RECEIPT_SCHEMA, RECEIPT_FILE = "augpipe/publish-receipt/1", "publish-receipt.json"
+RECEIPT_FILE = "publish-receipt.json"
 _MAX_BYTES = 1 << 26
 
 
@@ -50,21 +53,11 @@ class Receipt:
     gap: int
     files: tuple[SentFile, ...]
 
-    @classmethod
-    def from_json(cls, values: Any) -> "Receipt":
-        """Return the receipt that was written as these values.
 
-        Raises:
-            TypeError: they are not a receipt.
-        """
-        receipt = cls(**{**values, "files": tuple(SentFile(**each) for each in values["files"])})
-        texts = (receipt.dataset, receipt.dataset_sha256, receipt.remote, receipt.url, receipt.state, receipt.licence)
-        numbers = (receipt.version, receipt.after, receipt.gap, *(each.bytes for each in receipt.files))
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("expected text")
-        if not all(number is None or isinstance(number, int) for number in numbers):
-            raise TypeError("expected whole numbers")
-        return receipt
+@dataclass(frozen=True, slots=True)
+class _Receipts:
+    schema: Literal["augpipe/publish-receipt/1"]
+    publications: tuple[Receipt, ...]
 
 
 class ReceiptBook:
@@ -109,23 +102,23 @@ class ReceiptBook:
         with locked(self.path):
             kept = [each for each in self._read() if not self._is_of(each, remote)]
             ordered = sorted([*kept, *receipts], key=lambda each: (each.dataset, each.remote))
-            values = {"schema": RECEIPT_SCHEMA, "publications": [asdict(each) for each in ordered]}
+            values = msgspec.to_builtins(_Receipts("augpipe/publish-receipt/1", tuple(ordered)))
             write_atomically(self.path, [canonical_json(values)])
 
     def _is_of(self, receipt: Receipt, remote: str) -> bool:
         return (receipt.dataset, receipt.remote) == (self._dataset.name, remote)
 
-    def _read(self) -> list[Receipt]:
+    def _read(self) -> tuple[Receipt, ...]:
         if not self.path.exists():
-            return []
+            return ()
         try:
             if self.path.stat().st_size > _MAX_BYTES:
                 raise DatasetError(f"{self.path}: too large for receipts")
             values = json.loads(self.path.read_bytes())
-            if values["schema"] != RECEIPT_SCHEMA:
-                raise DatasetError(f"{self.path}: expected {RECEIPT_SCHEMA}, got {values['schema']!r:.80}")
-            return [Receipt.from_json(each) for each in values["publications"]]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            receipts = msgspec.convert(values, _Receipts)
+            require_same(values, msgspec.to_builtins(receipts))
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise DatasetError(
-                f"{self.path}: not receipts of augpipe ({type(error).__name__}); move it away to publish again"
+                f"{self.path}: not receipts of augpipe ({error!s:.200}); move it away to publish again"
             ) from error
+        return receipts.publications

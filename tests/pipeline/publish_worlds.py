@@ -9,6 +9,8 @@ from kaggle_loopback import OWNER, TOKEN
 from small_worlds import SHARDS
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
+from pipeline.card.cover import draw_cover
+from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
 
 REF = f"{OWNER}/small-cells"
@@ -63,6 +65,10 @@ def receipts(dataset: Path) -> list[dict[str, Any]]:
 
 def sent(dataset: Path) -> dict[str, bytes]:
     return {name: (dataset / name).read_bytes() for name in ("dataset.json", "manifest.jsonl", *SHARDS)}
+
+
+def cover(dataset: Path) -> bytes:
+    return draw_cover(open_dataset(dataset))
 
 
 def one_line(err: str) -> str:

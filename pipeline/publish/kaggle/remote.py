@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.card.files import COVER_FILE, METADATA_FILE
 from pipeline.errors import RemoteError
 from pipeline.publish.kaggle import messages
 from pipeline.publish.kaggle.credentials import Credentials, find_credentials
@@ -15,7 +16,6 @@ from pipeline.publish.kaggle.uploads import Journal, Uploader
 from pipeline.publish.options import KaggleId
 from pipeline.publish.published_files import PublishedFile
 from pipeline.publish.remote import FailedError, Metadata, RemoteState
-from pipeline.shards.record import COVER_FILE, METADATA_FILE
 
 _PENDING = (
     "NOT_YET_PERSISTED",

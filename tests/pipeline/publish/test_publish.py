@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from kaggle_loopback import TOKEN, Dataset, Fault, Loopback, Request
-from publish_worlds import COVER, REF, SENT, one_line, own_client, receipts, sent, write_report
+from publish_worlds import COVER, REF, SENT, cover, one_line, own_client, receipts, sent, write_report
 from small_worlds import SHARDS, build_small, flip_bit, names
 
-from pipeline.card.cover import draw_cover
 from pipeline.files import locked
 from pipeline.publish.folder_remote import FolderRemote
 from pipeline.publish.kaggle.remote import KaggleRemote
@@ -73,7 +72,7 @@ def test_a_dataset_gets_its_licence_its_sources_and_its_picture(publish: Run, se
     settings = server.datasets[REF].settings
     assert settings["licenses"] == [{"name": "CC-BY-4.0"}]
     assert (settings["expectedUpdateFrequency"], settings["userSpecifiedSources"]) == ("never", "small")
-    assert server.datasets[REF].cover == draw_cover(dataset)
+    assert server.datasets[REF].cover == cover(dataset)
     (update,) = [each.values["settings"] for each in server.requests if each.name == "UpdateDatasetMetadata"]
     sides = ("title", "left", "top", "width", "height")
     crops = [tuple(each.get(side, 0) for side in sides) for each in update["image"]["cropRectangles"]]
@@ -96,7 +95,7 @@ def test_a_version_keeps_what_its_owner_has_set(publish: Run, server: Loopback, 
     assert {name: settings[name] for name in owners} == owners
     assert settings["isPrivate"] is True
     assert settings["licenses"] == [{"name": "CC0-1.0"}]
-    assert server.datasets[REF].cover == draw_cover(dataset)
+    assert server.datasets[REF].cover == cover(dataset)
     shutil.rmtree(dataset)
     build_small(dataset, seed=2)
     assert publish("--title", "Chosen again").code == 0
@@ -128,7 +127,7 @@ def test_what_could_not_be_described_is_described_by_a_second_run(
     assert (code, server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0, 0)
     assert "published" in out
     assert server.datasets[REF].settings["expectedUpdateFrequency"] == "never"
-    assert server.datasets[REF].cover == draw_cover(dataset)
+    assert server.datasets[REF].cover == cover(dataset)
     assert receipts(dataset)[0]["state"] == "ready"
 
 
@@ -240,12 +239,14 @@ def test_a_dry_run_asks_and_sends_nothing(publish: Run, server: Loopback, datase
 def test_what_is_public_is_not_made_or_said_to_be_private(publish: Run, server: Loopback, dataset: Path) -> None:
     """Kaggle's versions have no privacy of their own: another one would be public, too."""
     publish()
-    for seed in (0, 1):  # what is there already, and a new version of it
-        shutil.rmtree(dataset)
-        build_small(dataset, seed=seed)
-        code, out, err = publish("--private")
-        assert (code, out) == (1, "")
-        assert "--private" in one_line(err)
+    code, out, err = publish("--private")  # it is there already
+    assert (code, out) == (1, "")
+    assert "--private" in one_line(err)
+    shutil.rmtree(dataset)
+    build_small(dataset, seed=1)
+    code, _, err = publish("--private")
+    assert code == 1
+    assert "--private" in one_line(err)
     assert len(server.datasets[REF].versions) == 1
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 from kaggle_loopback import OWNER, TOKEN, Fault, Loopback, StillClock
-from publish_worlds import COVER, REF, SENT, one_line, receipts, sent
+from publish_worlds import COVER, REF, SENT, cover, one_line, receipts, sent
 from small_worlds import build_small
-
-from pipeline.card.cover import draw_cover
 
 pytestmark = pytest.mark.usefixtures("home", "clock", "quick_preview")
 
@@ -230,7 +228,7 @@ def test_a_creation_whose_answer_was_lost_is_found_again(publish: Run, server: L
     server.requests.clear()
     assert "already there" in publish().out
     assert (server.count("StartBlobUpload|Create.*"), server.put_bytes()) == (0, 0)
-    assert server.datasets[REF].cover == draw_cover(dataset)
+    assert server.datasets[REF].cover == cover(dataset)
     assert receipts(dataset)[0]["version"] == 1
 
 
@@ -264,7 +262,7 @@ def test_what_was_interrupted_anywhere_is_finished_and_made_once(
     server.requests.clear()
     assert publish().code == 0
     made = server.datasets[REF]
-    assert (len(made.versions), set(made.files), made.cover) == (1, SENT, draw_cover(dataset))
+    assert (len(made.versions), set(made.files), made.cover) == (1, SENT, cover(dataset))
     assert made.settings["expectedUpdateFrequency"] == "never"
     assert not {each.name[4:] for each in server.requests if each.n_bytes} & sent_before
     assert receipts(dataset)[0]["state"] == "ready"
