@@ -245,8 +245,8 @@ def _require_free(
         )
     if existing and not overwrite:
         raise ConfigError(
-            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint {existing.record.fingerprint:.12}; this "
-            f"build is {plan.fingerprint:.12}); choose another --out"
+            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint "
+            f"{existing.record.fingerprint:.12}; this build is {plan.fingerprint:.12}); choose another --out"
             + (", or --overwrite it" if offer_overwrite else "")
         )
 

@@ -79,7 +79,9 @@ def require_inputs(inputs: Sequence[StackInput]) -> None:
         raise ConfigError(f"inputs: ids have room for 1 to {_MAX_STACKS} stacks, got {len(inputs)}")
     for index, stack in enumerate(inputs):
         if stack.depth > _MAX_SLICES:
-            raise ConfigError(f"inputs: stack {index}: ids have room for {_MAX_SLICES} slices, got {stack.depth}")
+            raise ConfigError(
+                f"inputs: stack {index}: ids have room for {_MAX_SLICES} slices a stack, got {stack.depth}"
+            )
     if (n_slices := sum(stack.depth for stack in inputs)) > _MAX_SLICES_IN_ALL:
         raise ConfigError(f"inputs: expected at most {_MAX_SLICES_IN_ALL} slices in all stacks, got {n_slices}")
 

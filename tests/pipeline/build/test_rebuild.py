@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,12 +253,12 @@ def forge_depth(values: dict[str, Any], depth: int = 10**13) -> None:
             lambda values: (forge_depth(values, 10**5), values.update(inputs=values["inputs"] * 11)),
             "at most 1000000 slices",
         ),
-        (lambda values: values["inputs"][0]["images"].update(shape=["12", 64, 72]), "expected the shape (z, y, x)"),
-        (lambda values: values["inputs"][0]["images"].update(shape=[12, 64]), "expected the shape (z, y, x)"),
-        (lambda values: values["inputs"][0]["images"].update(sha256={}), "SHA-256 of its images"),
-        (lambda values: values["inputs"][0]["labels"].update(values=["a\n|b"]), "label values from 0 to 65535"),
-        (lambda values: values["inputs"][0].update(labels=3), "inputs: stack 0: "),
-        (lambda values: values.update(inputs={}), "1 to 1000 stacks, got {}"),
+        (lambda values: values["inputs"][0]["images"].update(shape=["12", 64, 72]), "$.inputs[0].images.shape[0]"),
+        (lambda values: values["inputs"][0]["images"].update(shape=[12, 64]), "$.inputs[0].images.shape"),
+        (lambda values: values["inputs"][0]["images"].update(sha256={}), "$.inputs[0].images.sha256"),
+        (lambda values: values["inputs"][0]["labels"].update(values=["a\n|b"]), "$.inputs[0].labels.values[0]"),
+        (lambda values: values["inputs"][0].update(labels=3), "$.inputs[0].labels"),
+        (lambda values: values.update(inputs={}), "$.inputs"),
         (lambda values: values.update(inputs=[]), "1 to 1000 stacks, got 0"),
         (lambda values: values.update(name="\ud800"), "expected the name of a dataset, got '\\ud800'"),
         (lambda values: values.update(name="a\nb"), "expected the name of a dataset"),
@@ -289,10 +288,8 @@ def test_records_of_monstrous_things_are_refused_at_once(
     values = json.loads(path.read_bytes())
     forge(values)
     path.write_text(json.dumps(values))
-    start = time.perf_counter()
     code, out, err = augpipe(command, dataset)
-    assert time.perf_counter() - start < 10
-    assert code in {1, 3}
+    assert code == 3
     assert out == ""
     assert len(err.splitlines()) == 1
     assert words in err

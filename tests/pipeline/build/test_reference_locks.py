@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.audit.split_check import split_check
 from pipeline.build.rebuild import rebuild_dataset
+from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import read_manifest
 from pipeline.verify.verification import verify_records

@@ -74,7 +74,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 def test_weights_are_those_of_the_label_beside_them(built_weighted: Path) -> None:
     data = open_dataset(built_weighted)
-    assert data.record.weights
+    assert data.record.has_weights
     for split in data.values():
         assert split.weights is not None
         assert (split.weights.shape, split.weights.dtype) == ((len(split), *SIZE), np.float16)
@@ -169,17 +169,17 @@ def test_any_cpu(tmp_path: Path, folder: Path, built_weighted: Path) -> None:
 
 
 def test_an_interrupted_build_goes_on(tmp_path: Path, built_weighted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.build.builder import BuildProgress
+    from pipeline.shards.progress import SilentProgress
 
     left = iter(range(9, 0, -1))
 
-    def interrupted(self: BuildProgress) -> None:
+    def interrupted(self: SilentProgress) -> None:
         del self
         if next(left, None) == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(BuildProgress, "sample", interrupted)
+        patch.setattr(SilentProgress, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build_small(tmp_path / "d", weights="unet2015")
     assert build_small(tmp_path / "d", weights="unet2015").n_rendered == 4
@@ -323,7 +323,7 @@ def test_a_dataset_without_them_says_so_when_asked_for_one(built: Path) -> None:
 @pytest.mark.parametrize("weights", ["float32", None, 16, ["float16"]])
 def test_a_record_of_other_weights_is_refused(weighted: Path, weights: Any) -> None:
     edit_record(weighted, lambda values: values["arrays"].update(weights=weights))
-    with pytest.raises(DatasetError, match="expected weights of float16, or none"):
+    with pytest.raises(DatasetError, match="weights"):
         open_dataset(weighted)
 
 

@@ -88,7 +88,7 @@ def test_a_missing_field_is_refused(name: str) -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(DatasetError, match="here"):
         parse({**LINE, "more": 1})
-    with pytest.raises(DatasetError, match="here.*more"):
+    with pytest.raises(DatasetError, match=r"here.*more"):
         parse({**LINE, "recipe": {**LINE["recipe"], "more": 1}})
 
 
