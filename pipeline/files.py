@@ -90,43 +90,35 @@ def write_report(path: Path, report: bytes) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of these files, or replace one of them: written beside it first, then renamed into its place.
+    """Make a folder of these files inside another one, or replace it: written beside it, then renamed into its place.
 
     Args:
-        folder: what to make; its parent is made too.
+        folder: what to make; its parent is made too, and locked meanwhile.
         files: name and bytes of every file.
 
     Raises:
         ConfigError: something else is there, which would be lost.
-        StorageError: the disk is full, or the folder cannot be written, or another program is writing it.
+        StorageError: the disk is full, or the folder cannot be written, or another process is writing there.
     """
-    partial, replaced = beside(folder)
+    partial = partial_name(folder)
     with storage_errors(folder, n_bytes=sum(map(len, files.values()))):
         require_own(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with held(folder.parent, busy=f"{folder}: {_BUSY}"):
+        with locked(folder.parent, busy=f"{folder}: {_BUSY}"):
+            repair_folder(folder, lambda found: all((found / name).is_file() for name in files))
+            shutil.rmtree(partial, ignore_errors=True)
             try:
-                for left in (partial, replaced):
-                    shutil.rmtree(left, ignore_errors=True)
                 partial.mkdir()
                 for name, data in files.items():
                     write_atomically(partial / name, [data], n_bytes=len(data))
-                if folder.exists():
-                    folder.rename(replaced)
-                partial.rename(folder)
-                sync_folder(folder.parent)
-            except BaseException:
-                if replaced.exists() and not folder.exists():
-                    replaced.rename(folder)
-                raise
+                replace_folder(partial, folder)
             finally:
-                for left in (partial, replaced):
-                    shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(partial, ignore_errors=True)
 
 
-def beside(folder: Path) -> tuple[Path, Path]:
-    """Return where `write_folder` makes a folder, and where the one before waits for its removal."""
-    return folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.replaced")
+def partial_name(folder: Path) -> Path:
+    """Return where a folder grows until it is whole."""
+    return folder.with_name(f".{folder.name}.partial")
 
 
 def require_own(folder: Path, files: Collection[str]) -> None:
@@ -140,29 +132,6 @@ def require_own(folder: Path, files: Collection[str]) -> None:
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in files) if folder.exists() else []
     if foreign:
         raise ConfigError(f"{folder / foreign[0]}: lies where a folder is to be replaced, and would be lost; move it")
-
-
-@contextmanager
-def held(folder: Path, *, busy: str | None) -> Iterator[int]:
-    """Hold a folder for this process alone, which needs no lock file, and lend its descriptor.
-
-    Args:
-        folder: what to hold.
-        busy: what to say if another program holds it; without it, wait for that one.
-
-    Raises:
-        StorageError: another program holds it, or it cannot be opened.
-    """
-    with storage_errors(folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            raise StorageError(str(busy)) from error
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -248,7 +217,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _lock(path: Path, busy: str | None) -> int:
-    """Return a descriptor that holds the lock file, which whoever held it before may have removed meanwhile."""
+    """Return a descriptor that holds the lock file, which whoever held it before may have removed meanwhile.
+
+    The kernel releases a flock with the process, however that ends. filelock leaves the file behind, and falls back to
+    a marker file, which outlives a killed process, where there is no flock.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -4,10 +4,8 @@ A dataset is complete when dataset.json lies in its folder. It is written last, 
 existing dataset is moved aside before and removed after, and the next run repairs whatever a kill left between.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +16,15 @@ import msgspec
 
 from pipeline.card.files import CARD_FILES, CARD_FOLDER
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, StorageError
-from pipeline.files import beside, storage_errors, sync_folder, write_atomically
+from pipeline.files import (
+    locked,
+    partial_name,
+    repair_folder,
+    replace_folder,
+    replaced_name,
+    storage_errors,
+    write_atomically,
+)
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
 from pipeline.shards.manifest import ManifestRow, parse_line
@@ -42,16 +48,6 @@ class Workspace:
     def partial(self) -> Path:
         """Where the dataset grows."""
         return self.out.with_name(f"{self.out.name}.partial")
-
-    @property
-    def replaced(self) -> Path:
-        """Where a dataset that is being replaced waits for its removal."""
-        return self.out.with_name(f".{self.out.name}.replaced")
-
-    @property
-    def lock_file(self) -> Path:
-        """What the one writer holds."""
-        return self.out.with_name(f".{self.out.name}.lock")
 
     def existing(self) -> Dataset | None:
         """Return the dataset that is already there, if one is.
@@ -80,19 +76,19 @@ class Workspace:
             StorageError: another build is writing, or the folder cannot be written.
         """
         new_folders = [folder for folder in (self.out.parent, *self.out.parent.parents) if not folder.exists()]
+        busy = f"{self.out}: another augpipe is writing this dataset; wait for it, or choose another --out"
         with storage_errors(self.out):
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = _lock(self.lock_file)
         try:
-            with storage_errors(self.out):
-                self._repair()
-            yield
-        except BaseException:
-            self._sweep()
-            raise
+            with locked(self.out, busy=busy):
+                try:
+                    with storage_errors(self.out):
+                        self._repair()
+                    yield
+                except BaseException:
+                    self._sweep()
+                    raise
         finally:
-            self.lock_file.unlink(missing_ok=True)
-            os.close(descriptor)
             with suppress(OSError):  # those that are not empty stay
                 for folder in new_folders:
                     folder.rmdir()
@@ -205,16 +201,7 @@ class Workspace:
 
     def _give_name(self) -> None:
         shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
-        sync_folder(self.partial)
-        if self.out.exists():
-            if any(self.out.iterdir()):
-                self.out.rename(self.replaced)
-            else:
-                self.out.rmdir()
-        self.partial.rename(self.out)
-        sync_folder(self.out.parent)
-        if self.replaced.exists():
-            shutil.rmtree(self.replaced)
+        replace_folder(self.partial, self.out)
 
     def _sweep(self) -> None:
         """Remove the partial folder of a failed build, unless a shard in it is worth keeping."""
@@ -223,15 +210,17 @@ class Workspace:
 
     def _repair(self) -> None:
         """Finish a commit, or take back a replacement, that was killed in the middle."""
+        # out        NAME.partial       .NAME.replaced  killed                       what is done
+        # missing    with dataset.json  any             before its last rename       it gets its name
+        # missing    else, or missing   a dataset       between the two renames      the old one gets its name back
+        # whole      any                any             while the old was removed    the removal is finished
+        # not whole  any                any             (something else is there)    nothing is touched
         if self.out.is_dir() and not self.out.is_mount() and not any(self.out.iterdir()):
             self.out.rmdir()
-        if self.out.exists():
-            if self.replaced.exists() and _is_dataset(self.out):
-                shutil.rmtree(self.replaced)
-        elif _is_dataset(self.partial):
+        if not self.out.exists() and _is_dataset(self.partial):
             self._give_name()
-        elif self.replaced.exists():
-            self.replaced.rename(self.out)
+        else:
+            repair_folder(self.out, _is_dataset)
 
     def _progress_file(self, file: str) -> Path:
         return self.partial / _PROGRESS / f"{file}.jsonl"
@@ -243,7 +232,8 @@ def _is_card(path: Path) -> bool:
         return False
     if path.name == CARD_FOLDER:
         return all(entry.name in CARD_FILES for entry in path.iterdir())
-    return path in beside(path.with_name(CARD_FOLDER))
+    card = path.with_name(CARD_FOLDER)
+    return path in (partial_name(card), replaced_name(card))
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -253,22 +243,3 @@ def _is_dataset(folder: Path) -> bool:
     except DatasetError:
         return False
     return True
-
-
-def _lock(path: Path) -> int:
-    """Return a descriptor that holds the lock; the file itself may be removed by whoever held it before."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise StorageError(
-                f"{path}: another augpipe build is writing this dataset; wait for it, or choose another --out"
-            ) from error
-        try:
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)

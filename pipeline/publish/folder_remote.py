@@ -7,7 +7,15 @@ from pathlib import Path
 
 from pipeline.card.files import CARD_FILES
 from pipeline.errors import ConfigError, DamagedError, DatasetError
-from pipeline.files import locked, repair_folder, replace_folder, replaced_name, storage_errors, whole_file
+from pipeline.files import (
+    locked,
+    partial_name,
+    repair_folder,
+    replace_folder,
+    replaced_name,
+    storage_errors,
+    whole_file,
+)
 from pipeline.publish.published_files import PublishedFile, dataset_files
 from pipeline.publish.remote import Metadata, RemoteState
 from pipeline.shards.dataset import open_dataset
@@ -35,7 +43,7 @@ class FolderRemote:
         self._dataset = dataset.resolve()
         if not self._path.name:
             raise ConfigError(f"{path}: cannot be the folder of a published dataset; name another")
-        self._partial = self._path.with_name(f".{self._path.name}.partial")
+        self._partial = partial_name(self._path)
         self._busy = f"{self._path}: another augpipe is publishing there; wait for it, and run the same again"
         self.name = f"folder {self._path}"
 

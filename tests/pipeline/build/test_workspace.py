@@ -16,6 +16,7 @@ from small_worlds import FILES, OPTIONS, SHARDS, build_small, digests, flip_bit,
 from pipeline.build.builder import build_dataset
 from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, StorageError
+from pipeline.files import replaced_name
 from pipeline.shards.progress import SilentProgress
 from pipeline.verify.verification import verify_dataset
 
@@ -154,7 +155,7 @@ def test_a_kill_between_the_two_renames_is_repaired_by_any_run(tmp_path: Path, w
     build_small(tmp_path / "new")
     build_small(tmp_path / "old", seed=1)
     expected = digests(tmp_path / "new")
-    (tmp_path / "old").rename(workspace.replaced)
+    (tmp_path / "old").rename(replaced_name(workspace.out))
     (tmp_path / "new").rename(workspace.partial)
     if wanted == "new":
         assert build_small(tmp_path / "d").outcome == "reused"
@@ -169,7 +170,7 @@ def test_a_replacement_that_never_came_is_taken_back(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "d")
     build_small(tmp_path / "d")
     expected = digests(tmp_path / "d")
-    (tmp_path / "d").rename(workspace.replaced)
+    (tmp_path / "d").rename(replaced_name(workspace.out))
     assert build_small(tmp_path / "d").outcome == "reused"
     assert digests(tmp_path / "d") == expected
 
@@ -283,14 +284,14 @@ def test_a_second_writer_is_refused_and_disturbs_nothing(tmp_path: Path) -> None
     before = digests(tmp_path)
     with (tmp_path / ".d.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(StorageError, match="another augpipe build is writing this dataset"):
+        with pytest.raises(StorageError, match="another augpipe is writing this dataset"):
             build_small(tmp_path / "d")
         (tmp_path / ".d.lock").unlink()
     assert digests(tmp_path) == before
 
 
 def test_two_builds_exclude_each_other(tmp_path: Path) -> None:
-    with Workspace(tmp_path / "d").locked(), pytest.raises(StorageError, match="another augpipe build"):
+    with Workspace(tmp_path / "d").locked(), pytest.raises(StorageError, match="another augpipe"):
         build_small(tmp_path / "d")
     assert build_small(tmp_path / "d").outcome == "built"
 
@@ -391,7 +392,7 @@ def test_an_empty_folder_does_not_cost_the_dataset_that_waits_to_be_taken_back(t
     workspace = Workspace(tmp_path / "d")
     build_small(tmp_path / "d")
     expected = digests(tmp_path / "d")
-    (tmp_path / "d").rename(workspace.replaced)
+    (tmp_path / "d").rename(replaced_name(workspace.out))
     (tmp_path / "d").mkdir()
     assert build_small(tmp_path / "d").outcome == "reused"
     assert digests(tmp_path / "d") == expected
