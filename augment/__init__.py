@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from augment.draw import draw_recipe
     from augment.errors import AugpipeError, ConfigError, RecipeError
-    from augment.presets import preset_ranges
-    from augment.ranges import AugmentRanges
+    from augment.ranges import AugmentRanges, preset_ranges
     from augment.recipe import Recipe
     from augment.renderer import PreparedSlice, Sample, prepare_slice, render, render_prepared
     from augment.seeding import Stream
@@ -41,7 +40,7 @@ _HOME = {
     "Stream": "augment.seeding",
     "draw_recipe": "augment.draw",
     "prepare_slice": "augment.renderer",
-    "preset_ranges": "augment.presets",
+    "preset_ranges": "augment.ranges",
     "render": "augment.renderer",
     "render_prepared": "augment.renderer",
     "unet_weight_map": "augment.weight_map",

@@ -15,8 +15,8 @@ from augment.errors import RecipeError
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
 
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-_LARGEST_SIDE_PX = 1 << 20
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_SIDE_PX = 1 << 20
 
 
 def to_float32(value: float) -> float:
@@ -64,13 +64,18 @@ class Recipe:
             raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
-            if not abs(value) <= _LARGEST_FLOAT32 or to_float32(value) != value:
+            if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
                 raise RecipeError(f"recipe: every number must be a finite float32 value, got {value!r}")
 
     @property
     def n_points(self) -> int:
         """Control points along each axis."""
         return len(self.grid_px[0])
+
+    def slice_centre(self, slice_size: tuple[int, int]) -> Pair:
+        """Return the point of the slice that the window's centre shows, in slice pixels."""
+        (height, width), (shift_y, shift_x) = slice_size, self.shift_px
+        return (height - 1) / 2 + shift_y, (width - 1) / 2 + shift_x
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
@@ -110,9 +115,9 @@ class Recipe:
 def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, int]) -> None:
     if len(sides) != 2 or any(type(side) is not int for side in sides):
         raise RecipeError(f"recipe: {name} must be two whole numbers, got {sides!r}")
-    if any(not least <= side <= _LARGEST_SIDE_PX for side, least in zip(sides, at_least, strict=True)):
+    if any(not least <= side <= _MAX_SIDE_PX for side, least in zip(sides, at_least, strict=True)):
         raise RecipeError(
-            f"recipe: {name} must be at least {at_least}, and {_LARGEST_SIDE_PX} px a side at most, got {sides!r:.80}"
+            f"recipe: {name} must be at least {at_least}, and {_MAX_SIDE_PX} px a side at most, got {sides!r:.80}"
         )
 
 

@@ -226,3 +226,8 @@ def test_a_number_beyond_all_floats_is_refused(values: dict[str, Any], key: str,
     """JSON knows no limits; Python reads such a number as an int."""
     with pytest.raises(RecipeError):
         Recipe.from_json(values | {key: bad})
+
+
+def test_the_centre_of_a_slice_lies_between_its_outermost_pixels(plain_recipe: Callable[..., Recipe]) -> None:
+    assert plain_recipe((2, 2)).slice_centre((5, 8)) == (2.0, 3.5)
+    assert plain_recipe((2, 2), shift_px=(1.0, -2.5)).slice_centre((5, 8)) == (3.0, 1.0)
