@@ -62,6 +62,8 @@ class Recipe:
             raise RecipeError("recipe: grid_px must be 2 x K x K numbers with K >= 2")
         if len(self.matrix) != 2 or any(len(row) != 2 for row in self.matrix) or len(self.shift_px) != 2:
             raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
+        if type(self.flip) is not bool:
+            raise RecipeError(f"recipe: flip is neither true nor false, but {self.flip!r:.80}")
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
             if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
@@ -93,22 +95,13 @@ class Recipe:
             raise RecipeError(f"recipe: expected an object with the keys {sorted(expected)}, got {values!r:.80}")
         if set(values) != expected:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
+        sides = {
+            name: tuple(values[name]) for name in ("window", "extent_px") if isinstance(values[name], list | tuple)
+        }
         try:
-            grid_y, grid_x = (tuple(tuple(map(_real, row)) for row in axis) for axis in values["grid_px"])
-            matrix_y, matrix_x = (_pair(row) for row in values["matrix"])
-            return cls(
-                window=_sides(values["window"]),
-                grid_px=(grid_y, grid_x),
-                extent_px=_sides(values["extent_px"]),
-                matrix=(matrix_y, matrix_x),
-                shift_px=_pair(values["shift_px"]),
-                angle_deg=_real(values["angle_deg"]),
-                flip=_truth(values["flip"]),
-                zoom=_real(values["zoom"]),
-                gain=_real(values["gain"]),
-                bias=_real(values["bias"]),
-            )
-        except (TypeError, ValueError, OverflowError) as error:
+            reals = {name: _as_floats(values[name]) for name in expected - {"window", "extent_px", "flip"}}
+            return cls(**{**values, **sides, **reals})
+        except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
 
 
@@ -121,23 +114,10 @@ def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, in
         )
 
 
-def _real(value: object) -> float:
+def _as_floats(value: Any) -> Any:
+    """Return a number as a float, and a list of numbers, or of lists, as a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_floats, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is not a number")
+        raise TypeError(f"{value!r:.80} is not a number")
     return float(value)
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
-def _pair(values: Any) -> Pair:
-    first, second = values
-    return _real(first), _real(second)
-
-
-def _sides(values: Any) -> tuple[int, int]:
-    height, width = values
-    return height, width

@@ -47,15 +47,16 @@ def build(
     from pipeline.cli.given import read_given
     from pipeline.cli.source import choose_source, read_source
     from pipeline.cli.split import choose_split
-    from pipeline.render.warmup import load_kernels_in_background
+    from pipeline.render.kernels import load_kernels_in_background
     from pipeline.shards.config import require_jobs
+    from pipeline.shards.progress import choose_progress as choose_console
 
     given = read_given(context, config.path if config else None)
     choice, split = choose_source(given, config), choose_split(given)
     asked = _ask(given, split, options)
     require_jobs(jobs)
     say = Voice(quiet=quiet, json_file=json_file)
-    kernels = None if dry_run else load_kernels_in_background()
+    kernels = None if dry_run else load_kernels_in_background(choose_console(quiet=quiet))
     source = read_source(choice, say)
     if kernels:
         kernels.join()
