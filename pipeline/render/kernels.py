@@ -15,7 +15,7 @@ def load_kernels_in_background(progress: Progress, image_dtype: str = "uint8") -
     """Start loading what renders slices of this dtype and what builds a dataset, and return the thread.
 
     For a command, which is a process of its own: garbage collection pauses meanwhile. Nearly all that imports make
-    stays, and looking through it again and again would take a tenth of the time.
+    stays, and looking through it again and again would take 100 ms.
 
     Args:
         progress: gets a note where the kernels have to be compiled first.
@@ -28,6 +28,7 @@ def load_kernels_in_background(progress: Progress, image_dtype: str = "uint8") -
             with suppress(Exception):  # the build itself meets the same error, and reports it
                 _load(progress, image_dtype)
         finally:
+            gc.freeze()  # what is there now is never looked through
             gc.enable()
 
     thread = threading.Thread(target=load, daemon=True)
