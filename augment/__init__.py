@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from augment.draw import draw_recipe
     from augment.errors import AugpipeError, ConfigError, RecipeError
-    from augment.presets import preset_ranges
-    from augment.ranges import AugmentRanges
+    from augment.ranges import AugmentRanges, preset_ranges
     from augment.recipe import Recipe
     from augment.renderer import PreparedSlice, Sample, prepare_slice, render, render_prepared
     from augment.seeding import Stream
@@ -31,25 +30,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "AugmentRanges": "augment.ranges",
-    "AugpipeError": "augment.errors",
-    "ConfigError": "augment.errors",
-    "PreparedSlice": "augment.renderer",
-    "Recipe": "augment.recipe",
-    "RecipeError": "augment.errors",
-    "Sample": "augment.renderer",
-    "Stream": "augment.seeding",
-    "draw_recipe": "augment.draw",
-    "prepare_slice": "augment.renderer",
-    "preset_ranges": "augment.presets",
-    "render": "augment.renderer",
-    "render_prepared": "augment.renderer",
-    "unet_weight_map": "augment.weight_map",
+    "draw": ("draw_recipe",),
+    "errors": ("AugpipeError", "ConfigError", "RecipeError"),
+    "ranges": ("AugmentRanges", "preset_ranges"),
+    "recipe": ("Recipe",),
+    "renderer": ("PreparedSlice", "Sample", "prepare_slice", "render", "render_prepared"),
+    "seeding": ("Stream",),
+    "weight_map": ("unet_weight_map",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that reading recipes does not load the compiler."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'augment' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(f"augment.{module}"), name)
+    raise AttributeError(f"module 'augment' has no attribute {name!r}")

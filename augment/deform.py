@@ -1,7 +1,7 @@
-"""Elastic deformation, the second coordinate map: v = u + D(p), D a cubic spline through a control grid.
+"""Elastic deformation: the weight of every control point at every pixel, for a cubic spline through a control grid.
 
-D equals what elasticdeform (van Tulder) makes of the same grid: an interpolating cubic B-spline, mirrored at the
-outermost control points.
+The displacement D equals what elasticdeform (van Tulder) makes of the same grid: an interpolating cubic B-spline,
+mirrored at the outermost control points. Being a tensor product, it needs the weights of one axis at a time.
 """
 
 from functools import lru_cache
@@ -10,14 +10,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.recipe import Recipe
-
 Floats: TypeAlias = NDArray[np.float64]
 
 
 @lru_cache(maxsize=64)
 def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> Floats:
     """Return each control point's weight at each pixel, as a read-only (n_points, n_pixels) array.
+
+    This is the cardinal spline of Unser 1999 ("Splines: a perfect fit for signal and image processing"): the B-spline
+    filtered so that it is 1 at its own control point and 0 at all others.
 
     Args:
         n_pixels: pixels along the window, centred on the extent.
@@ -29,7 +30,7 @@ def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> Floats:
     t = (position - knot).astype(np.float64)
     b_spline = np.zeros((n_points, n_pixels))
     for tap, weight in enumerate(_b_spline_weights(t), start=-1):
-        mirrored = np.abs(knot + tap)
+        mirrored = np.abs(knot + tap)  # -1 is 1 again: the control point at the end is there once
         mirrored = np.where(mirrored > n_points - 1, 2 * (n_points - 1) - mirrored, mirrored)
         b_spline[mirrored, np.arange(n_pixels)] += weight
     basis = np.zeros_like(b_spline)
@@ -38,16 +39,6 @@ def spline_basis(n_pixels: int, n_extent: int, n_points: int) -> Floats:
             basis[point] += coefficient * b_spline[knot_index]
     basis.flags.writeable = False
     return basis
-
-
-def displacement(recipe: Recipe) -> Floats:
-    """Return D(p) for every window pixel, as (2, h, w) in output pixels, (y, x) order."""
-    rows, columns = (
-        spline_basis(side, extent, recipe.n_points)
-        for side, extent in zip(recipe.window, recipe.extent_px, strict=True)
-    )
-    field: Floats = np.einsum("aij,ir,jc->arc", np.asarray(recipe.grid_px), rows, columns)
-    return field
 
 
 def _b_spline_weights(t: Floats) -> tuple[Floats, ...]:

@@ -1,4 +1,4 @@
-"""Gray levels: gain and bias, and the limits that a dtype sets."""
+"""Gray levels: the dtypes that can be rendered, gain and bias, and the 8 bits that a screen shows."""
 
 from typing import Any
 
@@ -11,6 +11,49 @@ from augment.recipe import Recipe
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 _INT16_LIFT = 32768
+_DARK_AND_BRIGHT = (0.5, 99.5)  # percentiles that become black and white
+
+
+def renderable_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which `as_renderable` returns images of `dtype`, which need not be one of IMAGE_DTYPES."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize == 2 else dtype.newbyteorder("=")
+
+
+def as_renderable(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image in native byte order and C order; single bits become 0 and 255, and float16 float32.
+
+    An image that is so already is returned itself.
+    """
+    if image.dtype.kind == "b":
+        return np.where(image, np.uint8(255), np.uint8(0))
+    return image.astype(renderable_dtype(image.dtype), order="C", copy=False)
+
+
+def gray_percentiles(image: NDArray[Any], *, max_pixels: int | None = None) -> tuple[Any, Any]:
+    """Return the gray levels that half a percent of the pixels are below and above: dead pixels do not count.
+
+    Args:
+        image: (Y, X) of any dtype of gray levels.
+        max_pixels: look at about so many pixels of a regular grid at most; at all of them where None.
+    """
+    step = 1 if max_pixels is None else max(1, int((image.size / max_pixels) ** 0.5))
+    low, high = np.percentile(image[::step, ::step], _DARK_AND_BRIGHT)
+    return low, high
+
+
+def as_gray8(image: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """Return an image (Y, X) in 8 bits: 8-bit images as they are, others spread so that `limits` are black and white.
+
+    Where the two limits are equal, all is black.
+    """
+    if image.dtype == np.uint8:
+        return image
+    low, high = limits
+    levels = (image.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
+    gray: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return gray
 
 
 def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:

@@ -1,32 +1,116 @@
-"""The kernel: one pass over the window renders image and label at the same coordinates.
+"""The compiled half of rendering: the spline coefficients of a slice, and the one pass that makes a sample of them.
 
-The window is worked through in strips of a few hundred pixels, each in seven small loops over arrays that stay in
-the first-level cache. Every loop does the same arithmetic to every pixel, so the compiler may use any vector width
-without changing a bit: there is no fast-math, no fused multiply-add, no reordering.
+`resample` renders image and label at the same coordinates (`augment.coordinates` is its readable twin). The window is
+worked through in strips of a few hundred pixels, each in seven small loops over arrays that stay in the first-level
+cache. Every loop does the same arithmetic to every pixel, so the compiler may use any vector width without changing a
+bit: there is no fast-math, no fused multiply-add, no reordering.
 
 Coordinates are float64, so that they are exact to 1e-9 px on slices of any size. Weights and pixels are of the
 coefficients' dtype: float32 is enough for 8-bit images, the others take float64.
+
+The spline is the cubic B-spline of Unser 1999, "Splines: a perfect fit for signal and image processing", IEEE Signal
+Processing Magazine 16(6), with the recursive filter as Thévenaz, Blu and Unser 2000 write it, "Interpolation
+revisited", IEEE Transactions on Medical Imaging 19(7).
 """
+
+import math
+from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 MARGIN_PX = 4  # how far a slice must be mirror-padded: a spline's reach of 2 beyond the folded half pixel
-MOST_PERIODS = 1024  # how many times a window may reach over the mirrored slice
+MAX_PERIODS = 1024  # how many times a window may reach over the mirrored slice
 
 _STRIP_PX = 704  # the default window in one strip; anything from 192 up is within 7%
-_i4 = np.int32
+_POLE = math.sqrt(3.0) - 2.0  # of the cubic B-spline's inverse filter
+_HORIZON_PX = 32  # |pole| ** 32 is below float64's resolution: no pixel further away counts
+_BAND_PX = 16  # rows transposed together
+_i4 = np.int32  # numba adds two int32 as int64, which halves the speed
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+def spline_coefficients(
+    pixels: NDArray[np.generic], dtype: type[np.float32 | np.float64] = np.float64
+) -> NDArray[np.floating[Any]]:
+    """Return the (Y, X) coefficients of the cubic spline through `pixels`, mirrored at half-sample edges.
+
+    Computed in float64 and rounded once to `dtype`, so that they do not depend on anything but the pixels. They are
+    those of `scipy.ndimage.spline_filter(order=3, mode="reflect")` to about 1e-12 gray levels, four times faster and
+    without scipy's start-up time.
+    """
+    coefficients = pixels.astype(np.float64)
+    _filter_columns(coefficients)
+    _filter_rows(coefficients)
+    return coefficients.astype(dtype, copy=False)
+
+
+@_compiled
+def _filter_columns(c):
+    """Filter along y in place, a whole row of pixels at a time.
+
+    Two first-order filters with the same pole z, down and then up (Thévenaz 2000, section on the recursive filter):
+
+        c+[k] = s[k] + z c+[k-1]                c-[k] = z (c-[k+1] - 6 c+[k])
+
+    where 6 is (1 - z)(1 - 1/z), the gain. Half-sample mirroring, s[-1-k] = s[k], decides how each begins:
+
+        c+[0] = s[0] + sum over k >= 0 of z^(k+1) s[k]          c-[N-1] = 6 z / (z - 1) c+[N-1]
+    """
+    height, width = c.shape
+    start = np.zeros(width)
+    factor = 1.0
+    for k in range(_HORIZON_PX):
+        mirrored = k % (2 * height)  # a slice lower than the horizon is mirrored again and again
+        row = c[min(mirrored, 2 * height - 1 - mirrored)]
+        factor *= _POLE
+        for x in range(width):
+            start[x] += factor * row[x]
+    for x in range(width):
+        c[0, x] += start[x]
+    for y in range(1, height):
+        for x in range(width):
+            c[y, x] += _POLE * c[y - 1, x]
+    for x in range(width):
+        c[height - 1, x] *= 6.0 * _POLE / (_POLE - 1.0)
+    for y in range(height - 2, -1, -1):
+        for x in range(width):
+            c[y, x] = _POLE * (c[y + 1, x] - 6.0 * c[y, x])
+
+
+@_compiled
+def _filter_rows(c):
+    """Filter along x in place, by way of the transpose of a few rows: that order vectorises."""
+    height, width = c.shape
+    band = np.empty((width, _BAND_PX))
+    for top in range(0, height, _BAND_PX):
+        n = min(_BAND_PX, height - top)
+        part = band[:, :n]
+        for x in range(width):
+            for y in range(n):
+                part[x, y] = c[top + y, x]
+        _filter_columns(part)
+        for x in range(width):
+            for y in range(n):
+                c[top + y, x] = part[x, y]
 
 
 @intrinsic
 def _blend_rows(typing_context, pixels, offset, stride, w0, w1, w2, w3, blended, index):
     """Write to blended[index:index+4] the weighted sum of four pixels in each of four consecutive rows.
 
-    The compiler does not find this by itself: written as sixteen products, it stays scalar and twice as slow.
+    The compiler does not find this by itself: written as sixteen products, it stays scalar and twice as slow. So the
+    body is written in LLVM's own language. For each of the four rows it
+
+        loads four neighbouring pixels as one vector         (load <4 x real>, at any address: align is one pixel)
+        copies the row's weight into all four lanes          (insert_element, then shuffle_vector with lanes 0 0 0 0)
+        multiplies, and adds to the rows before              (fmul, fadd: never contracted into a fused multiply-add)
+
+    and goes one stride down. All four lanes do the same, so every CPU rounds alike, however wide its vectors are.
     """
     real, uintp = pixels.dtype, types.uintp
     signature = types.void(pixels, uintp, uintp, real, real, real, real, blended, uintp)
@@ -69,16 +153,25 @@ def _deform(y, x, row, left, basis_x, shift_y, shift_x, half_y, half_x):
 
 @_compiled
 def _rotate_and_fold(y, x, matrix, centre_y, centre_x, size_y, size_x):
-    """Replace v by q = M v + centre, folded back onto the slice and counted from the margin's corner."""
+    """Replace v by q = M v + centre, folded back onto the slice and counted from the margin's corner.
+
+    The slice goes on beyond its edges as its own reflection, the outermost pixel twice, so it repeats after 2 n
+    pixels. Folding has two steps: take away whole periods until q is in [-0.5, 2 n - 0.5), then mirror the second
+    half onto the first, q -> 2 n - 1 - q, which is the smaller of the two. That leaves [-0.5, n - 0.5].
+
+        n = 3:   q       -4 -3 -2 -1  0  1  2  3  4  5  6  7
+                 folded   2  2  1  0  0  1  2  2  1  0  0  1
+    """
     yy, yx, xy, xx = matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1]
     period_y, period_x = 2.0 * size_y, 2.0 * size_x
     per_pixel_y, per_pixel_x = 1.0 / period_y, 1.0 / period_x
     for c in range(y.shape[0]):
         q_y = yy * y[c] + yx * x[c] + centre_y
         q_x = xy * y[c] + xx * x[c] + centre_x
-        # Truncating what was made positive is a floor that every CPU has an instruction for.
-        q_y -= period_y * (_i4((q_y + 0.5) * per_pixel_y + MOST_PERIODS) - _i4(MOST_PERIODS))
-        q_x -= period_x * (_i4((q_x + 0.5) * per_pixel_x + MOST_PERIODS) - _i4(MOST_PERIODS))
+        # Whole periods are floor((q + 0.5) / period). Truncation is a floor where the number is positive, and every CPU
+        # has an instruction for it: hence MAX_PERIODS, added before and taken away after.
+        q_y -= period_y * (_i4((q_y + 0.5) * per_pixel_y + MAX_PERIODS) - _i4(MAX_PERIODS))
+        q_x -= period_x * (_i4((q_x + 0.5) * per_pixel_x + MAX_PERIODS) - _i4(MAX_PERIODS))
         y[c] = min(q_y, period_y - 1.0 - q_y) + MARGIN_PX
         x[c] = min(q_x, period_x - 1.0 - q_x) + MARGIN_PX
 
@@ -107,7 +200,7 @@ def _weigh(fraction, weights):
         w3 = t3 * sixth
         w2 = (one + three * (t + t2 - t3)) * sixth
         w1 = (four - six * t2 + three * t3) * sixth
-        weights[0, c] = one - w1 - w2 - w3
+        weights[0, c] = one - w1 - w2 - w3  # what is left of 1: equal gray levels stay as they are
         weights[1, c] = w1
         weights[2, c] = w2
         weights[3, c] = w3

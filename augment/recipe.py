@@ -15,8 +15,8 @@ from augment.errors import RecipeError
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
 
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
-_LARGEST_SIDE_PX = 1 << 20
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_SIDE_PX = 1 << 20
 
 
 def to_float32(value: float) -> float:
@@ -62,15 +62,22 @@ class Recipe:
             raise RecipeError("recipe: grid_px must be 2 x K x K numbers with K >= 2")
         if len(self.matrix) != 2 or any(len(row) != 2 for row in self.matrix) or len(self.shift_px) != 2:
             raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
+        if type(self.flip) is not bool:
+            raise RecipeError(f"recipe: flip is neither true nor false, but {self.flip!r:.80}")
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
-            if not abs(value) <= _LARGEST_FLOAT32 or to_float32(value) != value:
+            if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
                 raise RecipeError(f"recipe: every number must be a finite float32 value, got {value!r}")
 
     @property
     def n_points(self) -> int:
         """Control points along each axis."""
         return len(self.grid_px[0])
+
+    def slice_centre(self, slice_size: tuple[int, int]) -> Pair:
+        """Return the point of the slice that the window's centre shows, in slice pixels."""
+        (height, width), (shift_y, shift_x) = slice_size, self.shift_px
+        return (height - 1) / 2 + shift_y, (width - 1) / 2 + shift_x
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
@@ -88,51 +95,29 @@ class Recipe:
             raise RecipeError(f"recipe: expected an object with the keys {sorted(expected)}, got {values!r:.80}")
         if set(values) != expected:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
+        sides = {
+            name: tuple(values[name]) for name in ("window", "extent_px") if isinstance(values[name], list | tuple)
+        }
         try:
-            grid_y, grid_x = (tuple(tuple(map(_real, row)) for row in axis) for axis in values["grid_px"])
-            matrix_y, matrix_x = (_pair(row) for row in values["matrix"])
-            return cls(
-                window=_sides(values["window"]),
-                grid_px=(grid_y, grid_x),
-                extent_px=_sides(values["extent_px"]),
-                matrix=(matrix_y, matrix_x),
-                shift_px=_pair(values["shift_px"]),
-                angle_deg=_real(values["angle_deg"]),
-                flip=_truth(values["flip"]),
-                zoom=_real(values["zoom"]),
-                gain=_real(values["gain"]),
-                bias=_real(values["bias"]),
-            )
-        except (TypeError, ValueError, OverflowError) as error:
+            reals = {name: _as_floats(values[name]) for name in expected - {"window", "extent_px", "flip"}}
+            return cls(**{**values, **sides, **reals})
+        except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
 
 
 def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, int]) -> None:
     if len(sides) != 2 or any(type(side) is not int for side in sides):
         raise RecipeError(f"recipe: {name} must be two whole numbers, got {sides!r}")
-    if any(not least <= side <= _LARGEST_SIDE_PX for side, least in zip(sides, at_least, strict=True)):
+    if any(not least <= side <= _MAX_SIDE_PX for side, least in zip(sides, at_least, strict=True)):
         raise RecipeError(
-            f"recipe: {name} must be at least {at_least}, and {_LARGEST_SIDE_PX} px a side at most, got {sides!r:.80}"
+            f"recipe: {name} must be at least {at_least}, and {_MAX_SIDE_PX} px a side at most, got {sides!r:.80}"
         )
 
 
-def _real(value: object) -> float:
+def _as_floats(value: Any) -> Any:
+    """Return a number as a float, and a list of numbers, or of lists, as a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_floats, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is not a number")
+        raise TypeError(f"{value!r:.80} is not a number")
     return float(value)
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is neither true nor false")
-    return value
-
-
-def _pair(values: Any) -> Pair:
-    first, second = values
-    return _real(first), _real(second)
-
-
-def _sides(values: Any) -> tuple[int, int]:
-    height, width = values
-    return height, width

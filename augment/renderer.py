@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
-from augment.kernel import MARGIN_PX, MOST_PERIODS, resample
-from augment.pad import mirror_pad
+from augment.kernel import MARGIN_PX, MAX_PERIODS, resample, spline_coefficients
 from augment.recipe import Recipe
-from augment.rotate import slice_centre
-from augment.spline import spline_coefficients
 
-_LARGEST_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
-_SPLINE_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
+_MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
+_MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
 class Sample(NamedTuple):
@@ -53,6 +50,11 @@ class PreparedSlice:
         return self.coefficients.nbytes + self.label.nbytes
 
 
+def mirror_pad(pixels: NDArray[Any], margin_px: int) -> NDArray[Any]:
+    """Return the (Y, X) slice with `margin_px` mirrored pixels on every side, its edge pixels twice."""
+    return np.pad(pixels, margin_px, mode="symmetric")
+
+
 def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
     """Return what the kernel needs of one slice.
 
@@ -69,8 +71,8 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
     if label.dtype.name not in ("uint8", "uint16"):
         raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
     height, width = image.shape
-    if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _LARGEST_SLICE_PX:
-        raise ConfigError(f"render: a slice may have about {_LARGEST_SLICE_PX:,} pixels, got {image.size:,}")
+    if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _MAX_SLICE_PX:
+        raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {image.size:,}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ConfigError("render: the image holds pixels that are not numbers (NaN or infinity); replace them")
     image, label = (pixels.astype(pixels.dtype.newbyteorder("="), copy=False) for pixels in (image, label))
@@ -109,7 +111,7 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         spline_basis(height, extent_y, recipe.n_points),
         spline_basis(width, extent_x, recipe.n_points),
         np.asarray(recipe.matrix, np.float64),
-        np.asarray(slice_centre(recipe, source.size), np.float64),
+        np.asarray(recipe.slice_centre(source.size), np.float64),
         gray_constants(recipe, source.dtype),
         lifted_gray(out.image),
         out.label,
@@ -150,10 +152,10 @@ def load_kernels(image_dtype: np.dtype[Any]) -> None:
 
 def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:
     furthest = max(abs(value) for axis in recipe.grid_px for row in axis for value in row)
-    from_centre = max(recipe.window) / 2 + _SPLINE_OVERSHOOT * furthest
+    from_centre = max(recipe.window) / 2 + _MAX_OVERSHOOT * furthest
     stretch = max(sum(map(abs, row)) for row in recipe.matrix)
     reach = stretch * from_centre + max(map(abs, recipe.shift_px)) + max(source.size)
-    if reach > MOST_PERIODS * min(source.size):
+    if reach > MAX_PERIODS * min(source.size):
         raise RecipeError(
             f"recipe: it reaches {reach:.0f} px over a slice of {source.size} px; use a smaller window, shift or "
             f"sigma, or a larger zoom"

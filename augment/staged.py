@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from augment.errors import MissingDependencyError
 from augment.gray import set_gray
-from augment.pad import mirror_pad
 from augment.recipe import Recipe
-from augment.renderer import Sample
-from augment.rotate import slice_centre
+from augment.renderer import Sample, mirror_pad
 
 
 def require_elasticdeform() -> Any:
@@ -78,7 +76,7 @@ def _rotate(pixels: NDArray[Any], recipe: Recipe, canvas: tuple[int, int], *, or
     matrix = np.asarray(recipe.matrix)
     reach = math.ceil(float(np.abs(matrix).sum(axis=1).max()) * max(canvas) / 2 + max(map(abs, recipe.shift_px)))
     margin = reach + 16
-    centre = np.asarray(slice_centre(recipe, (pixels.shape[0], pixels.shape[1]))) + margin
+    centre = np.asarray(recipe.slice_centre((pixels.shape[0], pixels.shape[1]))) + margin
     origin = centre - matrix @ ((np.asarray(canvas) - 1) / 2)
     padded = mirror_pad(pixels, margin)
     turned: NDArray[Any] = scipy.ndimage.affine_transform(padded, matrix, origin, canvas, order=order, mode="mirror")

@@ -16,7 +16,7 @@ from pipeline.files import storage_errors
 from pipeline.plan.records import describe_build, describe_dataset
 from pipeline.plan.samples import Plan, PlannedShard, make_plan
 from pipeline.render.encoding import ShardMemory, encode_shard
-from pipeline.render.samples import ShardRenderer, manifest_row
+from pipeline.render.rendering import ShardRenderer, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import bytes_digest, canonical_json, content_digest

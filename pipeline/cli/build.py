@@ -47,22 +47,23 @@ def build(
     from pipeline.cli.given import read_given
     from pipeline.cli.source import choose_source, read_source
     from pipeline.cli.split import choose_split
-    from pipeline.render.warmup import load_kernels_in_background
+    from pipeline.render.kernels import load_kernels_in_background
     from pipeline.shards.config import require_jobs
+    from pipeline.shards.progress import choose_progress
 
     given = read_given(context, config.path if config else None)
     choice, split = choose_source(given, config), choose_split(given)
     asked = _ask(given, split, options)
     require_jobs(jobs)
     say = Voice(quiet=quiet, json_file=json_file)
-    kernels = None if dry_run else load_kernels_in_background()
+    progress = choose_progress(quiet=quiet)
+    kernels = None if dry_run else load_kernels_in_background(progress)
     source = read_source(choice, say)
     if kernels:
         kernels.join()
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.closing_lines import build_json, build_lines
-    from pipeline.shards.progress import choose_progress
 
     result = build_dataset(
         source,
@@ -71,7 +72,7 @@ def build(
         jobs=jobs,
         overwrite=options["overwrite"],
         dry_run=dry_run,
-        progress=choose_progress(quiet=quiet),
+        progress=progress,
     )
     say.lines(build_lines(result, source))
     say.json(build_json(result))

@@ -34,7 +34,7 @@ def choose_ranges(given: Given, *, gray_span: float = 255.0, covered: bool = Tru
     Raises:
         ConfigError: a value is out of range.
     """
-    from augment.presets import preset_ranges
+    from augment.ranges import preset_ranges
 
     changes: dict[str, Any] = {_FIELDS[name]: value for name, value in given.only(*_FIELDS).items()}
     if "rotate_deg" in changes:

@@ -5,9 +5,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.coordinates import slice_coordinates
 from augment.deform import spline_basis
 from augment.recipe import Recipe
-from augment.rotate import slice_coordinates
 
 Points: TypeAlias = NDArray[np.float64]  # (2, ...), in pixels, (y, x) order
 
@@ -18,7 +18,7 @@ def window_lattice(recipe: Recipe) -> tuple[Points, Points]:
     """Return points spread evenly over the window, and p + D(p) for each: both (2, n, n), in window pixels."""
     n = (N_LINES - 1) * _STEPS + 1
     axes = [np.linspace(0, side - 1, n) for side in recipe.window]
-    # augment.deform.displacement computes D for every pixel; a preview must not take minutes where windows are large.
+    # `augment.coordinates.displacement` computes D for every pixel; a preview must not take minutes for a large window.
     rows, columns = (
         np.stack([np.interp(at, np.arange(side), weights) for weights in spline_basis(side, extent, recipe.n_points)])
         for side, extent, at in zip(recipe.window, recipe.extent_px, axes, strict=True)

@@ -4,7 +4,7 @@ The unit is the slice, never the sample: neighbouring sections look alike (on IS
 label scores a membrane F1 of 0.36 where chance is 0.22), so slices near another split belong to none.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -135,8 +135,8 @@ def share_samples(n: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
         raise ConfigError(f"n: expected at least one sample for each of {', '.join(shares)}, got {n}")
     # Webster never gives a split less than its share rounded down; the guaranteed ones cost the others no more
     # than one each. Starting there, few samples are left to give out one by one.
-    most_guaranteed = len(shares) - 1
-    counts = {split: max(1, int(n * fraction) - most_guaranteed) for split, fraction in shares.items()}
+    max_guaranteed = len(shares) - 1
+    counts = {split: max(1, int(n * fraction) - max_guaranteed) for split, fraction in shares.items()}
     for _ in range(n - sum(counts.values())):
         neediest = max(shares, key=lambda split: shares[split] / (2 * counts[split] + 1))
         counts[neediest] += 1
@@ -144,43 +144,34 @@ def share_samples(n: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
 
 
 def _assign_stack(config: BuildConfig, stack: int, depth: int) -> tuple[str | None, ...]:
+    """Return the split of every slice of a stack: test slices are taken first, then val, then train.
+
+    Single slices at random, or blocks from the end of the stack; of k folds, one block is test. What lies within the
+    gap of another split belongs to none.
+    """
     n_test, n_val = (_n_slices(fraction, depth) for fraction in (config.test, config.val))
+    order: Sequence[int] = range(depth - 1, -1, -1)
+    of_test = order[:n_test]
     if config.split == "random":
         order = Stream(config.seed, (_SPLIT_STREAM, stack)).shuffled(depth)
-        return _assign_random(order, n_val, n_test, config.gap)
-    test = range(max(0, depth - n_test), depth)
-    if config.split == "kfold":
-        test = range(config.fold * depth // config.folds, (config.fold + 1) * depth // config.folds)
-    return _assign_blocks(depth, test, n_val, config.gap)
+        of_test = order[:n_test]
+    elif config.split == "kfold":
+        of_test = range(config.fold * depth // config.folds, (config.fold + 1) * depth // config.folds)
+    owners: list[str | None] = [None] * depth
+    for z in of_test:
+        owners[z] = "test"
+    for split, wanted in (("val", n_val), ("train", depth)):
+        free = [z for z in order if owners[z] is None and _is_apart(owners, z, split, config.gap)]
+        for z in free[:wanted]:
+            owners[z] = split
+    return tuple(owners)
 
 
 def _n_slices(fraction: float, depth: int) -> int:
     return max(1, int(Fraction(repr(fraction)) * depth + Fraction(1, 2))) if fraction > 0 else 0
 
 
-def _assign_blocks(depth: int, test: range, n_val: int, gap: int) -> tuple[str | None, ...]:
-    """Return the test slices as given, val as near to the end as the gap allows, and train in the rest."""
-    owners: list[str | None] = [None] * depth
-    for z in test:
-        owners[z] = "test"
-    for split, wanted in (("val", n_val), ("train", depth)):
-        free = [z for z in range(depth) if owners[z] is None and _apart(owners, z, split, gap)]
-        for z in free[max(0, len(free) - wanted) :]:
-            owners[z] = split
-    return tuple(owners)
-
-
-def _assign_random(order: list[int], n_val: int, n_test: int, gap: int) -> tuple[str | None, ...]:
-    """Return single slices drawn for test, then for val; what lies within the gap of them belongs to none."""
-    owners: list[str | None] = [None] * len(order)
-    for split, wanted in (("test", n_test), ("val", n_val), ("train", len(order))):
-        for z in order:
-            if owners.count(split) < wanted and owners[z] is None and _apart(owners, z, split, gap):
-                owners[z] = split
-    return tuple(owners)
-
-
-def _apart(owners: list[str | None], z: int, split: str, gap: int) -> bool:
+def _is_apart(owners: list[str | None], z: int, split: str, gap: int) -> bool:
     """Return whether a slice is further than the gap from every slice of another split."""
     return all(owner in {None, split} for owner in owners[max(0, z - gap) : z + gap + 1])
 
@@ -199,9 +190,9 @@ def _assign_stacks(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
 
 
 def _assign_picture(picture: tuple[str, ...], depths: tuple[int, ...]) -> Assignment:
-    drawn = tuple(len(stack) for stack in picture)
-    if drawn != depths:
-        raise ConfigError(f"split explicit: expected the split of {depths} slices (one number a stack), got {drawn}")
+    found = tuple(len(stack) for stack in picture)
+    if found != depths:
+        raise ConfigError(f"split explicit: expected the split of {depths} slices (one number a stack), got {found}")
     assignment = Assignment(tuple(tuple(SPLIT_LETTERS[letter] for letter in stack) for stack in picture))
     if assignment.splits in ((), ("train",)):
         raise ConfigError("split explicit: nothing is held out; name slices for val or test in the split file")

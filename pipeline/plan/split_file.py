@@ -16,7 +16,7 @@ from pipeline.plan.split import SPLITS
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.source.stacks import Source
 
-_LARGEST_BYTES = 1 << 28
+_MAX_BYTES = 1 << 28
 _CHANNEL = re.compile(r"_[0-9]{4}$")
 _UNUSED = "unused"
 _LETTER_OF = {split or _UNUSED: letter for letter, split in SPLIT_LETTERS.items()}
@@ -54,8 +54,8 @@ def read_split_file(path: Path, source: Source, *, fold: int = 0) -> tuple[str, 
 
 def _read(path: Path) -> Any:
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise ConfigError(f"{path}: larger than {_LARGEST_BYTES:,} bytes; not a split file")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes; not a split file")
         return json.loads(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: expected a split file, cannot be read ({error.strerror or error})") from error

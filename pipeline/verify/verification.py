@@ -20,8 +20,7 @@ from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.files import require_plain_file
 from pipeline.plan.records import describe_dataset
 from pipeline.plan.samples import Plan, PlannedSample, PlannedShard, plan_from_inputs
-from pipeline.render.samples import SampleRenderer, manifest_row, sample_renderer
-from pipeline.render.weights import weigh_label
+from pipeline.render.rendering import SampleRenderer, manifest_row, sample_renderer, weigh_label
 from pipeline.shards.config import RENDERER_VERSION, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import array_digest, content_digest, file_digest

@@ -8,11 +8,9 @@ import pytest
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from augment.crop import window_offsets
-from augment.deform import displacement
+from augment.coordinates import displacement, slice_coordinates, window_offsets
 from augment.recipe import Recipe
 from augment.renderer import Sample
-from augment.rotate import slice_coordinates
 
 
 class Expected(NamedTuple):

@@ -146,7 +146,7 @@ def test_a_bad_number_anywhere_in_an_array_is_refused(plain_recipe: Callable[...
 @pytest.mark.parametrize("bad", [True, "1.0", None, [1.0]])
 def test_what_is_no_number_is_refused(values: dict[str, Any], key: str, bad: object) -> None:
     """In Python a bool is a number; in a manifest it is a mistake."""
-    with pytest.raises(RecipeError, match="is not a number"):
+    with pytest.raises(RecipeError, match="a value has the wrong type"):
         Recipe.from_json(values | {key: bad})
 
 
@@ -180,6 +180,8 @@ def test_a_grid_that_is_not_2_k_k_is_refused(values: dict[str, Any], grid: objec
         ("grid_px", [[[0.0, 0.0], [0.0, 0.0]]] * 3),
         ("grid_px", [[[0.0, True], [0.0, 0.0]]] * 2),
         ("grid_px", None),
+        ("grid_px", 1.0),
+        ("grid_px", [[[[0.0], [0.0]], [[0.0], [0.0]]]] * 2),
         ("matrix", [[1.0, 0.0]]),
         ("matrix", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
         ("matrix", [[True, 0.0], [0.0, 1.0]]),
@@ -226,3 +228,8 @@ def test_a_number_beyond_all_floats_is_refused(values: dict[str, Any], key: str,
     """JSON knows no limits; Python reads such a number as an int."""
     with pytest.raises(RecipeError):
         Recipe.from_json(values | {key: bad})
+
+
+def test_the_centre_of_a_slice_lies_between_its_outermost_pixels(plain_recipe: Callable[..., Recipe]) -> None:
+    assert plain_recipe((2, 2)).slice_centre((5, 8)) == (2.0, 3.5)
+    assert plain_recipe((2, 2), shift_px=(1.0, -2.5)).slice_centre((5, 8)) == (3.0, 1.0)

@@ -15,7 +15,7 @@ from augment.draw import draw_recipe, rotation_matrix
 from augment.errors import AugpipeError, ConfigError, RecipeError
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
-from augment.renderer import Sample, prepare_slice, render, render_prepared
+from augment.renderer import Sample, mirror_pad, prepare_slice, render, render_prepared
 from augment.seeding import Stream
 from augment.staged import render_staged
 
@@ -317,3 +317,12 @@ def test_a_pixel_that_is_not_a_number_is_refused(plain_recipe: Callable[..., Rec
     image[2, 3] = np.nan
     with pytest.raises(ConfigError, match="not numbers"):
         render(image, np.zeros((6, 6), np.uint8), plain_recipe((6, 6)))
+
+
+def test_mirror_pad_by_hand() -> None:
+    assert mirror_pad(np.array([[1, 2], [3, 4]]), 1).tolist() == [
+        [1, 1, 2, 2],
+        [1, 1, 2, 2],
+        [3, 3, 4, 4],
+        [3, 3, 4, 4],
+    ]

@@ -19,9 +19,8 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.ndimage import label as number_regions
 
 import augment
-from augment.cells import find_cells
 from augment.errors import ConfigError
-from augment.weight_map import _fall, unet_weight_map
+from augment.weight_map import _fall, find_cells, unet_weight_map
 
 ROOT = Path(augment.__file__).parents[1]
 ISBI = ROOT.parent / "shared" / "data" / "isbi2012"

@@ -20,9 +20,7 @@ import scipy.ndimage
 from timing import median_ms, print_table
 
 from augment import AugmentRanges, Sample, Stream, draw_recipe, prepare_slice, render_prepared
-from augment.crop import window_offsets
-from augment.deform import displacement
-from augment.rotate import slice_coordinates
+from augment.coordinates import displacement, slice_coordinates, window_offsets
 from augment.staged import render_staged
 from pipeline.source.phantom import make_phantom
 

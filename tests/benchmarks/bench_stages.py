@@ -14,8 +14,7 @@ from pipeline import BuildConfig, make_source
 from pipeline.files import write_atomically
 from pipeline.plan.samples import make_plan
 from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
-from pipeline.render.samples import ShardRenderer
-from pipeline.render.weights import weigh_label
+from pipeline.render.rendering import ShardRenderer, weigh_label
 from pipeline.shards.digest import array_digest, bytes_digest
 from pipeline.source.phantom import make_phantom
 

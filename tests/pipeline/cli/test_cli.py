@@ -16,8 +16,7 @@ import pytest
 import tifffile
 from small_worlds import OPTIONS, build_small, edit_record, names, run_python, small_stack, write_folder
 
-from augment.presets import PRESETS, preset_ranges
-from augment.ranges import AugmentRanges
+from augment.ranges import PRESETS, AugmentRanges, preset_ranges
 from pipeline.cli import cli, main
 from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, STRATEGIES, WEIGHTS, BuildConfig
 from pipeline.shards.digest import canonical_json

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from augment.deform import displacement
+from augment.coordinates import displacement, fold
 from augment.draw import rotation_matrix
-from augment.pad import fold
 from augment.recipe import Grid, Recipe
 from augment.renderer import render
 from pipeline.look.lattice import N_LINES, control_points, lattice_border, lattice_lines, on_slice, window_lattice

@@ -1,8 +1,11 @@
-"""Rendering a shard: its samples in parallel, in threads, because the kernels release the interpreter's lock."""
+"""Rendering a shard: its samples in parallel, in threads, because the kernels release the interpreter's lock.
+
+In one thread, and in this order: render image and label, weigh the label, digest all arrays, deflate label and weights.
+"""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import joblib
@@ -13,14 +16,14 @@ from augment.recipe import Recipe
 from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
 from pipeline.plan.samples import Plan, PlannedSample, PlannedShard
 from pipeline.render.encoding import deflate_array
-from pipeline.render.weights import weigh_label
 from pipeline.shards.digest import array_digest
+from pipeline.shards.inputs import LabelKind
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 
-_CACHE_BYTES = 1 << 28
+_MAX_CACHE_BYTES = 1 << 28
 _scratch = threading.local()
 
 
@@ -37,13 +40,13 @@ class RenderedShard:
 class SliceCache:
     """Prepared slices, each computed once and shared by all threads.
 
-    Samples visit a split's slices round and round, so the ones that came first stay and, once the cache is full,
-    the others are prepared each time: dropping the oldest would drop every slice just before it is needed again.
+    Samples go through a split's slices in a cycle, so the slices that came first stay and, once the cache is full, the
+    others are prepared each time: dropping the oldest would drop every slice just before it is needed again.
     """
 
-    def __init__(self, source: Source, limit_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, source: Source, max_bytes: int = _MAX_CACHE_BYTES) -> None:
         self._source = source
-        self._free_bytes = limit_bytes
+        self._free_bytes = max_bytes
         self._slices: dict[tuple[int, int], PreparedSlice] = {}
         self._locks: dict[tuple[int, int], threading.Lock] = {}
         self._guard = threading.Lock()
@@ -75,18 +78,23 @@ def manifest_row(
     """Return the manifest's row of a sample whose pixels have these digests."""
     return ManifestRow(
         id=sample.id,
-        split=sample.split,
-        shard=sample.shard,
-        row=sample.row,
-        stack=sample.stack,
-        z=sample.z,
-        replicate=sample.replicate,
+        **asdict(sample),
         source_sha256=source_sha256,
         image_sha256=image_sha256,
         label_sha256=label_sha256,
         recipe=recipe,
         weights_sha256=weights_sha256,
     )
+
+
+def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
+    """Return the weight (h, w) of every pixel of a label (h, w): `unet_weight_map` with the paper's constants.
+
+    A class of so few pixels that float16 cannot hold its weight gets the largest that it can, 65504.
+    """
+    from augment.weight_map import round_weights, unet_weight_map
+
+    return round_weights(unet_weight_map(label, instances=kind == "instances"))
 
 
 def sample_renderer(source: Source, engine: str) -> SampleRenderer:

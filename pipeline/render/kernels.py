@@ -1,0 +1,56 @@
+"""Loading the compiled kernels in the background, while the stack is read from the disk.
+
+Of a whole build of 300 samples, loading numba and its kernels is a fifth.
+"""
+
+import gc
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.shards.progress import Progress
+
+
+def load_kernels_in_background(progress: Progress, image_dtype: str = "uint8") -> threading.Thread:
+    """Start loading what renders slices of this dtype and what builds a dataset, and return the thread.
+
+    For a command, which is a process of its own: garbage collection pauses meanwhile. Nearly all that imports make
+    stays, and looking through it again and again would take 100 ms.
+
+    Args:
+        progress: gets a note where the kernels have to be compiled first.
+        image_dtype: of the slices.
+    """
+
+    def load() -> None:
+        gc.disable()
+        try:
+            with suppress(Exception):  # the build itself meets the same error, and reports it
+                _load(progress, image_dtype)
+        finally:
+            gc.freeze()  # what is there now is never looked through
+            gc.enable()
+
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    return thread
+
+
+def _load(progress: Progress, image_dtype: str) -> None:
+    import numpy as np
+
+    from augment.renderer import load_kernels
+
+    if not _is_compiled():
+        progress.note("compiling the kernels, once; about 10 s")
+    load_kernels(np.dtype(image_dtype))
+    import pipeline.build.builder
+    import pipeline.cli.closing_lines  # noqa: F401
+
+
+def _is_compiled() -> bool:
+    """Return whether numba's cache holds a kernel that is newer than its source."""
+    from augment import kernel
+
+    folder, written = Path(kernel.resample.stats.cache_path or ""), Path(kernel.__file__).stat().st_mtime
+    return any(index.stat().st_mtime >= written for index in folder.glob("kernel.resample-*.nbi"))
