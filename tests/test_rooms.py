@@ -37,7 +37,7 @@ ONLY_IN = {
     "kaggle": ("pipeline.publish.kaggle",),
     "kagglesdk": ("pipeline.publish.kaggle",),
     "keras": ("training",),
-    "numba": ("augment", "pipeline.source"),
+    "numba": ("augment", "pipeline.source", "training"),
     "PIL": ("pipeline.look", "pipeline.audit", "pipeline.card"),
     "requests": ("pipeline.publish.kaggle",),
     "tifffile": ("pipeline.source",),

@@ -57,7 +57,7 @@ def build(
     require_jobs(jobs)
     say = Voice(quiet=quiet, json_file=json_file)
     progress = choose_progress(quiet=quiet)
-    kernels = None if dry_run else load_kernels_in_background(progress)
+    kernels = None if dry_run else load_kernels_in_background(progress, then=_import_build)
     source = read_source(choice, say)
     if kernels:
         kernels.join()
@@ -76,6 +76,12 @@ def build(
     )
     say.lines(build_lines(result, source))
     say.json(build_json(result))
+
+
+def _import_build() -> None:
+    """Import what builds, so that it is there when the source has been read."""
+    import pipeline.build.builder
+    import pipeline.cli.closing_lines  # noqa: F401
 
 
 def _ask(given: "Given", split: "SplitChoice", options: dict[str, Any]) -> "BuildConfig":

@@ -5,20 +5,24 @@ Of a whole build of 300 samples, loading numba and its kernels is a fifth.
 
 import gc
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.shards.progress import Progress
 
 
-def load_kernels_in_background(progress: Progress, image_dtype: str = "uint8") -> threading.Thread:
-    """Start loading what renders slices of this dtype and what builds a dataset, and return the thread.
+def load_kernels_in_background(
+    progress: Progress, *, then: Callable[[], None], image_dtype: str = "uint8"
+) -> threading.Thread:
+    """Start loading what renders slices of this dtype, and return the thread.
 
     For a command, which is a process of its own: garbage collection pauses meanwhile. Nearly all that imports make
     stays, and looking through it again and again would take 100 ms.
 
     Args:
         progress: gets a note where the kernels have to be compiled first.
+        then: called in the thread afterwards, to import what else is needed.
         image_dtype: of the slices.
     """
 
@@ -27,6 +31,7 @@ def load_kernels_in_background(progress: Progress, image_dtype: str = "uint8") -
         try:
             with suppress(Exception):  # the build itself meets the same error, and reports it
                 _load(progress, image_dtype)
+                then()
         finally:
             gc.freeze()  # what is there now is never looked through
             gc.enable()
@@ -44,8 +49,6 @@ def _load(progress: Progress, image_dtype: str) -> None:
     if not _is_compiled():
         progress.note("compiling the kernels, once; about 10 s")
     load_kernels(np.dtype(image_dtype))
-    import pipeline.build.builder
-    import pipeline.cli.closing_lines  # noqa: F401
 
 
 def _is_compiled() -> bool:
