@@ -18,7 +18,7 @@ from pipeline.shards.record import DatasetRecord
 from pipeline.source.stacks import Source
 
 if TYPE_CHECKING:
-    from pipeline.verify.verification import Fault
+    from pipeline.verify.samples import Fault
 
 NO_NEIGHBOURS = "the slices are fields of view without neighbours"
 

@@ -24,12 +24,12 @@ def verify(
     Exit status: 0 all is well, 1 something is not as recorded, 3 it could not be checked.
     """
     from pipeline.cli.closing_lines import verification_json, verification_lines
-    from pipeline.verify.verification import check_dataset
+    from pipeline.verify.verification import verify_dataset
 
     if (sample or source) and not replay:
         raise ConfigError("verify: --sample and --source go with --replay")
     say = Voice(quiet=quiet, json_file=json_file)
-    verification = check_dataset(dataset, replay=replay, source_folder=source, sample_id=sample, jobs=jobs)
+    verification = verify_dataset(dataset, replay=replay, source_folder=source, sample_id=sample, jobs=jobs)
     for finding in verification.findings:
         say.always(finding)
     say.lines(verification_lines(verification))

@@ -18,7 +18,7 @@ from pipeline.source.readers import phantom_source, read_pairs, write_phantom
 from pipeline.source.slices import RereadSlices
 from pipeline.source.stacks import RawStack, combine, make_source
 from pipeline.source.tiff import open_stack, write_stack
-from pipeline.verify.verification import check_dataset
+from pipeline.verify.verification import verify_dataset
 
 BBBC039 = Path(__file__).parents[4] / "shared" / "data" / "bbbc039"
 
@@ -101,9 +101,9 @@ def test_every_dataset_of_several_stacks_finds_them_again(tmp_path: Path) -> Non
     assert source.name == "0-1-2"
     result = build_dataset(source, small_config(split="stack"), out=tmp_path / "d", jobs=1)
     assert result.plan.assignment.pictures == ("TTTT", "TTTTT", "EEE")
-    assert check_dataset(tmp_path / "d", replay=True).findings == ()
+    assert verify_dataset(tmp_path / "d", replay=True).findings == ()
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert check_dataset(tmp_path / "d", replay=True, source_folder=tmp_path / "moved").findings == ()
+    assert verify_dataset(tmp_path / "d", replay=True, source_folder=tmp_path / "moved").findings == ()
 
 
 def test_a_stack_too_large_to_hold_is_read_again_slice_by_slice(
@@ -169,4 +169,4 @@ def test_real_fields_of_view_build(tmp_path: Path) -> None:
     config = small_config(n=8, size=(256, 300), independent=True, gap=3)
     result = build_dataset(source, config, out=tmp_path / "d", jobs=2)
     assert result.plan.assignment.pictures == ("TTTTTTEE",)
-    assert check_dataset(tmp_path / "d", replay=True).findings == ()
+    assert verify_dataset(tmp_path / "d", replay=True).findings == ()

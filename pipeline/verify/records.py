@@ -1,0 +1,47 @@
+"""What dataset.json must say: all that follows from its own options and inputs, worked out again."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import zip_longest
+
+from pipeline.errors import AugpipeError, DatasetError
+from pipeline.plan.records import describe_dataset
+from pipeline.plan.samples import Plan, plan_from_inputs
+from pipeline.shards.config import RENDERER_VERSION
+from pipeline.shards.dataset import Dataset
+from pipeline.source.known_stacks import recognise
+
+
+def plan_again(dataset: Dataset) -> Plan:
+    """Return the plan that a dataset's own options and inputs give.
+
+    Raises:
+        DatasetError: it was made by another renderer version, or no build has such options and inputs.
+    """
+    path, record = dataset.record_path, dataset.record
+    if record.renderer != RENDERER_VERSION:
+        raise DatasetError(
+            f"{path}: rendered by version {record.renderer}, this augpipe is version {RENDERER_VERSION}; "
+            "check it with the augpipe that made it"
+        )
+    try:
+        return plan_from_inputs(record.config, record.name, record.inputs, record.source)
+    except AugpipeError as error:
+        raise DatasetError(f"{path}: not a dataset record of this version ({error})") from error
+
+
+def check_record(dataset: Dataset, plan: Plan) -> Iterator[str]:
+    """Yield every part of dataset.json that contradicts another."""
+    path, record = dataset.record_path, dataset.record
+    derived = describe_dataset(plan, record.inputs, record.source, record.manifest, record.shards)
+    for field in fields(record):
+        if getattr(record, field.name) != getattr(derived, field.name):
+            yield f"{path}: {field.name} is not what follows from its config and inputs"
+    recorded = ((shard.file, shard.split, shard.n) for shard in record.shards)
+    planned = ((shard.file, shard.split, shard.n) for shard in plan.shards())
+    if any(shard != expected for shard, expected in zip_longest(recorded, planned)):
+        yield f"{path}: its shards are not those that follow from its config"
+    name, known = recognise(record.inputs, record.name)
+    told = record.source.to_json()
+    if name != record.name or any(told.get(key) != value for key, value in known.to_json().items()):
+        yield f"{path}: what it says of its source is not what is known of these pixels"

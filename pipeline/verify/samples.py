@@ -1,0 +1,133 @@
+"""What is stored of a dataset's samples, held against their digests and, rendered again, against their recipes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from augment.renderer import Sample
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.files import require_plain_file
+from pipeline.render.rendering import SampleRenderer, weigh_label
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.digest import array_digest, content_digest, file_digest
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import ShardRecord
+from pipeline.shards.shard_file import Shard
+from pipeline.source.stacks import Source
+
+FaultKind: TypeAlias = Literal["record", "digest", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is not as recorded.
+
+    Attributes:
+        kind: `digest` where a digest of a file, shard, manifest, image, label, weights or source slice differs,
+            `replay` where a recipe does not give the stored pixels or weights again, `record` for all else.
+        text: what was found, in one line.
+        sample: the id of the sample, where it is about one.
+    """
+
+    kind: FaultKind
+    text: str
+    sample: str | None = None
+
+
+class StoredDigests(NamedTuple):
+    """What the manifest says of a stored sample, less its recipe."""
+
+    id: str
+    split: str
+    row: int
+    arrays: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """What one task of a check found."""
+
+    faults: list[Fault]
+    n_checked: int = 0
+    n_replayed: int = 0
+
+
+def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests]) -> Outcome:
+    """Return what is wrong with one shard's bytes, rows and arrays, and how many of its samples were compared."""
+    path = dataset.folder / shard.file
+    faults: list[Fault] = []
+    try:
+        require_plain_file(path)
+        if path.stat().st_size != shard.bytes:
+            text = f"{path}: has {path.stat().st_size:,} bytes, dataset.json records {shard.bytes:,}"
+            faults.append(Fault("digest", text))
+        elif file_digest(path) != shard.sha256:
+            text = f"{path}: its bytes are not those that dataset.json records (its digest differs)"
+            faults.append(Fault("digest", text))
+        opened = dataset.open_shard(shard)
+        try:
+            faults += _check_rows(opened, rows, has_weights=dataset.record.has_weights)
+        finally:
+            opened.close()
+    except PermissionError as error:
+        raise DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})") from error
+    except (DatasetError, OSError) as error:
+        return Outcome([*faults, Fault("record", str(error))])
+    return Outcome(faults, n_checked=shard.n)
+
+
+def replay_sample(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Outcome:
+    """Return what is wrong with a sample when it is rendered again, if anything is."""
+    fault = _replay_fault(dataset, source, renderer, row)
+    return Outcome([fault] if fault else [], n_replayed=1)
+
+
+def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Fault | None:
+    record = dataset.record
+
+    def fault(text: str, kind: FaultKind = "replay") -> Fault:
+        return Fault(kind, f"{row.id}: {text}", row.id)
+
+    try:
+        stack = source.stacks[row.stack]
+        if row.source_sha256 != stack.slice_sha256[row.z]:
+            return fault(f"its source_sha256 is not that of slice {row.z} of the source", "digest")
+        if row.recipe.window != record.window:
+            return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
+        out = Sample(np.empty(record.window, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
+        renderer(row.stack, row.z, row.recipe, out)
+    except IndexError:
+        return fault("the source has no such slice")
+    except ConfigError as error:
+        return fault(f"its recipe cannot be rendered ({error})")
+    digests: tuple[str, ...] = tuple(map(array_digest, out))
+    if digests != (row.image_sha256, row.label_sha256):
+        return fault("rendering its recipe again gives other pixels than those recorded")
+    if record.has_weights:
+        digests += (array_digest(weigh_label(out.label, source.coding.kind)),)
+    return None if digests == row.array_digests else fault("its label gives other weights than those recorded")
+
+
+def _check_rows(shard: Shard, rows: list[StoredDigests], *, has_weights: bool) -> Iterator[Fault]:
+    """Yield the digests that differ.
+
+    Raises:
+        DatasetError: the shard holds other samples than these rows, or cannot be read to its end.
+    """
+    path, record = shard.path, shard.record
+    places = [(row.split, row.row) for row in rows]
+    if [row.id for row in rows] != shard.ids() or places != [(record.split, k) for k in range(len(shard))]:
+        raise DatasetError(f"{path}: its samples are not those that the manifest lists for it")
+    readers = {"image": shard.image, "label": shard.label, **({"weights": shard.weight} if has_weights else {})}
+    digests = []
+    for k, row in enumerate(rows):
+        found = {name: array_digest(read(k)) for name, read in readers.items()}
+        digests.append(tuple(found.values()))
+        recorded = dict(zip(readers, row.arrays, strict=False))
+        for name, digest in found.items():
+            if digest != recorded.get(name):
+                text = f"{path}: the {name} of {row.id} (row {k}) is not what the manifest records"
+                yield Fault("digest", text, row.id)
+    if content_digest(digests) != record.content_sha256:
+        yield Fault("digest", f"{path}: its content is not what dataset.json records")
