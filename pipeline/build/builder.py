@@ -1,10 +1,10 @@
-"""The conductor: from a source to a dataset on disk."""
+"""From a source to a dataset on disk: planned, rendered shard by shard, recorded, and renamed when it is whole."""
 
 import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,7 @@ from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import storage_errors
 from pipeline.plan.records import describe_build, describe_dataset
-from pipeline.plan.samples import Plan, PlannedShard, make_plan
+from pipeline.plan.samples import Plan, PlannedSample, PlannedShard, make_plan
 from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
@@ -77,7 +77,7 @@ def build_dataset(
         offer_overwrite: whoever is told that `out` is taken can ask for that.
         dry_run: say what would be done, and do nothing.
         progress: progress callback.
-        accept: is given dataset.json and the folder in which the dataset grew, before it gets its name; where it
+        accept: called with dataset.json and the folder in which the dataset grew, before it gets its name; where it
             raises, nothing of the build is left.
 
     Raises:
@@ -85,32 +85,14 @@ def build_dataset(
         DamagedError: the same dataset is there already, and is damaged.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    start = time.perf_counter()
-    config, progress = config or BuildConfig(), progress or SilentProgress()
     require_jobs(jobs)
-    plan = make_plan(source, config)
+    plan = make_plan(source, config or BuildConfig())
     workspace = Workspace(_folder(Path(out)) if out is not None else default_out(plan))
+    build = _Build(source, plan, workspace, jobs, overwrite, offer_overwrite, progress or SilentProgress())
     if dry_run:
-        return _foresee(plan, source, workspace, overwrite=overwrite, start=start)
+        return build.foresee()
     with workspace.locked():
-        existing = workspace.existing()
-        advice = "build it again with --overwrite" if offer_overwrite else "move it, or choose another --out"
-        same = existing is not None and existing.record.fingerprint == plan.fingerprint
-        if existing and same and _is_whole(existing, jobs, overwrite=overwrite, advice=advice):
-            reason = "the same dataset is there, and every digest holds"
-            return _result("reused", reason, plan, workspace, existing, 0, start)
-        _require_free(workspace, existing, plan, overwrite=overwrite, offer_overwrite=offer_overwrite)
-        if workspace.discard_other_partial(plan.fingerprint):
-            progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
-        shards, n_rendered = _make_shards(plan, source, workspace, jobs, progress)
-        manifest = workspace.write_manifest(shards)
-        dataset = canonical_json(describe_dataset(plan, source.inputs, source.facts, manifest, shards).to_json())
-        if accept:
-            with workspace.discarded_unless_accepted():
-                accept(dataset, workspace.partial)
-        build_info = describe_build(source, jobs=jobs, seconds=time.perf_counter() - start)
-        workspace.commit(canonical_json(build_info), dataset, replaces=existing)
-        return _result("built", "", plan, workspace, open_dataset(workspace.out), n_rendered, start)
+        return build.run(accept)
 
 
 def default_out(plan: Plan) -> Path:
@@ -126,104 +108,152 @@ def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:
     return int(n_samples * height * width * (itemsize + 0.1 + 0.6 * plan.config.weighted))
 
 
-def _make_shards(
-    plan: Plan, source: Source, workspace: Workspace, jobs: int, progress: Progress
-) -> tuple[list[ShardRecord], int]:
-    """Return the record of every shard, and how many samples had to be rendered for them."""
-    kept = {shard.file: record for shard in plan.shards() if (record := _finished(plan, source, workspace, shard))}
-    missing = [shard for shard in plan.shards() if shard.file not in kept]
-    n_missing = sum(shard.n for shard in missing)
-    _require_space(workspace, estimate_bytes(plan, n_missing, source.image_dtype.itemsize))
-    workspace.begin(plan.fingerprint)
-    progress.start("rendering", plan.config.n, done=plan.config.n - n_missing)
-    try:
-        made = _render_and_write(plan, source, missing, workspace, jobs, progress) if missing else {}
-    finally:
-        progress.stop()
-    return [{**kept, **made}[shard.file] for shard in plan.shards()], n_missing
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """One call of `build_dataset`."""
 
+    source: Source
+    plan: Plan
+    workspace: Workspace
+    jobs: int
+    overwrite: bool
+    offer_overwrite: bool
+    progress: Progress
+    start: float = field(default_factory=time.perf_counter)
 
-def _finished(plan: Plan, source: Source, workspace: Workspace, shard: PlannedShard) -> ShardRecord | None:
-    """Return the record of a shard that an earlier run finished, if it is what this run would make."""
-    if not (found := workspace.finished_shard(shard.file)):
-        return None
-    record, rows = found
-    samples = plan.samples(shard)
-    if (record.split, record.n, len(rows)) != (shard.split, shard.n, shard.n):
-        return None
-    if record.content_sha256 != content_digest([row.array_digests for row in rows]):
-        return None
-    for sample, row in zip(samples, rows, strict=True):
-        slice_sha256 = source.stacks[sample.stack].slice_sha256[sample.z]
-        if row != manifest_row(sample, plan.recipe(sample), slice_sha256, *row.array_digests):
+    def run(self, accept: Callable[[bytes, Path], None] | None) -> BuildResult:
+        """Make the dataset, or reuse it, under the workspace's lock."""
+        plan, source, workspace = self.plan, self.source, self.workspace
+        existing = workspace.existing()
+        if existing and existing.record.fingerprint == plan.fingerprint and self._is_whole(existing):
+            return self._result("reused", "the same dataset is there, and every digest holds", existing)
+        self._require_free(existing)
+        if workspace.discard_other_partial(plan.fingerprint):
+            self.progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
+        shards, n_rendered = self._make_shards()
+        manifest = workspace.write_manifest(shards)
+        record = canonical_json(describe_dataset(plan, source.inputs, source.facts, manifest, shards).to_json())
+        if accept:
+            with workspace.discarded_unless_accepted():
+                accept(record, workspace.partial)
+        build_info = describe_build(source, jobs=self.jobs, seconds=time.perf_counter() - self.start)
+        workspace.commit(canonical_json(build_info), record, replaces=existing)
+        return self._result("built", "", open_dataset(workspace.out), n_rendered)
+
+    def foresee(self) -> BuildResult:
+        """Return what `run` would do; nothing is written, not even a lock."""
+        existing = self.workspace.existing()
+        if existing and existing.record.fingerprint == self.plan.fingerprint:
+            return self._result("would reuse", "the same dataset is there, if every digest holds", existing)
+        self._require_free(existing)
+        reason = "it would replace another dataset" if existing else "there is no such dataset yet"
+        if (found := self.workspace.partial_fingerprint()) == self.plan.fingerprint:
+            reason += "; an unfinished run of the same build would be continued"
+        elif found:
+            reason += "; an unfinished run of another build would be discarded"
+        return replace(self._result("would build", reason), n_bytes=self._n_bytes(self.plan.config.n))
+
+    def _make_shards(self) -> tuple[list[ShardRecord], int]:
+        """Return the record of every shard, and how many samples had to be rendered for them."""
+        plan, workspace = self.plan, self.workspace
+        kept = {shard.file: record for shard in plan.shards() if (record := self._finished(shard))}
+        missing = [shard for shard in plan.shards() if shard.file not in kept]
+        n_missing = sum(shard.n for shard in missing)
+        _require_space(workspace.out, self._n_bytes(n_missing))
+        workspace.begin(plan.fingerprint)
+        self.progress.start("rendering", plan.config.n, done=plan.config.n - n_missing)
+        try:
+            made = self._render_and_write(missing) if missing else {}
+        finally:
+            self.progress.stop()
+        return [{**kept, **made}[shard.file] for shard in plan.shards()], n_missing
+
+    def _finished(self, shard: PlannedShard) -> ShardRecord | None:
+        """Return the record of a shard that an earlier run finished, if it is what this run would make."""
+        if not (found := self.workspace.finished_shard(shard.file)):
             return None
-        if (row.weights_sha256 is not None) != plan.config.weighted:
+        record, rows = found
+        if (record.split, record.n, len(rows)) != (shard.split, shard.n, shard.n):
             return None
-    return record
+        if record.content_sha256 != content_digest([row.array_digests for row in rows]):
+            return None
+        is_planned = all(map(self._is_planned, self.plan.samples(shard), rows))
+        return record if is_planned else None
 
+    def _is_planned(self, sample: PlannedSample, row: ManifestRow) -> bool:
+        slice_sha256 = self.source.stacks[sample.stack].slice_sha256[sample.z]
+        planned = manifest_row(sample, self.plan.recipe(sample), slice_sha256, *row.array_digests)
+        return row == planned and (row.weights_sha256 is not None) == self.plan.config.weighted
 
-def _render_and_write(
-    plan: Plan,
-    source: Source,
-    shards: list[PlannedShard],
-    workspace: Workspace,
-    jobs: int,
-    progress: Progress,
-) -> dict[str, ShardRecord]:
-    """Render shard after shard; while one is rendered, the one before is hashed and written."""
-    written: list[Future[ShardRecord]] = []
-    memory = ShardMemory(estimate_bytes(plan, max(shard.n for shard in shards), source.image_dtype.itemsize))
-    with (
-        ThreadPoolExecutor(1) as writer,
-        joblib.Parallel(jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
-    ):
-        renderer = ShardRenderer(plan, source, parallel, progress.advance)
-        for shard in shards:
-            rendered = renderer.render(shard)
-            for one_before in written[-1:]:
-                one_before.result()  # the memory is its own until then
-            data = encode_shard(
-                memory,
-                rendered.images,
-                rendered.deflated_labels,
-                source.coding.dtype,
-                [row.id for row in rendered.rows],
-                {"split": shard.split, "fingerprint": plan.fingerprint},
-                rendered.deflated_weights,
+    def _render_and_write(self, shards: list[PlannedShard]) -> dict[str, ShardRecord]:
+        """Render shard after shard; while one is rendered, the one before is hashed and written."""
+        written: list[Future[ShardRecord]] = []
+        memory = ShardMemory(self._n_bytes(max(shard.n for shard in shards)))
+        with (
+            ThreadPoolExecutor(1) as writer,
+            joblib.Parallel(self.jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
+        ):
+            renderer = ShardRenderer(self.plan, self.source, parallel, self.progress.advance)
+            for shard in shards:
+                rendered = renderer.render(shard)
+                for one_before in written[-1:]:
+                    one_before.result()  # the memory is its own until then
+                data = encode_shard(
+                    memory,
+                    rendered.images,
+                    rendered.deflated_labels,
+                    self.source.coding.dtype,
+                    [row.id for row in rendered.rows],
+                    {"split": shard.split, "fingerprint": self.plan.fingerprint},
+                    rendered.deflated_weights,
+                )
+                written.append(writer.submit(self._write, shard, data, rendered.rows))
+            return {record.file: record for record in (future.result() for future in written)}
+
+    def _write(self, shard: PlannedShard, data: memoryview, rows: list[ManifestRow]) -> ShardRecord:
+        content_sha256 = content_digest([row.array_digests for row in rows])
+        record = ShardRecord(shard.file, shard.split, shard.n, len(data), bytes_digest(data), content_sha256)
+        self.workspace.finish_shard(record, data, rows)
+        return record
+
+    def _require_free(self, existing: Dataset | None) -> None:
+        """Refuse to replace another dataset unasked, or files that are no part of it."""
+        if foreign := self.workspace.foreign_files(existing):
+            raise ConfigError(
+                f"{self.workspace.out / foreign[0]}: is no part of the dataset there, and would be lost with it; move "
+                "it, or choose another --out"
             )
-            written.append(writer.submit(_write, workspace, shard, data, rendered.rows))
-        return {record.file: record for record in (future.result() for future in written)}
+        if existing and not self.overwrite:
+            raise ConfigError(
+                f"{existing.folder}: holds another dataset ({existing.name}, fingerprint "
+                f"{existing.record.fingerprint:.12}; this build is {self.plan.fingerprint:.12}); choose another --out"
+                + (", or --overwrite it" if self.offer_overwrite else "")
+            )
 
+    def _is_whole(self, existing: Dataset) -> bool:
+        """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
+        findings = verify_dataset(existing, jobs=self.jobs).findings
+        if findings and not self.overwrite:
+            advice = "build it again with --overwrite" if self.offer_overwrite else "move it, or choose another --out"
+            raise DamagedError(f"{findings[0]}; {advice}")
+        return not findings
 
-def _write(workspace: Workspace, shard: PlannedShard, data: memoryview, rows: list[ManifestRow]) -> ShardRecord:
-    record = ShardRecord(
-        file=shard.file,
-        split=shard.split,
-        n=shard.n,
-        bytes=len(data),
-        sha256=bytes_digest(data),
-        content_sha256=content_digest([row.array_digests for row in rows]),
-    )
-    workspace.finish_shard(record, data, rows)
-    return record
+    def _n_bytes(self, n_samples: int) -> int:
+        return estimate_bytes(self.plan, n_samples, self.source.image_dtype.itemsize)
 
-
-def _foresee(plan: Plan, source: Source, workspace: Workspace, *, overwrite: bool, start: float) -> BuildResult:
-    """Return what a build would do; nothing is written, not even a lock."""
-    existing = workspace.existing()
-    if existing and existing.record.fingerprint == plan.fingerprint:
-        return _result(
-            "would reuse", "the same dataset is there, if every digest holds", plan, workspace, existing, 0, start
+    def _result(
+        self, outcome: Outcome, reason: str, dataset: Dataset | None = None, n_rendered: int = 0
+    ) -> BuildResult:
+        return BuildResult(
+            outcome=outcome,
+            reason=reason,
+            plan=self.plan,
+            out=self.workspace.out,
+            dataset=dataset,
+            n_rendered=n_rendered,
+            n_bytes=sum(shard.bytes for shard in dataset.record.shards) if dataset else 0,
+            seconds=time.perf_counter() - self.start,
         )
-    _require_free(workspace, existing, plan, overwrite=overwrite, offer_overwrite=True)
-    reason = "it would replace another dataset" if existing else "there is no such dataset yet"
-    if (found := workspace.partial_fingerprint()) == plan.fingerprint:
-        reason += "; an unfinished run of the same build would be continued"
-    elif found:
-        reason += "; an unfinished run of another build would be discarded"
-    n_bytes = estimate_bytes(plan, plan.config.n, source.image_dtype.itemsize)
-    result = _result("would build", reason, plan, workspace, None, 0, start)
-    return replace(result, n_bytes=n_bytes)
 
 
 def _folder(out: Path) -> Path:
@@ -235,57 +265,12 @@ def _folder(out: Path) -> Path:
     return folder
 
 
-def _require_free(
-    workspace: Workspace, existing: Dataset | None, plan: Plan, *, overwrite: bool, offer_overwrite: bool
-) -> None:
-    if foreign := workspace.foreign_files(existing):
-        raise ConfigError(
-            f"{workspace.out / foreign[0]}: is no part of the dataset there, and would be lost with it; move it, or "
-            "choose another --out"
-        )
-    if existing and not overwrite:
-        raise ConfigError(
-            f"{existing.folder}: holds another dataset ({existing.name}, fingerprint "
-            f"{existing.record.fingerprint:.12}; this build is {plan.fingerprint:.12}); choose another --out"
-            + (", or --overwrite it" if offer_overwrite else "")
-        )
-
-
-def _is_whole(existing: Dataset, jobs: int, *, overwrite: bool, advice: str) -> bool:
-    """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
-    findings = verify_dataset(existing, jobs=jobs).findings
-    if findings and not overwrite:
-        raise DamagedError(f"{findings[0]}; {advice}")
-    return not findings
-
-
-def _require_space(workspace: Workspace, n_bytes: int) -> None:
+def _require_space(out: Path, n_bytes: int) -> None:
     """Refuse to start what cannot be finished, rather than fill the disk first."""
-    with storage_errors(workspace.out):
-        free = shutil.disk_usage(workspace.out.parent).free
+    with storage_errors(out):
+        free = shutil.disk_usage(out.parent).free
     if free < n_bytes:
         raise StorageError(
-            f"{workspace.out}: about {n_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some "
-            "space and run the same command again, or choose another --out"
+            f"{out}: about {n_bytes / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free; free some space and run "
+            "the same command again, or choose another --out"
         )
-
-
-def _result(
-    outcome: Outcome,
-    reason: str,
-    plan: Plan,
-    workspace: Workspace,
-    dataset: Dataset | None,
-    n_rendered: int,
-    start: float,
-) -> BuildResult:
-    return BuildResult(
-        outcome=outcome,
-        reason=reason,
-        plan=plan,
-        out=workspace.out,
-        dataset=dataset,
-        n_rendered=n_rendered,
-        n_bytes=sum(shard.bytes for shard in dataset.record.shards) if dataset else 0,
-        seconds=time.perf_counter() - start,
-    )
