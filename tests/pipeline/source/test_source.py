@@ -125,7 +125,7 @@ def test_image_and_label_must_be_alike(labels: NDArray[np.uint8]) -> None:
 def test_pixels_that_are_no_numbers_are_refused_with_their_slice(bad: float) -> None:
     images = IMAGES.astype(np.float32)
     images[1, 2, 3] = bad
-    with pytest.raises(SourceError, match="slice 1 holds pixels that are not numbers"):
+    with pytest.raises(SourceError, match="slice 1 holds NaN or infinite pixels"):
         make_source(images, LABELS, name="x")
 
 
