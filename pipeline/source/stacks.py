@@ -197,7 +197,7 @@ def combine(
     coding = choose_coding(np.logical_or.reduce([scan.values for scan in labels]), label_kind, where)
     stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
-    known, own = recognised_facts.to_json(), dict(facts or {})
+    known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
     return Source(
         name=recognised_name,
         stacks=stacks,

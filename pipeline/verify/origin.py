@@ -81,7 +81,9 @@ def _remembered(dataset: Dataset) -> Source:
     try:
         return read_pairs(pairs, **_as_before(dataset))
     except (ConfigError, SourceError) as error:
-        raise DatasetError(f"{error} ({BUILD_INFO_FILE} remembers it there); name its folder with --source") from error
+        raise DatasetError(
+            f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
+        ) from error
 
 
 def _as_before(dataset: Dataset) -> dict[str, Any]:
