@@ -95,18 +95,14 @@ def evaluate_slices(
     record = open_dataset(dataset).record.values
     trained_on = _count_trained_on(predictor, dataset, split)
     pictures, truth = open_stack(images), open_stack(labels, labels=True)
-    try:
-        stack = _find_stack(record["inputs"], pictures, images)
-        _require_labels(record["inputs"][stack]["labels"], truth, labels)
-        slices = [z for part in record["split"]["slices"].get(split, []) if part["stack"] == stack for z in part["z"]]
-        if not slices:
-            raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {_splits(record)}")
-        background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
-        pairs = ((predictor(pictures[z]), truth[z] != background) for z in slices)
-        scores = score_slices(counted(pairs, len(slices), told))
-    finally:
-        pictures.close()
-        truth.close()
+    stack = _find_stack(record["inputs"], pictures, images)
+    _require_labels(record["inputs"][stack]["labels"], truth, labels)
+    slices = [z for part in record["split"]["slices"].get(split, []) if part["stack"] == stack for z in part["z"]]
+    if not slices:
+        raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {_splits(record)}")
+    background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
+    pairs = ((predictor(pictures[z]), truth[z] != background) for z in slices)
+    scores = score_slices(counted(pairs, len(slices), told))
     return Evaluation(scores, split, "whole slices", len(slices), trained_on)
 
 

@@ -131,11 +131,8 @@ def predict_stack(
 
     require_place(out, stack, overwrite=overwrite)
     slices = open_stack(stack)
-    try:
-        write_slices(out, predict_slices(predictor, counted(slices, slices.shape[0], told)), slices.shape, np.float32)
-        return slices.shape
-    finally:
-        slices.close()
+    write_slices(out, predict_slices(predictor, counted(slices, slices.shape[0], told)), slices.shape, np.float32)
+    return slices.shape
 
 
 def require_place(out: Path, stack: Path, *, overwrite: bool) -> None:

@@ -25,14 +25,8 @@ def score_files(prediction: Path, labels: Path, *, told: Told = untold) -> tuple
     from pipeline.source.tiff import open_stack
 
     found, truth = open_stack(prediction), open_stack(labels, labels=True)
-    try:
-        if found.shape != truth.shape:
-            raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
-        whole = float(np.iinfo(found.dtype).max) if found.dtype.kind == "u" else 1.0
-        pairs = (
-            (image.astype(np.float32) / np.float32(whole), label) for image, label in zip(found, truth, strict=True)
-        )
-        return score_slices(counted(pairs, len(found), told)), len(found)
-    finally:
-        found.close()
-        truth.close()
+    if found.shape != truth.shape:
+        raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
+    whole = float(np.iinfo(found.dtype).max) if found.dtype.kind == "u" else 1.0
+    pairs = ((image.astype(np.float32) / np.float32(whole), label) for image, label in zip(found, truth, strict=True))
+    return score_slices(counted(pairs, len(found), told)), len(found)

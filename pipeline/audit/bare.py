@@ -1,6 +1,5 @@
 """Bare folders as a subject: pictures in TIFF, PNG, JPEG or HDF5 files, of which nothing is known but their split."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,9 @@ from pipeline.audit.array_file import ArrayFile
 from pipeline.audit.subject import AuditedSample, Subject
 from pipeline.errors import AugpipeError, ConfigError, SourceError
 from pipeline.plan.split import SPLITS
-from pipeline.source.slices import native
-from pipeline.source.tiff import TiffStack, open_stack
-from pipeline.source.tiff.names import natural_key
+from pipeline.source.stacks import native
+from pipeline.source.tiff import open_stack
+from pipeline.source.tiff.folder import natural_key
 
 Read: TypeAlias = Callable[[], NDArray[Any]]
 
@@ -123,7 +122,7 @@ def _readers(file: Path, images_key: str) -> list[tuple[str, Read]]:
     if suffix in _PICTURE:
         return [(file.name, partial(_read_picture, file))]
     if suffix in _TIFF:
-        pages = _Pages(file)
+        pages = open_stack(file)
         return _numbered(file, len(pages), pages.__getitem__, single=len(pages) == 1)
     array = ArrayFile(file, images_key)
     return _numbered(file, len(array), array.__getitem__, single=array.is_single)
@@ -131,25 +130,6 @@ def _readers(file: Path, images_key: str) -> list[tuple[str, Read]]:
 
 def _numbered(file: Path, n: int, read: Callable[[int], NDArray[Any]], *, single: bool) -> list[tuple[str, Read]]:
     return [(file.name if single else f"{file.name}#{index}", partial(read, index)) for index in range(n)]
-
-
-class _Pages:
-    """The pages of a TIFF file, which is open only while one of them is read."""
-
-    def __init__(self, path: Path) -> None:
-        self._stack: TiffStack = open_stack(path)
-        self._stack.close()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._stack)
-
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        with self._lock:
-            try:
-                return self._stack[index]
-            finally:
-                self._stack.close()
 
 
 def _read_picture(path: Path) -> NDArray[Any]:

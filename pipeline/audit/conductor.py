@@ -26,8 +26,7 @@ from pipeline.shards.config import DEFAULT_GAP, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.progress import Progress, SilentProgress
-from pipeline.source.slices import Slices
-from pipeline.source.stacks import Source
+from pipeline.source.stacks import Slices, Source
 
 THRESHOLDS = {
     "inliers": FOUND_INLIERS,

@@ -21,7 +21,7 @@ from pipeline.files import storage_errors, write_atomically
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip
 from pipeline.plan.split import SliceAddress
 from pipeline.source.readers import as_name
-from pipeline.source.slices import Slices
+from pipeline.source.stacks import Slices
 
 _SHOWN = {
     "P001": ("sample", "sample"),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.audit.identify import PictureIndex, Sighting, mirror
 from pipeline.audit.warp import correlation, fit_warp, label_agreement
 from pipeline.plan.split import SliceAddress
-from pipeline.source.slices import Slices
+from pipeline.source.stacks import Slices
 
 CONFIRMED_NCC = 0.60  # measured: 0.74 and more for the right slice, 0.43 and less for its neighbours
 NCC_MARGIN = 0.20

@@ -13,7 +13,7 @@ import joblib
 from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import storage_errors
-from pipeline.plan.records import describe_build, describe_dataset
+from pipeline.plan.records import describe_dataset
 from pipeline.plan.samples import Plan, PlannedSample, PlannedShard, make_plan
 from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
@@ -23,6 +23,7 @@ from pipeline.shards.digest import bytes_digest, canonical_json, content_digest
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.progress import Progress, SilentProgress
 from pipeline.shards.record import ShardRecord
+from pipeline.source.build_info import describe_build
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.audit.report import AuditReport
     from pipeline.audit.subject import Subject
     from pipeline.shards.dataset import Dataset
-    from pipeline.source.slices import Slices
+    from pipeline.source.stacks import Slices
 
 
 @click.command(cls=GroupedCommand)

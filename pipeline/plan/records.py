@@ -1,11 +1,6 @@
-"""The two records of a finished dataset: dataset.json, which defines it, and build-info.json, which may differ."""
+"""dataset.json, the record that defines a finished dataset."""
 
-import os
-import platform
-import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from pipeline.plan.samples import Plan
 from pipeline.shards.config import RENDERER_VERSION
@@ -19,9 +14,6 @@ from pipeline.shards.record import (
     ShardRecord,
     SplitRecord,
 )
-from pipeline.source.stacks import Source, SourceFile
-
-_LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
 
 
 def describe_dataset(
@@ -67,28 +59,3 @@ def describe_dataset(
         manifest=manifest,
         shards=tuple(shards),
     )
-
-
-def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:
-    """Return build-info.json: all that may differ between two equal builds."""
-    return {
-        "schema": "augpipe/build-info/1",
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(seconds, 3),
-        "jobs": jobs,
-        "cores": os.cpu_count(),
-        "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
-        "versions": {name: _version(name) for name in _LIBRARIES},
-        "inputs": [{"images": _file(images), "labels": _file(labels)} for images, labels in source.files],
-    }
-
-
-def _file(file: SourceFile) -> dict[str, str]:
-    return {"path": str(file.path), "sha256": file.sha256}
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

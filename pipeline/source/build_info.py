@@ -1,15 +1,25 @@
-"""build-info.json as it is read: where the stacks were, when a dataset was built and by what; all of it may be gone."""
+"""build-info.json: all that may differ between two equal builds, written by a build and read where it is still there.
+
+Where the stacks were, when the dataset was built and by what; it is never published.
+"""
 
 import json
+import os
+import platform
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipeline.shards.record import BUILD_INFO_FILE
+from pipeline.source.stacks import Source, SourceFile
 
-_LARGEST_BYTES = 1 << 28
+_SCHEMA = "augpipe/build-info/1"
+_LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
+_MAX_BYTES = 1 << 28
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!-]{0,39}")
 _FINISHED, _DATE = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"
 
@@ -29,40 +39,50 @@ class BuildInfo:
     version: str | None = None
 
 
+def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:
+    """Return build-info.json of a build that ends now."""
+    return {
+        "schema": _SCHEMA,
+        "finished": time.strftime(_FINISHED, time.gmtime()),
+        "seconds": round(seconds, 3),
+        "jobs": jobs,
+        "cores": os.cpu_count(),
+        "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
+        "versions": {name: _installed(name) for name in _LIBRARIES},
+        "inputs": [{"images": _location(images), "labels": _location(labels)} for images, labels in source.files],
+    }
+
+
 def read_build_info(folder: Path) -> BuildInfo:
-    """Return what a dataset's folder remembers of its build: anything may be written there, so nothing is trusted.
+    """Return what a dataset's folder remembers of its build; nothing in it is trusted, as anyone may have written it.
 
-    It is not there in a dataset that was published. What is no plain file, such as a pipe, is not opened.
+    A published dataset has no such file. Anything but a plain file, such as a pipe, is not opened.
     """
-    values = _read(folder / BUILD_INFO_FILE)
-    return BuildInfo(_pairs(values.get("inputs")), _date(values.get("finished")), _version(values.get("versions")))
-
-
-def _read(path: Path) -> dict[str, Any]:
+    path = folder / BUILD_INFO_FILE
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_BYTES:
-            return {}
-        values = json.loads(path.read_bytes())
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return BuildInfo()
+        values: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
+        return BuildInfo()
+    pairs: tuple[tuple[Path, Path], ...] = ()
+    date, made_by = None, None
+    with suppress(LookupError, TypeError):
+        found = tuple((Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in values["inputs"])
+        pairs = found if all(path.is_absolute() for pair in found for path in pair) else ()
+    with suppress(LookupError, TypeError, ValueError):
+        date = time.strftime(_DATE, time.strptime(values["finished"], _FINISHED))
+    with suppress(LookupError, TypeError):
+        made_by = values["versions"]["augpipe"] if _VERSION.fullmatch(values["versions"]["augpipe"]) else None
+    return BuildInfo(pairs, date, made_by)
 
 
-def _pairs(inputs: Any) -> tuple[tuple[Path, Path], ...]:
+def _location(file: SourceFile) -> dict[str, str]:
+    return {"path": str(file.path), "sha256": file.sha256}
+
+
+def _installed(library: str) -> str | None:
     try:
-        pairs = tuple((Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in inputs)
-    except (LookupError, TypeError):
-        return ()
-    return pairs if all(path.is_absolute() for pair in pairs for path in pair) else ()
-
-
-def _date(finished: Any) -> str | None:
-    try:
-        return time.strftime(_DATE, time.strptime(finished, _FINISHED))
-    except (TypeError, ValueError):
+        return version(library)
+    except PackageNotFoundError:
         return None
-
-
-def _version(versions: Any) -> str | None:
-    version = versions.get("augpipe") if isinstance(versions, dict) else None
-    return version if isinstance(version, str) and _VERSION.fullmatch(version) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from pipeline.shards.inputs import LABEL_KINDS, MAX_LABEL_VALUE, LabelKind
 
 AUTO = "auto"
 
-MOST_DETECTED_CLASSES = 32  # more different values than this are taken for the ids of objects
-MOST_CLASSES = 256
+_MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the ids of objects
+_MAX_CLASSES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +68,22 @@ def choose_coding(present: NDArray[np.bool_], kind: str, where: str) -> LabelCod
         where: what to call the labels in error messages.
 
     Raises:
-        ConfigError: no such kind, or the values are not of that kind.
+        ConfigError: there is no such kind, or the values are not of that kind.
         SourceError: nothing is annotated.
     """
     values = tuple(int(value) for value in np.flatnonzero(present))
     if len(values) < 2:
-        raise SourceError(
-            f"{where}: expected 2 or more different label values, found {_listed(values)}; nothing is annotated"
-        )
-    if kind == AUTO:
-        kind = "binary" if len(values) == 2 else "classes" if len(values) <= MOST_DETECTED_CLASSES else "instances"
-    if kind == "binary" and len(values) != 2:
-        raise ConfigError(
-            f"label-kind: binary labels have 2 values, {where} has {len(values)} ({_listed(values)}); use --label-kind "
-            "classes or instances"
-        )
-    if kind == "classes" and len(values) > MOST_CLASSES:
-        raise ConfigError(
-            f"label-kind: at most {MOST_CLASSES} classes can be stored, {where} has {len(values)} values; use "
-            "--label-kind instances"
-        )
-    if kind not in LABEL_KINDS:
+        raise SourceError(f"{where}: expected 2 or more label values, found {_listed(values)}; nothing is annotated")
+    if kind not in (AUTO, *LABEL_KINDS):
         raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
-    coding: LabelKind = next(known for known in LABEL_KINDS if known == kind)
-    return LabelCoding(coding, () if coding == "instances" else values)
+    if kind == AUTO:
+        kind = "binary" if len(values) == 2 else "classes" if len(values) <= _MAX_DETECTED_CLASSES else "instances"
+    found = f"{where} has {len(values)} label values ({_listed(values)})"
+    if kind == "binary" and len(values) != 2:
+        raise ConfigError(f"label-kind: binary labels have 2 values, {found}; use --label-kind classes or instances")
+    if kind == "classes" and len(values) > _MAX_CLASSES:
+        raise ConfigError(f"label-kind: expected at most {_MAX_CLASSES} classes, {found}; use --label-kind instances")
+    return LabelCoding(cast(LabelKind, kind), () if kind == "instances" else values)
 
 
 def _listed(values: Sequence[int]) -> str:

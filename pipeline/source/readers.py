@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.files import storage_errors
 from pipeline.shards.digest import bytes_digest, file_digest
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
-from pipeline.source.stacks import RawStack, Source, SourceFile, combine, make_source
+from pipeline.source.stacks import RawStack, Slices, Source, SourceFile, combine, make_source
 
 if TYPE_CHECKING:
-    from pipeline.source.tiff import PageFolder, TiffStack
+    from pipeline.source.tiff import TiffStack
+    from pipeline.source.tiff.folder import PageFolder
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
-_LONGEST_NAME = 80
-_MOST_TOLD = 3
+_MAX_NAME = 80
 
 
 def find_source(folder: Path | None = None) -> Path | None:
@@ -90,19 +91,11 @@ def read_pairs(
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     raw = [_open_pair(images, labels, independent=independent) for images, labels in pairs]
-    try:
-        bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
-        chosen = name or as_name("-".join(bases))
-        return combine(raw, name=chosen, label_kind=label_kind, facts=facts)
-    finally:
-        for stack in raw:
-            for opened in (stack.images, stack.labels):
-                close = getattr(opened, "close", None)
-                if close:
-                    close()
+    bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
+    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
 
 
-def read_images(path: Path) -> "list[TiffStack | PageFolder]":
+def read_images(path: Path) -> list[Slices]:
     """Return the stack of images in a TIFF file, a folder of pages, or a source folder, without any labels.
 
     Raises:
@@ -127,7 +120,6 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
         ConfigError: one of the files is there already.
         StorageError: the folder cannot be written.
     """
-    from pipeline.files import storage_errors
     from pipeline.source.phantom import make_phantom
     from pipeline.source.tiff import write_stack
 
@@ -144,73 +136,36 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
 
 def as_name(text: str) -> str:
     """Return a file's or folder's name with all that a dataset's name may not hold replaced by dashes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_LONGEST_NAME] or "stack"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_MAX_NAME] or "stack"
 
 
-def _open_pair(images: Path, labels: Path, *, independent: bool) -> RawStack:
-    opened = _open(images, labels=False), _open(labels, labels=True)
-    names = _slice_names(opened[0])
-    if images.is_dir() and labels.is_dir():
-        _require_partners(opened[0], opened[1], independent=independent)
+def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
+    from pipeline.source.tiff.folder import PageFolder, require_partners
+
+    images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
+    if isinstance(images, PageFolder) and isinstance(labels, PageFolder):
+        require_partners(images, labels, independent=independent)
     return RawStack(
-        images=opened[0],
-        labels=opened[1],
-        where=(str(images), str(labels)),
-        names=names,
-        files=(_source_file(opened[0]), _source_file(opened[1])),
+        images,
+        labels,
+        where=(str(images_path), str(labels_path)),
+        names=tuple(file.stem for file in images.files),
+        files=(_source_file(images), _source_file(labels)),
     )
 
 
 def _open(path: Path, *, labels: bool) -> "TiffStack | PageFolder":
-    from pipeline.source.tiff import open_folder, open_stack
+    from pipeline.source.tiff import TiffStack
+    from pipeline.source.tiff.folder import PageFolder
 
-    return open_folder(path, labels=labels) if path.is_dir() else open_stack(path, labels=labels)
-
-
-def _slice_names(stack: "TiffStack | PageFolder") -> tuple[str, ...]:
-    return tuple(file.stem for file in _files(stack))
-
-
-def _files(stack: "TiffStack | PageFolder") -> list[Path]:
-    """Return the files of a stack: one a slice in a folder, else the one file."""
-    return list(getattr(stack, "files", [stack.path]))
+    return PageFolder(path, labels=labels) if path.is_dir() else TiffStack(path, labels=labels)
 
 
 def _source_file(stack: "TiffStack | PageFolder") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
     try:
-        digests = [file_digest(file) for file in _files(stack)]
+        digests = [file_digest(file) for file in stack.files]
     except OSError as error:
         raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    single = digests[0] if not stack.path.is_dir() else bytes_digest("".join(digests).encode("ascii"))
-    return SourceFile(stack.path.resolve(), single)
-
-
-def _require_partners(images: "TiffStack | PageFolder", labels: "TiffStack | PageFolder", *, independent: bool) -> None:
-    """Refuse folders whose pages do not belong together one by one, or in which numbers are missing.
-
-    Pages are partners when their names are the same but for what all names of a folder begin and end with.
-    """
-    from pipeline.source.tiff.names import core_names, missing_numbers
-
-    names = [[file.stem for file in _files(stack)] for stack in (images, labels)]
-    cores = [names[k] if set(names[0]) & set(names[1]) else core_names(names[k]) for k in (0, 1)]
-    for own, other, stack, partner in ((0, 1, images, labels), (1, 0, labels, images)):
-        alone = [name for name, core in zip(names[own], cores[own], strict=True) if core not in cores[other]]
-        if alone:
-            told = ", ".join(alone[:_MOST_TOLD]) + (f" and {len(alone) - _MOST_TOLD} more" * (len(alone) > _MOST_TOLD))
-            raise ConfigError(
-                f"{stack.path}: no page in {partner.path} belongs to {told}; every slice needs its label: add or "
-                "remove pages, or name them alike"
-            )
-        if len(set(cores[own])) < len(cores[own]):
-            raise ConfigError(f"{stack.path}: two pages have the same number; remove or rename one of them")
-    if cores[0] != cores[1]:
-        raise ConfigError(f"{labels.path}: its pages are in another order than those of {images.path}; name them alike")
-    if not independent and (missing := missing_numbers(core_names(names[0]))):
-        told = ", ".join(map(str, missing[:_MOST_TOLD])) + ", ..." * (len(missing) > _MOST_TOLD)
-        raise ConfigError(
-            f"{images.path}: pages are numbered {names[0][0]} to {names[0][-1]}, but {told} is missing; slices on "
-            "both sides of a hole are no neighbours: add it, name each part as a stack of its own, or say "
-            "--independent if the pages are fields of view"
-        )
+    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
+    return SourceFile(stack.path.resolve(), digest)

@@ -1,14 +1,15 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.gray import IMAGE_DTYPES
+from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
 from pipeline.shards.facts import SourceFacts, make_facts
@@ -16,7 +17,27 @@ from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in
-from pipeline.source.slices import HELD_BYTES, Convert, RereadSlices, Slices, native
+
+_MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
+
+Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+class Slices(Protocol):
+    """What a stack of slices can do; an array (Z, Y, X) can do it too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Z, Y, X)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of every slice."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, z: int, /) -> NDArray[Any]:
+        """Return slice z as (Y, X)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +157,7 @@ class Source:
 
 
 def make_source(
-    images: Slices,
-    labels: Slices,
-    *,
-    name: str,
-    label_kind: str = AUTO,
-    facts: Mapping[str, Any] | None = None,
+    images: Slices, labels: Slices, *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
 ) -> Source:
     """Return the source that two (Z, Y, X) arrays make.
 
@@ -153,7 +169,7 @@ def make_source(
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
-        ConfigError: the two do not belong together, or the name is none.
+        ConfigError: the two do not belong together, or the name is invalid.
         SourceError: pixels or labels of a kind that cannot be used.
     """
     return combine([RawStack(images, labels, names=(name,))], name=name, label_kind=label_kind, facts=facts)
@@ -165,23 +181,27 @@ def combine(
     """Return the source that several stacks make; every slice of them is read once, and checked.
 
     Raises:
-        ConfigError: images and labels do not belong together, stacks differ in kind, or the name is none.
+        ConfigError: images and labels do not belong together, stacks differ in kind, or the name is invalid.
         SourceError: pixels or labels of a kind that cannot be used.
     """
-    _require_name(name)
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
     for stack in raw:
         _require_pair(stack)
-    images = [_Scan(stack.images, stack.where[0], *_usable(stack)) for stack in raw]
-    labels = [_Scan(stack.labels, stack.where[1], native, _native_dtype(stack.labels), labels=True) for stack in raw]
-    _require_alike(raw, images)
+    images = [
+        _Scan(stack.images, stack.where[0], as_renderable, _renderable_dtype(stack), labels=False) for stack in raw
+    ]
+    labels = [
+        _Scan(stack.labels, stack.where[1], native, stack.labels.dtype.newbyteorder("="), labels=True) for stack in raw
+    ]
+    _require_alike(images)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    present = np.logical_or.reduce([scan.values for scan in labels])
-    coding = choose_coding(present, label_kind, where)
+    coding = choose_coding(np.logical_or.reduce([scan.values for scan in labels]), label_kind, where)
     stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
-    known_name, known_facts = recognise([stack.identity for stack in stacks], name)
-    known, own = known_facts.to_json(), dict(facts or {})
+    recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
+    known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
     return Source(
-        name=known_name,
+        name=recognised_name,
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
@@ -193,42 +213,68 @@ def combine(
     )
 
 
+def native(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels in native byte order and C order, without copying where they are so already."""
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+
+
+class RereadSlices:
+    """Slices that are read each time they are needed, and refused when they are not what they were at first.
+
+    Args:
+        scan: how they were read first.
+        encode: what turns a slice as it was scanned into one as it is used.
+        dtype: of a slice as it is used.
+    """
+
+    def __init__(self, scan: "_Scan", encode: Convert, dtype: np.dtype[Any]) -> None:
+        self._scan, self._encode = scan, encode
+        self.dtype, self.shape = dtype, scan.source.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice z.
+
+        Raises:
+            SourceError: it cannot be read any more, or is another one now.
+        """
+        pixels = self._scan.convert(self._scan.source[z])
+        if array_digest(pixels) != self._scan.slice_sha256[z]:
+            raise SourceError(f"{self._scan.where}: slice {z} changed while it was being used; build again")
+        return self._encode(pixels)
+
+
 class _Scan:
     """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
 
-    def __init__(
-        self, slices: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool = False
-    ) -> None:
-        digest = StackDigest(slices.shape, dtype)
-        held = np.empty(slices.shape, dtype) if _n_bytes(slices.shape, dtype) <= HELD_BYTES else None
-        as_read, as_used, ranges = [], [], []
+    def __init__(self, source: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool) -> None:
+        self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
+        is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
+        self._held = np.empty(source.shape, dtype) if is_small else None
+        self.slice_sha256: list[str] = []  # also of labels, where they will be read again
+        self.ranges: list[tuple[float, float]] = []
         self.values = np.zeros(1, np.bool_)
-        for z in range(len(slices)):
-            raw = slices[z]
-            pixels = convert(raw)
+        digest = StackDigest(source.shape, dtype)
+        for z in range(len(source)):
+            pixels = convert(source[z])
+            digest.update(pixels)
             if labels:
                 self.values = self.values | values_in(pixels, where)
             else:
-                _require_finite(pixels, f"{where}: slice {z}")
-                ranges.append((float(pixels.min()), float(pixels.max())))
-                as_used.append(array_digest(pixels))
-            digest.update(pixels)
-            if held is None:
-                as_read.append(as_used[-1] if raw is pixels and as_used else array_digest(raw))
-            else:
-                held[z] = pixels
+                if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+                    raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
+                self.ranges.append((float(pixels.min()), float(pixels.max())))
+            if self._held is not None:
+                self._held[z] = pixels
+            if self._held is None or not labels:
+                self.slice_sha256.append(array_digest(pixels))
         self.sha256 = digest.hexdigest()
-        self.slice_sha256 = tuple(as_used)
-        self.ranges = tuple(ranges)
-        self.dtype = dtype
-        self._held = held
-        self._reread: Callable[[Convert, np.dtype[Any]], Slices] = lambda encode, encoded: RereadSlices(
-            slices, as_read, lambda pixels: encode(convert(pixels)), encoded, where
-        )
 
     def slices(self, encode: Convert, dtype: np.dtype[Any]) -> Slices:
         """Return the slices, each as `encode` makes it."""
-        return encode(self._held) if self._held is not None else self._reread(encode, dtype)
+        return RereadSlices(self, encode, dtype) if self._held is None else encode(self._held)
 
 
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
@@ -239,41 +285,22 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
         coding=coding,
-        slice_sha256=images.slice_sha256,
+        slice_sha256=tuple(images.slice_sha256),
         gray_range=(min(low for low, _ in images.ranges), max(high for _, high in images.ranges)),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         names=raw.names,
     )
 
 
-def _usable(stack: RawStack) -> tuple[Convert, np.dtype[Any]]:
-    """Return what makes the images renderable, and the dtype that they then have."""
-    dtype = _native_dtype(stack.images)
-    if dtype.kind == "b":
-        return lambda pixels: np.where(pixels, np.uint8(255), np.uint8(0)), np.dtype(np.uint8)
-    if dtype == np.float16:
-        return lambda pixels: pixels.astype(np.float32), np.dtype(np.float32)
+def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
+    """Return the dtype that the images have once they can be rendered."""
+    dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
             f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, float16 or one-bit pixels, got {dtype.name}; "
             "convert the stack (in ImageJ: Image > Type > 16-bit)"
         )
-    return native, dtype
-
-
-def _native_dtype(slices: Slices) -> np.dtype[Any]:
-    return slices.dtype.newbyteorder("=")
-
-
-def _n_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    return int(np.prod(shape, dtype=object)) * dtype.itemsize
-
-
-def _require_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise ConfigError(
-            f"name: expected letters, digits, dots, dashes and underscores, at most 80, got {name!r:.100}"
-        )
+    return dtype
 
 
 def _require_pair(stack: RawStack) -> None:
@@ -287,21 +314,15 @@ def _require_pair(stack: RawStack) -> None:
         )
 
 
-def _require_finite(pixels: NDArray[Any], where: str) -> None:
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise SourceError(f"{where} holds pixels that are not numbers (NaN or infinity); replace them")
-
-
-def _require_alike(raw: Sequence[RawStack], images: Sequence[_Scan]) -> None:
+def _require_alike(images: Sequence[_Scan]) -> None:
     """Refuse stacks that differ in dtype, and a stack that is there twice: it would be in two splits."""
-    seen: dict[str, str] = {}
-    for stack, scan in zip(raw, images, strict=True):
-        where = stack.where[0]
+    first_of: dict[str, str] = {}
+    for scan in images:
         if scan.dtype != images[0].dtype:
             raise ConfigError(
-                f"{where}: {scan.dtype.name} pixels, but {raw[0].where[0]} has {images[0].dtype.name}; all stacks of a "
-                "dataset have the same dtype: convert one of them"
+                f"{scan.where}: {scan.dtype.name} pixels, but {images[0].where} has {images[0].dtype.name}; all stacks "
+                "of a dataset have the same dtype: convert one of them"
             )
-        if scan.sha256 in seen:
-            raise ConfigError(f"{where}: holds the same images as {seen[scan.sha256]}; name every stack once")
-        seen[scan.sha256] = where
+        if scan.sha256 in first_of:
+            raise ConfigError(f"{scan.where}: holds the same images as {first_of[scan.sha256]}; name every stack once")
+        first_of[scan.sha256] = scan.where

@@ -7,14 +7,14 @@ from typing import Any
 
 from pipeline.errors import ConfigError, DatasetError, SourceError
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
+from pipeline.shards.inputs import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.stacks import Source
 
-_MAX_TOLD = 3
+_MAX_LISTED = 3
 
 
 def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence[tuple[Path, Path]] = ()) -> Source:
@@ -46,8 +46,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
 
 def is_at_hand(dataset: Dataset) -> bool:
     """Return whether there is anything where the source was when the dataset was made; the phantom always is."""
-    pairs = read_build_info(dataset.folder).pairs
-    return dataset.name == PHANTOM or bool(pairs and all(_is_there(path) for pair in pairs for path in pair))
+    return dataset.name == PHANTOM or _are_there(read_build_info(dataset.folder).pairs)
 
 
 def _in_folder(dataset: Dataset, folder: Path) -> Source:
@@ -56,7 +55,7 @@ def _in_folder(dataset: Dataset, folder: Path) -> Source:
     if pairs:
         root = Path(os.path.commonpath([path.parent for pair in pairs for path in pair]))
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
-        if all(_is_there(path) for pair in moved for path in pair):
+        if _are_there(moved):
             return read_pairs(moved, **_as_before(dataset))
     try:
         return read_folder(folder, **_as_before(dataset))
@@ -64,21 +63,20 @@ def _in_folder(dataset: Dataset, folder: Path) -> Source:
         if not folder.is_dir():
             raise
         raise ConfigError(
-            f"{folder}: expected the stack that {dataset.folder} was made from, in files called as then, or in "
-            f"{IMAGES_FILE} and {LABELS_FILE}; name the right folder with --source (rebuild also takes --images and "
-            "--labels)"
+            f"{folder}: expected the stack that {dataset.folder} was made from, under its old file names or as "
+            f"{IMAGES_FILE} and {LABELS_FILE}; name the right folder with --source, or with rebuild --images and "
+            "--labels"
         ) from error
 
 
 def _remembered(dataset: Dataset) -> Source:
     pairs = read_build_info(dataset.folder).pairs
-    made_of_phantom = dataset.name == PHANTOM
-    if made_of_phantom and not (pairs and all(_is_there(path) for pair in pairs for path in pair)):
+    if dataset.name == PHANTOM and not _are_there(pairs):
         return phantom_source()
     if not pairs:
         raise DatasetError(
-            f"{dataset.folder}: does not say where its stack is ({BUILD_INFO_FILE}, which remembers that, is never "
-            "published); name its folder with --source"
+            f"{dataset.folder}: does not say where its stack is, as {BUILD_INFO_FILE} is never published; name the "
+            "folder of the stack with --source"
         )
     try:
         return read_pairs(pairs, **_as_before(dataset))
@@ -94,20 +92,16 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
     return {"name": record.name, "label_kind": record.label_kind, "independent": record.config.independent}
 
 
-def _is_there(path: Path) -> bool:
-    """Return whether there is a plain file or a folder; what is neither, such as a device, is not read."""
+def _are_there(pairs: Sequence[tuple[Path, Path]]) -> bool:
+    """Return whether there are pairs, all of files or folders; anything else, such as a device, is not read."""
     try:
-        return path.is_file() or path.is_dir()
+        return bool(pairs) and all(path.is_file() or path.is_dir() for pair in pairs for path in pair)
     except (OSError, ValueError):
         return False
 
 
 def _digests(inputs: Sequence[StackInput]) -> str:
     """Return the beginnings of the digests of the first few stacks."""
-    told = [f"{kind} {array.sha256[:12]}" for stack in inputs[:_MAX_TOLD] for kind, array in _arrays(stack).items()]
-    more = f" and {len(inputs) - _MAX_TOLD} more stacks" if len(inputs) > _MAX_TOLD else ""
-    return "; ".join(told) + more
-
-
-def _arrays(stack: StackInput) -> dict[str, ImageInput | LabelInput]:
-    return {"images": stack.images, "labels": stack.labels}
+    listed = [f"images {stack.images.sha256[:12]}; labels {stack.labels.sha256[:12]}" for stack in inputs[:_MAX_LISTED]]
+    more = f" and {len(inputs) - _MAX_LISTED} more stacks" if len(inputs) > _MAX_LISTED else ""
+    return "; ".join(listed) + more

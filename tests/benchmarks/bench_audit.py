@@ -23,8 +23,9 @@ from pipeline.audit.pixel_audit import workers
 from pipeline.audit.sightings import SeenSample, SourceEye
 from pipeline.plan.split import SliceAddress
 from pipeline.source.phantom import make_phantom
-from pipeline.source.slices import Slices
-from pipeline.source.tiff import open_folder, read_stack
+from pipeline.source.stacks import Slices
+from pipeline.source.tiff import read_stack
+from pipeline.source.tiff.folder import PageFolder
 
 RANGES = AugmentRanges(flip=True, gain=(0.7, 1.3))
 NOISE = 10.0 / 255.0  # of the stack's gray levels
@@ -93,7 +94,7 @@ def main() -> None:
         own, strangers = (read_stack(arguments.folder / f"{name}-volume.tif") for name in ("train", "test"))
         report(str(arguments.folder), own, strangers, (700, 700), independent=False, n=n, m=m)
     if arguments.fields:
-        fields = np.stack(list(open_folder(arguments.fields)))
+        fields = np.stack(list(PageFolder(arguments.fields)))
         report(str(arguments.fields), fields[::2], fields[1::2], (512, 512), independent=True, n=n, m=m)
 
 

@@ -3,7 +3,6 @@
 tifffile decodes; what it would forgive (missing strips, lying headers, pages of other files) is refused here.
 """
 
-from pipeline.source.tiff.folder import PageFolder, open_folder
 from pipeline.source.tiff.stack import TiffStack, open_stack, read_stack, write_slices, write_stack
 
-__all__ = ["PageFolder", "TiffStack", "open_folder", "open_stack", "read_stack", "write_slices", "write_stack"]
+__all__ = ["TiffStack", "open_stack", "read_stack", "write_slices", "write_stack"]

@@ -12,12 +12,17 @@ from pathlib import Path
 
 from pipeline.errors import AugpipeError, SourceError
 
-_one_at_a_time = threading.RLock()  # tifffile's log, which is listened to, belongs to the whole process
+_LOGGER = logging.getLogger("tifffile")
+_lock = threading.RLock()  # tifffile's logger and Python's warning filters belong to the whole process
+
+
+class TiffError(Exception):
+    """What is wrong with a file or a page of it; `tiff_errors` says with which."""
 
 
 @contextmanager
-def plain_errors(path: Path, part: str = "") -> Iterator[None]:
-    """Turn whatever tifffile raises or logs about a broken file into one typed error, and silence its warnings.
+def tiff_errors(path: Path, part: str = "") -> Iterator[None]:
+    """Turn all that is raised or logged about a broken file into one typed error, and silence warnings.
 
     Args:
         path: the file.
@@ -27,19 +32,22 @@ def plain_errors(path: Path, part: str = "") -> Iterator[None]:
         SourceError: something was raised, or logged as an error.
     """
     where = f"{path}, {part}" if part else str(path)
-    with _one_at_a_time, _complaints() as complaints:
+    with _lock, _logged_errors() as logged, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             yield
         except AugpipeError:
             raise
+        except TiffError as error:
+            raise SourceError(f"{where}: {error}") from error
         except MemoryError as error:
             raise SourceError(f"{where}: needs more memory than there is ({_one_line(error)}); use a part") from error
         except PermissionError as error:
             raise SourceError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
         except Exception as error:  # tifffile raises half a dozen unrelated types on broken files
             raise SourceError(f"{where}: not a readable TIFF stack ({_one_line(error)}); export it again") from error
-    if complaints:
-        raise SourceError(f"{where}: damaged TIFF ({complaints[0]}); export it again")
+    if logged:
+        raise SourceError(f"{where}: damaged TIFF ({logged[0]}); export it again")
 
 
 def brief(value: object) -> str:
@@ -47,39 +55,36 @@ def brief(value: object) -> str:
     return _one_line(getattr(value, "name", value))[:40]
 
 
-class _Listener(logging.Handler):
-    """Keeps what this thread logs as errors."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.heard: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        if record.thread == self._thread:
-            self.heard.append(_one_line(record.getMessage()))
-
-
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what tifffile logs as errors; it is heard even where somebody turned logging off."""
-    logger, listener = logging.getLogger("tifffile"), _Listener()
-    propagate, disabled = logger.propagate, logger.disabled
-    level, threshold = logger.level, logging.root.manager.disable
-    logging.disable(logging.NOTSET)
-    logger.setLevel(logging.ERROR)
-    logger.propagate = logger.disabled = False
-    logger.addHandler(listener)
+def _logged_errors() -> Iterator[list[str]]:
+    """Collect what tifffile logs as errors in this thread; what it logs in other threads goes where it always goes.
+
+    No handler and no filter sees a record that the process has turned off, by the logger's level, by `disabled` or by
+    `logging.disable`. Instead of changing any of these, the logger's own two decisions are made here: whether a record
+    is wanted, and where it goes.
+    """
+    errors: list[str] = []
+    reader, is_enabled, handle = threading.get_ident(), _LOGGER.isEnabledFor, _LOGGER.handle
+
+    def is_enabled_here(level: int) -> bool:
+        return level >= logging.ERROR if threading.get_ident() == reader else is_enabled(level)
+
+    def handle_here(record: logging.LogRecord) -> None:
+        if threading.get_ident() == reader:
+            errors.append(_one_line(record.getMessage()))
+        else:
+            handle(record)
+
+    here = {"isEnabledFor": is_enabled_here, "handle": handle_here}
+    attributes = vars(_LOGGER)
+    before = {name: attributes[name] for name in here if name in attributes}  # of a wider block, where blocks nest
+    attributes.update(here)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield listener.heard
+        yield errors
     finally:
-        logger.removeHandler(listener)
-        logger.propagate, logger.disabled = propagate, disabled
-        logger.setLevel(level)
-        logging.disable(threshold)
+        for name in here:
+            del attributes[name]
+        attributes.update(before)
 
 
 def _one_line(problem: object) -> str:

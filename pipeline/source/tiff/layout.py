@@ -1,21 +1,21 @@
-"""Which pages of a TIFF file are the slices of its one stack, and whether the file has as many as it promises."""
+"""Which pages of a TIFF file are the slices of its one stack, and whether the file has as many as it declares."""
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import tifffile
 
-from pipeline.errors import SourceError
-from pipeline.source.tiff.directories import PageAddress
-from pipeline.source.tiff.failures import brief, plain_errors
-from pipeline.source.tiff.page import PageKind, is_thumbnail, page_kind, require_lossless, require_whole
+from pipeline.source.tiff.failures import TiffError, brief, tiff_errors
+from pipeline.source.tiff.pages import PageAddress, PageKind, is_thumbnail, page_kind, read_page, require_slice
 
-LARGEST_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
-_BOMB_FACTOR, _BOMB_BYTES = 1000, 1 << 28  # no stack with anything in it is deflated a thousandfold
+_MAX_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
+_MAX_INFLATION, _MIN_BOMB_BYTES = 1000, 1 << 28  # no stack with anything in it is deflated a thousandfold
 _AXES = {"C": "channels", "Z": "slices", "T": "times"}
 _PRIVATE_AXES = {"lsm": "Zeiss LSM", "micromanager": "Micro-Manager", "fluoview": "FluoView", "scanimage": "ScanImage"}
 _METAMORPH_PLANES_TAG = 33629
@@ -44,8 +44,7 @@ class Layout:
         return len(self.pages) * self.planes
 
 
-@dataclass(frozen=True, slots=True)
-class _Promise:
+class _Declared(NamedTuple):
     """How many slices a file's own description says there are, and who says so."""
 
     n_slices: int
@@ -56,77 +55,61 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
     """Return where the slices are.
 
     Args:
-        path: the file, for messages.
+        path: the file, to name it in errors.
         tiff: the open file.
         addresses: all pages in its chain of directories.
         labels: whether the values must be stored without loss.
 
     Raises:
-        SourceError: it is not one whole stack of gray slices.
+        SourceError: a page is not a whole slice of the stack.
+        TiffError: the pages are not one whole stack of gray slices.
     """
     first = tiff.pages.first
-    kind = page_kind(first, f"{path}, page 0")
+    with tiff_errors(path, "page 0"):
+        kind = page_kind(first)
     if kind.white_is_zero and not labels and kind.dtype.kind not in "ub":
-        raise SourceError(f"{path}: white is zero in {kind.dtype.name} pixels; save them with black as zero")
-    promise = _promise(path, tiff, first)
+        raise TiffError(f"white is zero in {kind.dtype.name} pixels; save them with black as zero")
+    declared = _find_declared(tiff, first)
     pages = []
     for address in addresses:
-        with plain_errors(path, f"page {address.number}"):
+        with tiff_errors(path, f"page {address.number}"):
             page = read_page(tiff, address)
             if address.number and is_thumbnail(page, kind):
                 continue
             pages.append(address)
-            _require_reasonable(path, kind, max(len(pages), promise.n_slices if promise else 1))
-            _require_slice(page, kind, f"{path}, page {address.number}", labels=labels)
-    if promise is None:
-        _require_known_axes(path, first, len(pages))
-        promise = _Promise(len(pages), "one a page")
+            _require_reasonable(kind, max(len(pages), declared.n_slices if declared else 1), tiff.filehandle.size)
+            require_slice(page, kind, labels=labels)
+    # Where the slices are, by what the file has:
+    #   one directory:       in one block; planes that have no directory may follow the first, and are counted by bytes
+    #   several directories: one slice each, but for thumbnails
+    # Their number must be the declared one; a file that declares nothing has one slice a page.
+    if declared is None:
+        _require_known_axes(first, len(pages))
+        declared = _Declared(len(pages), "one a page")
     n_planes = _count_planes(first) if len(addresses) == 1 else 1
-    if (found := len(pages) * n_planes) != promise.n_slices:
-        expected = f"{promise.n_slices} slice{'s' * (promise.n_slices != 1)}"
-        raise SourceError(f"{path}: expected {expected} ({promise.by}), found {found}; {_HOW}")
+    if (found := len(pages) * n_planes) != declared.n_slices:
+        expected = f"{declared.n_slices} slice{'' if declared.n_slices == 1 else 's'}"
+        raise TiffError(f"expected {expected} ({declared.by}), found {found}; {_HOW}")
     return Layout(kind, tuple(pages), n_planes, int(first.dataoffsets[0]))
 
 
-def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPage:
-    """Return one page with all its tags, whatever tifffile thinks of the chain."""
-    tiff.filehandle.seek(address.offset)
-    return tifffile.TiffPage(tiff, address.number)
-
-
-def _require_slice(page: tifffile.TiffPage, kind: PageKind, where: str, *, labels: bool) -> None:
-    """Refuse a page that is not a whole slice of the same stack as the first one."""
-    if (found := page_kind(page, where)) != kind:
-        raise SourceError(
-            f"{where}: {found}, but page 0 is {kind}; expected one series of equal slices: export the stack alone"
+def _require_reasonable(kind: PageKind, n_slices: int, n_bytes: int) -> None:
+    """Refuse a file that asks for more memory than any stack needs, or than its own size can fill."""
+    needed = n_slices * kind.n_bytes
+    if needed > _MAX_STACK_BYTES:
+        raise TiffError(
+            f"asks for {needed:,} bytes ({n_slices} x {kind}), over {_MAX_STACK_BYTES:,}; export it in parts"
         )
-    if page.index and page.is_shaped:
-        raise SourceError(f"{where}: another image series begins here; expected one: export the stack alone")
-    if labels:
-        require_lossless(page, where)
-    require_whole(page, kind, where)
+    if needed > max(_MIN_BOMB_BYTES, _MAX_INFLATION * n_bytes):
+        raise TiffError(f"{n_bytes:,} bytes that would become {needed:,} ({n_slices} x {kind}); export it uncompressed")
 
 
-def _require_reasonable(path: Path, kind: PageKind, n_slices: int) -> None:
-    needed, n_bytes = n_slices * kind.n_bytes, path.stat().st_size
-    if needed > LARGEST_STACK_BYTES:
-        raise SourceError(
-            f"{path}: its header asks for {needed:,} bytes ({n_slices} x {kind}), more than {LARGEST_STACK_BYTES:,}; "
-            "export it again, in parts"
-        )
-    if needed > max(_BOMB_BYTES, _BOMB_FACTOR * n_bytes):
-        raise SourceError(
-            f"{path}: {n_bytes:,} bytes that would become {needed:,} ({n_slices} x {kind}); damaged or made to harm: "
-            "export it again, uncompressed"
-        )
-
-
-def _require_known_axes(path: Path, page: tifffile.TiffPage, n_pages: int) -> None:
+def _require_known_axes(page: tifffile.TiffPage, n_pages: int) -> None:
     """Refuse pages that may be channels or times, where only the microscope's own program can tell."""
     program = next((name for flag, name in _PRIVATE_AXES.items() if getattr(page, f"is_{flag}")), "")
     if program and n_pages > 1:
-        raise SourceError(
-            f"{path}: {n_pages} pages that {program} described in its own way, so slices, channels and times cannot be "
+        raise TiffError(
+            f"{n_pages} pages that {program} described in its own way, so slices, channels and times cannot be "
             "told apart; save the stack as plain TIFF (in ImageJ: File > Save As > Tiff)"
         )
 
@@ -144,24 +127,24 @@ def _count_planes(page: tifffile.TiffPage) -> int:
     return max(1, int((end - begin) // page.nbytes))
 
 
-def _promise(path: Path, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> _Promise | None:
+def _find_declared(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> _Declared | None:
     """Return what the file's own description says of its number of slices, if it says anything.
 
     Raises:
-        SourceError: what it describes is not one stack.
+        TiffError: what it describes is not one stack.
     """
     if page.is_ome:
-        return _ome_promise(path, page.description)
+        return _read_ome(page.description)
     if tiff.imagej_metadata:
-        return _imagej_promise(path, tiff.imagej_metadata)
+        return _read_imagej(tiff.imagej_metadata)
     if text := page.shaped_description:
-        return _shaped_promise(path, text, page)
+        return _read_shaped(text, page)
     if planes := page.tags.get(_METAMORPH_PLANES_TAG):
-        return _Promise(planes.count, "as MetaMorph says")
+        return _Declared(planes.count, "as MetaMorph says")
     return None
 
 
-def _one_axis(path: Path, who: str, sizes: Sequence[tuple[str, int]]) -> int:
+def _one_axis(who: str, sizes: Sequence[tuple[str, int]]) -> int:
     """Return the number of slices, unless slices are mixed with channels or times.
 
     One axis beside rows and columns is a stack, whatever it is called: many programs call slices times or channels.
@@ -169,25 +152,23 @@ def _one_axis(path: Path, who: str, sizes: Sequence[tuple[str, int]]) -> int:
     longer = [f"{size} {name}".strip() for name, size in sizes if size != 1]
     if len(longer) > 1:
         found = brief(" x ".join(longer))
-        raise SourceError(
-            f"{path}: expected one stack of slices, found {found} ({who}); export one channel at one time"
-        )
+        raise TiffError(f"expected one stack of slices, found {found} ({who}); export one channel at one time")
     return math.prod(size for _, size in sizes)
 
 
-def _imagej_promise(path: Path, values: dict[str, object]) -> _Promise | None:
+def _read_imagej(values: dict[str, object]) -> _Declared | None:
     """Return what ImageJ says: `images` in all, and how many channels, slices and frames these are."""
     sizes = {name: int(str(values[name])) for name in ("images", "channels", "slices", "frames") if name in values}
     if not sizes:
         return None
     n_images = sizes.pop("images", 1)
-    n_slices = _one_axis(path, "ImageJ", list(sizes.items()))
+    n_slices = _one_axis("ImageJ", list(sizes.items()))
     if 1 not in (n_images, n_slices) and n_images != n_slices:
-        raise SourceError(f"{path}: ImageJ says {n_images} images, but {n_slices} slices; {_HOW}")
-    return _Promise(max(n_images, n_slices), "as ImageJ says")
+        raise TiffError(f"ImageJ says {n_images} images, but {n_slices} slices; {_HOW}")
+    return _Declared(max(n_images, n_slices), "as ImageJ says")
 
 
-def _shaped_promise(path: Path, text: str, page: tifffile.TiffPage) -> _Promise:
+def _read_shaped(text: str, page: tifffile.TiffPage) -> _Declared:
     """Return what tifffile itself wrote: {"shape": [Z, Y, X]}."""
     values = json.loads(text) if text.startswith("{") else {"shape": text[7:-1].split(",")}
     shape = [int(side) for side in values["shape"] if side != ""]
@@ -196,40 +177,37 @@ def _shaped_promise(path: Path, text: str, page: tifffile.TiffPage) -> _Promise:
     sides = [side for side in page.shape if side != 1]
     n_axes = len(longer) - len(sides)
     if [size for _, size in longer[n_axes:]] != sides:
-        raise SourceError(f"{path}: promises an array of {brief(shape)}, but its pages are {page.shape}; {_HOW}")
-    return _Promise(_one_axis(path, "tifffile", longer[:n_axes]), "as its description says")
+        raise TiffError(f"declares an array of {brief(shape)}, but its pages are {page.shape}; {_HOW}")
+    return _Declared(_one_axis("tifffile", longer[:n_axes]), "as its description says")
 
 
-def _ome_promise(path: Path, xml: str) -> _Promise:
+def _read_ome(xml: str) -> _Declared:
     """Return what OME-XML says of the one image in this file.
 
     Raises:
-        SourceError: there are several, or some are in other files, or the pages are in another order.
+        TiffError: there are several, or some are in other files, or the pages are in another order.
     """
     try:
         root = ET.fromstring(xml)  # noqa: S314  # expat itself refuses entity bombs since 2.4.1
     except ET.ParseError as error:
-        raise SourceError(f"{path}: its OME-XML cannot be read ({error}); export it again") from error
-    everything = list(root.iter())
-    images, pixels, planes, uuids, elsewhere = (
-        [element for element in everything if element.tag.rsplit("}", 1)[-1] == name]
-        for name in ("Image", "Pixels", "TiffData", "UUID", "BinaryOnly")
-    )
+        raise TiffError(f"its OME-XML cannot be read ({error}); export it again") from error
+    elements: dict[str, list[ET.Element]] = defaultdict(list)
+    for element in root.iter():
+        elements[element.tag.rsplit("}", 1)[-1]].append(element)
+    uuids, elsewhere, pixels = (elements[name] for name in ("UUID", "BinaryOnly", "Pixels"))
     names = {element.get("FileName") or element.get("MetadataFile") or "" for element in uuids + elsewhere} - {""}
     files = {(text or "").strip() for text in (root.get("UUID"), *(uuid.text for uuid in uuids))} - {""}
+    # a renamed file still names itself as it was called before: one name is no other file, two names or ids are
     if elsewhere or len(names) > 1 or len(files) > 1:
-        raise SourceError(
-            f"{path}: its slices are in several files ({brief(', '.join(sorted(names)) or 'OME-XML')}), which are not "
-            "followed; export the stack into one file"
-        )
-    if len(images) != 1 or len(pixels) != 1:
-        raise SourceError(f"{path}: expected one image series, found {len(images)} (OME); export the stack alone")
+        found = brief(", ".join(sorted(names)) or "OME-XML")
+        raise TiffError(f"its slices are in several files ({found}), which are not followed; export them into one")
+    if len(elements["Image"]) != 1 or len(pixels) != 1:
+        n_images = len(elements["Image"])
+        raise TiffError(f"expected one image series, found {n_images} (OME); export the stack alone")
     sizes = [(name, int(pixels[0].get(f"Size{axis}", "1"))) for axis, name in _AXES.items()]
-    n_slices = _one_axis(path, "OME", sizes)
-    for plane in planes:
+    n_slices = _one_axis("OME", sizes)
+    for plane in elements["TiffData"]:
         first, page = sum(int(plane.get(f"First{axis}", "0")) for axis in _AXES), int(plane.get("IFD", "0"))
         if page != first:
-            raise SourceError(
-                f"{path}: OME-XML puts slice {first} on page {page}; export the stack with its pages in order"
-            )
-    return _Promise(n_slices, "as OME-XML says")
+            raise TiffError(f"OME-XML puts slice {first} on page {page}; export the stack with its pages in order")
+    return _Declared(n_slices, "as OME-XML says")

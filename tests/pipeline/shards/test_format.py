@@ -19,7 +19,7 @@ from pipeline.shards.digest import canonical_json
 from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import convert
-from pipeline.source.known_stacks import recognise
+from pipeline.source.known_stacks import KNOWN_STACKS, recognise
 from pipeline.source.stacks import make_source
 
 ROOT = Path(__file__).parents[3]
@@ -75,18 +75,16 @@ def test_instances_and_split_strategies_follow_the_schema(tmp_path: Path) -> Non
 
 
 def test_what_is_known_of_the_known_stacks_follows_the_schema(built: Path) -> None:
-    from pipeline.source.known_stacks import _KNOWN
-
     def stack(images_sha256: str, labels_sha256: str) -> StackInput:
         shape = (1, 1, 1)
         return StackInput(
             ImageInput(images_sha256, shape, "uint8"), LabelInput(labels_sha256, shape, "uint8", "instances", ())
         )
 
-    for digest, known in _KNOWN.items():
-        name, facts = recognise([stack(digest, known.labels_sha256)], "x")
+    for known in KNOWN_STACKS:
+        name, facts = recognise([stack(known.images_sha256, known.labels_sha256)], "x")
         DATASET.validate({**record_of(built), "name": name, "source": json.loads(canonical_json(facts.to_json()))})
-        _, facts = recognise([stack(digest, known.labels_sha256), stack("0" * 64, "0" * 64)], "x")
+        _, facts = recognise([stack(known.images_sha256, known.labels_sha256), stack("0" * 64, "0" * 64)], "x")
         DATASET.validate(json.loads(canonical_json({**record_of(built), "source": {"title": "x", **facts.to_json()}})))
 
 

@@ -1,6 +1,7 @@
 """Folders of pages, several stacks, and where they were found: nothing may be shifted by one slice unnoticed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import tifffile
 from numpy.typing import NDArray
 from small_worlds import small_config, small_stack
 
+import pipeline.source.known_stacks
 import pipeline.source.stacks
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.known_stacks import recognise
+from pipeline.shards.digest import array_digest
+from pipeline.shards.facts import StackFacts
+from pipeline.source.known_stacks import KnownStack, recognise
 from pipeline.source.readers import phantom_source, read_pairs, write_phantom
-from pipeline.source.slices import RereadSlices
-from pipeline.source.stacks import RawStack, combine, make_source
+from pipeline.source.stacks import RawStack, RereadSlices, combine, make_source
 from pipeline.source.tiff import open_stack, write_stack
 from pipeline.verify.verification import verify_dataset
 
@@ -113,22 +116,21 @@ def test_a_stack_too_large_to_hold_is_read_again_slice_by_slice(
     write_stack(tmp_path / "i.tif", images)
     write_stack(tmp_path / "l.tif", labels)
     held = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
-    monkeypatch.setattr(pipeline.source.stacks, "HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.stacks, "_MAX_HELD_BYTES", 1000)
     reread = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
     assert isinstance(reread.stacks[0].images, RereadSlices)
     assert isinstance(reread.stacks[0].labels, RereadSlices)
-    records = [
-        build_dataset(source, small_config(), out=tmp_path / name, jobs=2).record
+    datasets = [
+        build_dataset(source, small_config(), out=tmp_path / name, jobs=2).dataset
         for name, source in (("held", held), ("reread", reread))
     ]
-    assert all(records)
-    assert records[0].sha256 == records[1].sha256
+    assert datasets[0].digest == datasets[1].digest
 
 
 def test_a_stack_that_changes_during_the_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = small_stack()
     write_stack(tmp_path / "i.tif", images)
-    monkeypatch.setattr(pipeline.source.stacks, "HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.stacks, "_MAX_HELD_BYTES", 1000)
     source = combine([RawStack(open_stack(tmp_path / "i.tif"), labels, where=("i.tif", "l.tif"))], name="x")
     write_stack(tmp_path / "other.tif", 255 - images)
     (tmp_path / "i.tif").write_bytes((tmp_path / "other.tif").read_bytes())
@@ -145,9 +147,9 @@ def test_a_phantom_among_other_stacks_is_still_said_to_be_one(tmp_path: Path) ->
         write_stack(path, pixels)
     source = read_pairs([other, (images, labels)], name="mix", facts={"licence": "CC0"})
     assert source.is_phantom
-    assert source.facts["title"] == "mix"
-    assert source.facts["licence"] == "CC0"
-    assert [part["stack"] for part in source.facts["parts"]] == [1]
+    assert source.facts.title == "mix"
+    assert source.facts.licence == "CC0"
+    assert [part.stack for part in source.facts.parts] == [1]
 
 
 def test_facts_that_contradict_the_pixels_are_told_and_not_used() -> None:
@@ -156,8 +158,18 @@ def test_facts_that_contradict_the_pixels_are_told_and_not_used() -> None:
     stack = phantom.stacks[0]
     labels = np.where(stack.labels[:] > 0, 255, 0).astype(np.uint8)
     source = make_source(stack.images, labels, name="x", facts={"specimen": "mouse", "url": "https://example.org"})
-    assert source.facts == {**known, "url": "https://example.org"}
+    assert source.facts == replace(known, url="https://example.org")
     assert any("'mouse' is not used" in note for note in source.notes)
+
+
+def test_a_voxel_size_that_agrees_with_the_pixels_is_no_contradiction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration file gives it as a list."""
+    images, labels = small_stack()
+    known = KnownStack("known", array_digest(images), array_digest(labels), StackFacts(voxel_size_nm=(50.0, 4.0, 4.0)))
+    monkeypatch.setitem(pipeline.source.known_stacks._BY_IMAGES, known.images_sha256, known)
+    for voxel_size_nm, n_notes in (([50.0, 4.0, 4.0], 0), ([50.0, 4.0, 8.0], 1)):
+        source = make_source(images, labels, name="x", facts={"voxel_size_nm": voxel_size_nm})
+        assert (source.name, source.facts.voxel_size_nm, len(source.notes)) == ("known", (50.0, 4.0, 4.0), n_notes)
 
 
 @pytest.mark.isbi

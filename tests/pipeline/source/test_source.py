@@ -11,6 +11,7 @@ from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest, file_digest
+from pipeline.shards.facts import SourceFacts
 from pipeline.source.readers import (
     IMAGES_FILE,
     LABELS_FILE,
@@ -125,7 +126,7 @@ def test_image_and_label_must_be_alike(labels: NDArray[np.uint8]) -> None:
 def test_pixels_that_are_no_numbers_are_refused_with_their_slice(bad: float) -> None:
     images = IMAGES.astype(np.float32)
     images[1, 2, 3] = bad
-    with pytest.raises(SourceError, match="slice 1 holds pixels that are not numbers"):
+    with pytest.raises(SourceError, match="slice 1 holds NaN or infinite pixels"):
         make_source(images, LABELS, name="x")
 
 
@@ -167,12 +168,11 @@ def test_arrays_in_any_layout_give_the_same_dataset(tmp_path: Path, layout: str)
         "Fortran order": np.asfortranarray(wide),
         "every second row": np.repeat(wide, 2, axis=1)[:, ::2],
     }[layout]
-    records = [
-        build_dataset(make_source(array, labels, name="x"), small_config(n=2), out=tmp_path / f"{k}", jobs=1).record
+    datasets = [
+        build_dataset(make_source(array, labels, name="x"), small_config(n=2), out=tmp_path / f"{k}", jobs=1).dataset
         for k, array in enumerate((wide, other))
     ]
-    assert all(records)
-    assert records[0].sha256 == records[1].sha256
+    assert datasets[0].digest == datasets[1].digest
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
@@ -224,7 +224,7 @@ def test_the_phantom_is_known_by_its_pixels(tmp_path: Path) -> None:
     source = read_files(tmp_path / "mouse.tif", tmp_path / "mouse-labels.tif", name="mouse")
     assert source.name == "phantom"
     assert source.is_phantom
-    assert source.facts["synthetic"] is True
+    assert source.facts.synthetic is True
 
 
 def test_the_phantom_with_other_labels_stays_a_phantom_and_is_not_the_phantom() -> None:
@@ -247,6 +247,5 @@ def test_the_phantom_does_not_replace_files(tmp_path: Path) -> None:
 
 def test_another_stack_keeps_its_name(tmp_path: Path) -> None:
     result = build_small(tmp_path / "d")
-    assert result.record is not None
-    assert result.record.name == "small"
-    assert result.record.values["source"] == {"title": "small"}
+    assert result.dataset.name == "small"
+    assert result.dataset.record.source == SourceFacts(title="small")

@@ -55,11 +55,11 @@ def test_slices_written_one_by_one_make_the_same_file(tmp_path: Path, dtype: str
 
 def test_a_large_stack_of_slices_is_a_big_tiff(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Classic TIFF ends at 4 GB."""
-    monkeypatch.setattr(pipeline.source.tiff.stack, "_LARGEST_CLASSIC_TIFF", STACK.nbytes - 1)
+    monkeypatch.setattr(pipeline.source.tiff.stack, "_MAX_CLASSIC_BYTES", STACK.nbytes - 1)
     write_slices(path, iter(STACK), STACK.shape, STACK.dtype)
     assert path.read_bytes()[:4] == b"II\x2b\0"
     assert np.array_equal(read_stack(path), STACK)
-    monkeypatch.setattr(pipeline.source.tiff.stack, "_LARGEST_CLASSIC_TIFF", STACK.nbytes)
+    monkeypatch.setattr(pipeline.source.tiff.stack, "_MAX_CLASSIC_BYTES", STACK.nbytes)
     write_slices(path, iter(STACK), STACK.shape, STACK.dtype)
     assert path.read_bytes()[:4] == b"II\x2a\0"
 

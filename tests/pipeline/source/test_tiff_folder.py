@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from tiff_zoo import STACK, gray, hand_made, written
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.tiff import open_folder
-from pipeline.source.tiff.names import core_names, missing_numbers, natural_key
+from pipeline.source.tiff.folder import PageFolder, core_names, missing_numbers, natural_key
 
 _NUMBER = re.compile(r"[0-9]+")
 STEMS = st.lists(st.text("ab_1209", min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
@@ -35,7 +34,7 @@ def fill(folder: Path, names: list[str]) -> Path:
     ],
 )
 def test_pages_come_in_natural_order(tmp_path: Path, names: list[str]) -> None:
-    stack = open_folder(fill(tmp_path, names))
+    stack = PageFolder(fill(tmp_path, names))
     assert [file.name for file in stack.files] == names
     assert stack.shape == (len(names), 4, 5)
     assert stack.dtype == np.uint8
@@ -49,20 +48,20 @@ def test_pages_come_in_natural_order(tmp_path: Path, names: list[str]) -> None:
 def test_other_things_in_the_folder_are_ignored(tmp_path: Path) -> None:
     fill(tmp_path, ["1.tif", "2.tif", "._1.tif", ".3.tif", "notes.txt", "1.tif.bak", "1.png"])
     (tmp_path / "old.tif").mkdir()
-    assert [file.name for file in open_folder(tmp_path).files] == ["1.tif", "2.tif"]
+    assert [file.name for file in PageFolder(tmp_path).files] == ["1.tif", "2.tif"]
 
 
 def test_a_page_that_is_gone_is_not_ignored(tmp_path: Path) -> None:
     """A link to nothing is a slice that is missing."""
     (fill(tmp_path, ["1.tif", "3.tif"]) / "2.tif").symlink_to(tmp_path / "nowhere.tif")
     with pytest.raises(ConfigError, match=r"2\.tif: expected a TIFF file, found nothing"):
-        open_folder(tmp_path)
+        PageFolder(tmp_path)
 
 
 def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
     (fill(tmp_path, ["1.tif"]) / "2.tif").write_bytes(written(STACK, metadata=None))
     with pytest.raises(SourceError, match=r"2\.tif: expected a single page in a folder of pages, found 3"):
-        open_folder(tmp_path)
+        PageFolder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +71,15 @@ def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
 def test_a_page_unlike_the_others_is_refused(tmp_path: Path, page: np.ndarray, found: str) -> None:
     (fill(tmp_path, ["1.tif", "2.tif"]) / "3.tif").write_bytes(written(page, metadata=None))
     with pytest.raises(SourceError, match=rf"3\.tif: {found}, but 1\.tif is 4 x 5 px, uint8"):
-        open_folder(tmp_path)
+        PageFolder(tmp_path)
 
 
 def test_every_page_is_turned_by_its_own_colours(tmp_path: Path) -> None:
     """White may be zero in some files and not in others; labels are taken as they are."""
     (tmp_path / "1.tif").write_bytes(hand_made([gray(STACK[0])]))
     (tmp_path / "2.tif").write_bytes(hand_made([gray(STACK[0], tags={262: (3, 0)})]))
-    assert np.array_equal(np.stack(list(open_folder(tmp_path))), [STACK[0], 255 - STACK[0]])
-    assert np.array_equal(np.stack(list(open_folder(tmp_path, labels=True))), [STACK[0], STACK[0]])
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), [STACK[0], 255 - STACK[0]])
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path, labels=True))), [STACK[0], STACK[0]])
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "webp"])
@@ -89,14 +88,14 @@ def test_labels_must_be_stored_without_loss(tmp_path: Path, compression: str) ->
     keywords = {"photometric": "rgb"} if compression == "webp" else {}
     (fill(tmp_path, ["1.tif"]) / "2.tif").write_bytes(written(page, compression=compression, **keywords))
     with pytest.raises(SourceError, match=r"2\.tif, page 0: expected (labels stored without loss|gray pixels), found"):
-        open_folder(tmp_path, labels=True)
+        PageFolder(tmp_path, labels=True)
 
 
 def test_a_damaged_page_is_named(tmp_path: Path) -> None:
     data = fill(tmp_path, ["1.tif", "2.tif", "3.tif"]) / "2.tif"
     data.write_bytes(data.read_bytes()[:-3])
-    with pytest.raises(SourceError, match=r"2\.tif, page 0: strip 0 should end at byte"):
-        open_folder(tmp_path)
+    with pytest.raises(SourceError, match=r"2\.tif, page 0: strip 0 ends at byte"):
+        PageFolder(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["empty", "without pages", "a file", "nothing"])
@@ -109,7 +108,7 @@ def test_a_folder_without_pages_is_a_question_of_use(tmp_path: Path, kind: str) 
     if kind == "without pages":
         fill(folder, ["1.png"])
     with pytest.raises(ConfigError, match="pages: expected a folder of TIFF files"):
-        open_folder(folder)
+        PageFolder(folder)
 
 
 @pytest.mark.parametrize(

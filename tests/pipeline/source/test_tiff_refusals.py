@@ -1,6 +1,5 @@
 """Broken, lying and mixed TIFF files are refused in one line that names the file, and never read as something else."""
 
-import contextlib
 import io
 import logging
 import os
@@ -37,7 +36,7 @@ from tiff_zoo import (
 )
 
 from pipeline.errors import AugpipeError, ConfigError, SourceError, exit_code
-from pipeline.source.tiff import directories, open_stack, read_stack
+from pipeline.source.tiff import open_stack, pages, read_stack
 
 WHOLE = tiff_zoo.whole_files()
 PAGES = [gray(image) for image in STACK]
@@ -121,7 +120,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "tifffile says 4 of 3": (described(text('{"shape": [4, 20, 24]}')), "expected 4 .*description.*found 3"),
     "tifffile says 2 of 3": (described(text('{"shape": [2, 20, 24]}')), "expected 2 .*description.*found 3"),
     "tifffile said 4 of 3": (described(text("shape=(4,20,24)")), "expected 4 .*description.*found 3"),
-    "tifffile says other sides": (described(text('{"shape": [3, 20, 25]}')), "promises .* but its pages are"),
+    "tifffile says other sides": (described(text('{"shape": [3, 20, 25]}')), "declares .* but its pages are"),
     "tifffile says 4 of 3 planes": (
         replaced(written(STACK, truncate=True), b"[3, 20", b"[4, 20"),
         "expected 4 .*description.*found 3",
@@ -222,13 +221,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "unknown colours": (second({262: (SHORT, 99)}), "page 1: expected gray pixels, found 99"),
     "mask": (second({254: (LONG, 4)}), "page 1: is a transparency mask"),
-    "volume in a page": (one({32997: (LONG, 3)}, STACK.tobytes()), "expected a picture of rows and columns"),
+    "volume in a page": (one({32997: (LONG, 3)}, STACK.tobytes()), "expected rows and columns of pixels"),
     "odd floats": (one({258: (SHORT, 8), 339: (SHORT, 3)}), r"page 0: pixels of 8 bits \(IEEEFP\) cannot be read"),
     # strips and tiles that are not there
     "place 0": (second({273: (LONG, [-1, 0, -1, -1])}, rows=5), "page 1: strip 1 is empty; it would read as black"),
     "size 0": (second({279: (LONG, [120, 120, 0, 120])}, rows=5), "page 1: strip 2 is empty; it would read as black"),
     "size too small": (second({279: (LONG, [120, 119, 121, 120])}, rows=5), "expected 120 bytes in strip 1, found 119"),
-    "size too large": (second({279: (LONG, 10**6)}), "page 1: strip 0 should end at byte .* of a file of"),
+    "size too large": (second({279: (LONG, 10**6)}), "page 1: strip 0 ends at byte .* of a file of"),
     "too few places": (second({273: (LONG, [-1, -1, -1])}, rows=5), "page 1: expected 4 strips, found 3 .and 4 sizes"),
     "too few sizes": (second({279: (LONG, [120] * 3)}, rows=5), "page 1: expected 4 strips, found 4 .and 3 sizes"),
     "no places": (second({273: None}), "page 1: expected 1 strips, found 0 .and 1 sizes"),
@@ -252,16 +251,16 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "page 0: expected 4 tiles, found 1 .and 1 sizes",
     ),
     # sizes that nothing has
-    "exbibytes": (one({256: (LONG, 2**31), 257: (LONG, 2**31)}), "its header asks for 4,611,686,018,427,387,904 bytes"),
+    "exbibytes": (one({256: (LONG, 2**31), 257: (LONG, 2**31)}), "asks for 4,611,686,018,427,387,904 bytes"),
     "more than exbibytes": (
         one({256: (LONG8, 2**62), 257: (LONG8, 2**62)}, big=True),
-        r"its header asks for 21,267,\S+ bytes",
+        r"asks for 21,267,\S+ bytes",
     ),
     "fractions of columns": (
         planes_behind_one_page(STACK, {256: (11, 1, struct.pack("<f", 24)), 270: imagej(3)}),
-        r"page 0: expected a picture of rows and columns, found \(20, 24.0\)",
+        r"page 0: expected rows and columns of pixels, found \(20, 24.0\)",
     ),
-    "no columns": (second({256: (LONG, 0)}), "page 1: expected a picture of rows and columns"),
+    "no columns": (second({256: (LONG, 0)}), "page 1: expected rows and columns of pixels"),
     **{
         f"bomb {code}": (
             one({256: (LONG, 2**14), 257: (LONG, 2**14 + 1), 259: (SHORT, code)}, bytes(pack(bytes(2**20)))),
@@ -290,7 +289,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no tags": (hand_made([([b""], {})]), "page 0: claims 0 tags"),
     "too many tags": (b"II*\0\x08\0\0\0\xff\xff" + bytes(99), "page 0: claims 65,535 tags"),
     "cut in a directory": (hand_made(PAGES)[:-7], "page 2: the file is cut short in its directory"),
-    "far away": (b"II*\0\xff\xff\xff\x7f", "page 0: should be at byte 2,147,483,647 of a file of 8 bytes"),
+    "far away": (b"II*\0\xff\xff\xff\x7f", "page 0: begins at byte 2,147,483,647 of a file of 8;"),
     "other offsets": (replaced(hand_made(PAGES, big=True), b"II+\0\x08\0", b"II+\0\x04\0"), "invalid BigTIFF"),
     "tag of no type": (second({339: (99, 1, b"\2\0")}), "page 1: damaged TIFF .*invalid data type"),
 }
@@ -331,7 +330,7 @@ def test_a_file_cut_short_anywhere_is_refused_or_whole(path: Path, name: str) ->
 
 
 def test_pages_are_counted_up_to_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directories, "_MOST_PAGES", 2)
+    monkeypatch.setattr(pages, "_MAX_PAGES", 2)
     assert "page 2: is one of more than 2" in refusal(path, WHOLE["plain"][0])
 
 
@@ -421,18 +420,59 @@ class TestWhatTifffileSays:
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
         assert "slice 0: not a readable TIFF stack (ValueError)" in refusal(path, WHOLE["plain"][0])
 
-    def test_to_others_is_their_business(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Another thread may read another file with tifffile at the same time."""
+    def test_to_others_is_their_business(
+        self, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another thread may read another file with tifffile at the same time: its log goes where it always goes."""
 
         def decode(page: tifffile.TiffPage, **_keywords: object) -> Any:
-            other = threading.Thread(target=logging.getLogger("tifffile").error, args=("damage elsewhere",))
-            other.start()
-            other.join()
+            for level in (logging.INFO, logging.ERROR):
+                other = threading.Thread(target=logging.getLogger("tifffile").log, args=(level, f"page {page.index}"))
+                other.start()
+                other.join()
             return STACK[page.index]
 
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
         path.write_bytes(WHOLE["plain"][0])
-        assert np.array_equal(read_stack(path), STACK)
+        with caplog.at_level(logging.WARNING, "tifffile"):
+            assert np.array_equal(read_stack(path), STACK)
+        assert caplog.messages == ["page 0", "page 1", "page 2"]
+
+    def test_and_what_others_say_are_two_things(
+        self, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While a TIFF is read, the other loggers of the process write on, even those below tifffile's."""
+
+        def decode(page: tifffile.TiffPage, **_keywords: object) -> Any:
+            logging.getLogger("tifffile.plugin").error("of a plugin")
+            logging.getLogger("elsewhere").debug("elsewhere")
+            return STACK[page.index]
+
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
+        path.write_bytes(WHOLE["plain"][0])
+        with caplog.at_level(logging.DEBUG):
+            assert np.array_equal(read_stack(path), STACK)
+        assert caplog.messages == ["of a plugin", "elsewhere"] * len(STACK)
+
+    def test_leaves_the_logger_as_it_was(self, path: Path) -> None:
+        """With the user's own handler, level and filter, which hear of nothing while a file is read, and all after."""
+        logger, heard = logging.getLogger("tifffile"), []
+        handler = logging.Handler(logging.DEBUG)
+        handler.emit = lambda record: heard.append(record.getMessage())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        before = dict(vars(logger)) | {"handlers": [*logger.handlers], "filters": [*logger.filters], "_cache": {}}
+        try:
+            refusal(path, self.UNSIGNED)
+            path.write_bytes(WHOLE["plain"][0])
+            read_stack(path)
+            assert heard == []
+            assert vars(logger) | {"_cache": {}} == before
+            logger.info("after")
+            assert heard == ["after"]
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.mark.parametrize("part", range(8))
@@ -444,16 +484,14 @@ def test_any_damage_is_a_typed_error_or_a_stack(path: Path, part: int) -> None:
         rng = np.random.default_rng(seed)
         data = tiff_zoo.mutate(rng, WHOLE[names[seed % len(names)]][0], WHOLE[rng.choice(names)][0])
         path.write_bytes(data)
-        with contextlib.ExitStack() as closing:
-            try:
-                stack = open_stack(path, labels=bool(seed % 2))
-                closing.callback(stack.close)
-                slices = list(stack)
-            except AugpipeError as error:
-                n_refused += 1
-                assert str(path) in str(error)  # noqa: PT017
-                assert "\n" not in str(error)  # noqa: PT017
-                continue
+        try:
+            stack = open_stack(path, labels=bool(seed % 2))
+            slices = list(stack)
+        except AugpipeError as error:
+            n_refused += 1
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+            continue
         assert np.stack(slices).shape == stack.shape
         assert all(image.dtype == stack.dtype and image.dtype.isnative for image in slices)
     assert 10 <= n_refused < 25

@@ -1,0 +1,208 @@
+"""The pages of a TIFF file: where they are, and whether each is a gray image that is wholly there."""
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+
+from pipeline.errors import SourceError
+from pipeline.source.tiff.failures import TiffError, brief
+
+_MAX_PAGES = 10**5
+_MAX_TAGS = 4096
+_MAX_TILE_BYTES = 1 << 26
+
+# none, LZW, deflate (two codes), PackBits, LZMA, ZSTD (two codes)
+_LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000, 34926}
+_PHOTOMETRIC_TAG = 262
+_GRAY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+_THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
+
+_ADVICE = {
+    "PALETTE": "its pixels are places in a table of colours; save it as gray (in ImageJ: Image > Type > 8-bit)",
+    "RGB": "save it as gray, one channel (in ImageJ: Image > Type > 8-bit)",
+}
+
+
+class PageAddress(NamedTuple):
+    """Where a page is: its number in the file's chain of directories, and the byte at which its directory begins."""
+
+    number: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageKind:
+    """What all pages of a stack must have in common: shape in pixels, dtype as decoded, whether white is zero."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    bits: int
+    white_is_zero: bool
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of a decoded page."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        depth = "" if self.bits in (1, 8 * self.dtype.itemsize) else f" of {self.bits} bits"
+        white = ", white is zero" if self.white_is_zero else ""
+        return f"{self.shape[0]} x {self.shape[1]} px, {self.dtype.name}{depth}{white}"
+
+
+def find_pages(path: Path) -> tuple[PageAddress, ...]:
+    """Return where the pages of a file are, in the order of its chain of directories; there is at least one.
+
+    tifffile looks for a circle once, after a hundred pages, and would follow a later one until memory runs out. Layouts
+    of header and directory: TIFF 6.0, section 2, and the BigTIFF proposal.
+
+    Raises:
+        SourceError: the file is not a TIFF file, or its chain is broken or runs in a circle.
+        OSError: the file cannot be read.
+    """
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        order = {b"II": "<", b"MM": ">"}.get(file.read(2))
+        version = struct.unpack(f"{order}H", file.read(2).ljust(2, b"\0"))[0] if order else 0
+        if version not in (42, 43):
+            raise SourceError(f"{path}: not a TIFF file (it does not begin like one); export the stack as TIFF")
+        # classic TIFF: 2-byte count of tags, 12 bytes a tag, 4-byte offsets; BigTIFF: 8, 20 and 8
+        first, count, tag_bytes, offset = (4, "H", 12, "I") if version == 42 else (8, "Q", 20, "Q")
+        pages: dict[int, int] = {}  # number of each page by its offset, in the order of the chain
+
+        def read_number(form: str) -> int:
+            size = struct.calcsize(f"{order}{form}")
+            data = file.read(size)
+            if len(data) < size:
+                raise SourceError(f"{where}: the file is cut short in its directory; copy it again")
+            return int(struct.unpack(f"{order}{form}", data)[0])
+
+        where = f"{path}, page 0"
+        file.seek(first)
+        place = read_number(offset)
+        while place:  # `pages` are all the directories before the one at `place`, which must be a new one
+            where = f"{path}, page {len(pages)}"
+            if place in pages:
+                raise SourceError(f"{where}: points back to page {pages[place]}, an endless chain; export it again")
+            if place >= n_bytes:
+                raise SourceError(
+                    f"{where}: begins at byte {place:,} of a file of {n_bytes:,}; cut short: copy it again"
+                )
+            if len(pages) == _MAX_PAGES:
+                raise SourceError(f"{where}: is one of more than {_MAX_PAGES}; export the stack in parts")
+            pages[place] = len(pages)
+            file.seek(place)
+            n_tags = read_number(count)
+            if not 0 < n_tags <= _MAX_TAGS:
+                raise SourceError(f"{where}: claims {n_tags:,} tags; damaged: export it again")
+            file.seek(n_tags * tag_bytes, 1)
+            place = read_number(offset)
+    if not pages:
+        raise SourceError(f"{path}: a TIFF file without a page; export it again")
+    return tuple(PageAddress(number, place) for place, number in pages.items())
+
+
+def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPage:
+    """Return one page with all its tags, whatever tifffile thinks of the chain."""
+    tiff.filehandle.seek(address.offset)
+    return tifffile.TiffPage(tiff, address.number)
+
+
+def is_thumbnail(page: tifffile.TiffPage, first: PageKind) -> bool:
+    """Return whether a page says that it is a smaller version of another one, and is smaller than the first."""
+    return bool(page.subfiletype & _THUMBNAIL) and math.prod(page.shape[:2]) < math.prod(first.shape)
+
+
+def page_kind(page: tifffile.TiffPage) -> PageKind:
+    """Return what kind of gray image a page is.
+
+    Raises:
+        TiffError: it is not a gray image of one channel, or its pixels are of a kind that cannot be read.
+    """
+    # tifffile takes a page without the photometric tag for white is zero: only a tag that is there counts
+    declared = page.photometric if _PHOTOMETRIC_TAG in page.tags else tifffile.PHOTOMETRIC.MINISBLACK
+    if declared not in _GRAY:
+        advice = _ADVICE.get(brief(declared), "save it as gray, one channel")
+        raise TiffError(f"expected gray pixels, found {brief(declared)}; {advice}")
+    if page.subfiletype & _MASK:
+        raise TiffError("is a transparency mask, not a slice; export the slices alone")
+    if page.samplesperpixel != 1:
+        raise TiffError(f"expected one channel, found {brief(page.samplesperpixel)} values a pixel; export one channel")
+    # a damaged tag may make a side a fraction or zero, and tifffile gives volumes and planes further axes
+    if len(page.shape) != 2 or not all(isinstance(side, int) and side > 0 for side in page.shape):
+        raise TiffError(f"expected rows and columns of pixels, found {brief(page.shape)}; export it again")
+    if page.dtype is None:
+        bits, form = brief(page.bitspersample), brief(page.sampleformat)
+        raise TiffError(f"pixels of {bits} bits ({form}) cannot be read; save it as 8 or 16 bits")
+    height, width = page.shape
+    white_is_zero = declared == tifffile.PHOTOMETRIC.MINISWHITE
+    return PageKind((height, width), np.dtype(page.dtype).newbyteorder("="), int(page.bitspersample), white_is_zero)
+
+
+def require_slice(page: tifffile.TiffPage, kind: PageKind, *, labels: bool) -> None:
+    """Refuse a page that is not a whole slice of the same stack as the first one.
+
+    Args:
+        page: any page of the stack.
+        kind: of the first page.
+        labels: whether the values must be stored without loss.
+
+    Raises:
+        TiffError: it is of another kind, begins another series, may have changed its values, or is not wholly there.
+    """
+    if (found := page_kind(page)) != kind:
+        raise TiffError(f"{found}, but page 0 is {kind}; expected one series of equal slices: export the stack alone")
+    if page.index and page.is_shaped:  # tifffile describes the first page of every series that it writes
+        raise TiffError("another image series begins here; expected one: export the stack alone")
+    if labels and page.compression not in _LOSSLESS:
+        raise TiffError(
+            f"expected labels stored without loss, found {brief(page.compression)}, which may change them; "
+            "save them uncompressed, or with LZW or deflate"
+        )
+    _require_whole(page, kind)
+
+
+def _require_whole(page: tifffile.TiffPage, kind: PageKind) -> None:
+    """Refuse a page of which a strip or tile is missing, empty, too short, or beyond the end of the file."""
+    name, n_bytes = "tile" if page.is_tiled else "strip", page.parent.filehandle.size
+    offsets, counts, expected = page.dataoffsets, page.databytecounts, _count_segments(page, kind)
+    if not len(offsets) == len(counts) == expected:
+        raise TiffError(f"expected {expected} {name}s, found {len(offsets)} (and {len(counts)} sizes); export it again")
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=True)]
+    for index, (offset, count, end) in enumerate(zip(offsets, counts, ends, strict=True)):
+        if offset <= 0 or count <= 0:  # tifffile decodes such a segment as zeros
+            raise TiffError(f"{name} {index} is empty; it would read as black: export the stack again")
+        if end > n_bytes:
+            raise TiffError(f"{name} {index} ends at byte {end:,} of a file of {n_bytes:,}; cut short: copy it again")
+        if page.compression == tifffile.COMPRESSION.NONE and count < (needed := _segment_bytes(page, kind, index)):
+            raise TiffError(f"expected {needed:,} bytes in {name} {index}, found {count:,}; damaged: export it again")
+    # tifffile reads MetaMorph's and Zeiss's strips as one block, whatever the directory says of all but the first
+    if page.is_contiguous and len(offsets) > 1 and (ends[:-1] != list(offsets[1:]) or sum(counts) != page.nbytes):
+        raise TiffError(f"its {name}s do not follow each other; damaged: export it again")
+
+
+def _count_segments(page: tifffile.TiffPage, kind: PageKind) -> int:
+    """Return how many strips or tiles the page's size asks for."""
+    height, width = kind.shape
+    if not page.is_tiled:
+        if page.rowsperstrip < 1:
+            raise TiffError(f"strips of {page.rowsperstrip} rows; damaged: export it again")
+        return math.ceil(height / page.rowsperstrip)
+    tile_bytes = page.tilelength * page.tilewidth * kind.dtype.itemsize
+    if not 0 < tile_bytes <= max(_MAX_TILE_BYTES, 2 * kind.n_bytes) or page.tiledepth != 1:
+        raise TiffError(f"tiles of {page.tilelength} x {page.tilewidth} px for {height} x {width}; export it again")
+    return math.ceil(height / page.tilelength) * math.ceil(width / page.tilewidth)
+
+
+def _segment_bytes(page: tifffile.TiffPage, kind: PageKind, index: int) -> int:
+    """Return how many bytes a strip or tile has when it is not compressed; every row begins with a whole byte."""
+    if page.is_tiled:
+        n_rows, width = int(page.tilelength), page.tilewidth
+    else:
+        n_rows, width = min(page.rowsperstrip, kind.shape[0] - index * page.rowsperstrip), kind.shape[1]
+    return n_rows * math.ceil(width * kind.bits / 8)
