@@ -1,7 +1,7 @@
 """Who imports whom, read from the source text: the rooms, their order, and what each may use from outside."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,24 +18,33 @@ class Import:
 
 
 class ImportGraph:
-    """All imports of the three packages below a folder; what only a type checker sees does not count."""
+    """All imports of the three packages below a folder; what only a type checker sees does not count.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder.
+        planted: lines to read at the end of a module, as if they stood there.
+    """
+
+    def __init__(self, root: Path, planted: Mapping[str, str] | None = None) -> None:
         self.files = {
             ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
             for package in PACKAGES
             for path in sorted((root / package).rglob("*.py"))
         }
         assert {name.partition(".")[0] for name in self.files} == set(PACKAGES), f"{root}: a package is missing"
-        self.imports = [found for name, path in self.files.items() for found in self._read(name, path)]
-
-    def of(self, module: str, *, at_once: bool = False) -> list[Import]:
-        """Return the imports of a module or of all modules in a room."""
-        return [
-            each
-            for each in self.imports
-            if (each.importer == module or each.importer.startswith(f"{module}.")) and (each.at_once or not at_once)
-        ]
+        self.faces = {
+            f"{package}.{name}": home
+            for package, path in self.files.items()
+            if path.name == "__init__.py" and path.with_suffix(".pyi").exists()
+            for name, home in _face(package, path.with_suffix(".pyi"))
+        }
+        texts = {name: path.read_text(encoding="utf-8") for name, path in self.files.items()}
+        for module, line in (planted or {}).items():
+            texts[module] += f"\n{line}\n"
+        self.imports = [found for name, text in texts.items() for found in self._read(name, text)]
+        self._by_importer: dict[str, list[Import]] = {}
+        for each in self.imports:
+            self._by_importer.setdefault(each.importer, []).append(each)
 
     def loaded_by(self, module: str) -> set[str]:
         """Return every module, ours and others', that importing a module loads, as far as our own text tells."""
@@ -44,9 +53,8 @@ class ImportGraph:
         while waiting:
             name = waiting.pop()
             loaded.add(name)
-            if name in self.files:
-                wanted = {each.name for each in self.imports if each.importer == name and each.at_once}
-                waiting |= (wanted | {above for each in wanted for above in _ancestors(each)}) - loaded
+            wanted = {each.name for each in self._by_importer.get(name, ()) if each.at_once}
+            waiting |= (wanted | {above for each in wanted for above in _ancestors(each)}) - loaded
         return loaded
 
     def circles(self) -> list[str]:
@@ -59,7 +67,7 @@ class ImportGraph:
                 return
             if module in done:
                 return
-            for needed in sorted({each.name for each in self.imports if each.importer == module and each.at_once}):
+            for needed in sorted({each.name for each in self._by_importer.get(module, ()) if each.at_once}):
                 if needed in self.files:
                     visit(needed, (*trail, module))
             done.add(module)
@@ -68,8 +76,8 @@ class ImportGraph:
             visit(module, ())
         return found
 
-    def _read(self, module: str, path: Path) -> Iterator[Import]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    def _read(self, module: str, text: str) -> Iterator[Import]:
+        tree = ast.parse(text)
         later = {
             inner
             for node in ast.walk(tree)
@@ -89,13 +97,20 @@ class ImportGraph:
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: relative imports are not used here"
+                assert node.level == 0, f"{module}: relative imports are not used here"
                 parts = [f"{node.module}.{alias.name}" for alias in node.names]
-                names = [part if part in self.files else str(node.module) for part in parts]
+                names = [part if part in self.files else self.faces.get(part, str(node.module)) for part in parts]
             else:
                 continue
             for name in names:
                 yield Import(module, name, node not in later)
+
+
+def _face(package: str, stub: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names that a package gives lazily, each with the module that is then imported."""
+    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from ((alias.name, f"{package}.{node.module}") for alias in node.names)
 
 
 def _ancestors(module: str) -> list[str]:

@@ -105,29 +105,26 @@ def test_every_module_of_the_pipeline_is_in_a_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "words"),
+    ("module", "line", "words"),
     [
-        ("pipeline/shards/digest.py", "import pipeline.shards.dataset", "circle: "),
-        ("pipeline/shards/__init__.py", "import pipeline.cli.entry", "pipeline.shards imports pipeline.cli.entry"),
-        ("pipeline/shards/digest.py", "import kaggle", "pipeline.shards.digest imports kaggle"),
-        ("pipeline/shards/digest.py", "def f():\n    import kagglesdk.kaggle_env", "imports kagglesdk.kaggle_env"),
-        ("training/unet.py", "import h5py", "importing training.unet loads h5py"),
-        ("training/unet.py", "import pipeline.shards.shard_file", "importing training.unet loads h5py"),
-        ("training/unet.py", "import pipeline.source.stacks", "training.unet imports pipeline.source.stacks"),
-        ("training/unet.py", "from pipeline import make_source", "training.unet imports pipeline"),
-        ("augment/recipe.py", "import pipeline.errors", "augment.recipe imports pipeline.errors"),
-        ("augment/__init__.py", "import training.unet", "augment imports training.unet"),
-        ("pipeline/source/labels.py", "def f():\n    import pipeline.build.builder", "imports pipeline.build.builder"),
-        ("pipeline/cli/options.py", "import numpy", "importing pipeline.cli loads numpy"),
-        ("pipeline/errors.py", "import numpy", "importing pipeline.errors loads numpy"),
+        ("pipeline.shards.digest", "import pipeline.shards.dataset", "circle: "),
+        ("pipeline.shards", "import pipeline.cli.entry", "pipeline.shards imports pipeline.cli.entry"),
+        ("pipeline.shards.digest", "import kaggle", "pipeline.shards.digest imports kaggle"),
+        ("pipeline.shards.digest", "def f():\n    import kagglesdk.kaggle_env", "imports kagglesdk.kaggle_env"),
+        ("training.unet", "import h5py", "importing training.unet loads h5py"),
+        ("training.unet", "from pipeline.shards import open_dataset", "importing training.unet loads h5py"),
+        ("training.unet", "import pipeline.source.stacks", "training.unet imports pipeline.source.stacks"),
+        ("training.unet", "from pipeline import make_source", "training.unet imports pipeline.source.stacks"),
+        ("training.unet", "import pipeline", "training.unet imports pipeline"),
+        ("augment.recipe", "import pipeline.errors", "augment.recipe imports pipeline.errors"),
+        ("augment", "import training.unet", "augment imports training.unet"),
+        ("pipeline.source.labels", "def f():\n    import pipeline.build.builder", "imports pipeline.build.builder"),
+        ("pipeline.cli", "import numpy", "importing pipeline.cli loads numpy"),
+        ("pipeline.errors", "import numpy", "importing pipeline.errors loads numpy"),
     ],
 )
-def test_a_planted_fault_is_found(tmp_path: Path, file: str, line: str, words: str) -> None:
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / file
-    path.write_text(f"{path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
-    assert any(words in wrong for wrong in wrong_doors(ImportGraph(tmp_path)))
+def test_a_planted_fault_is_found(module: str, line: str, words: str) -> None:
+    assert any(words in wrong for wrong in wrong_doors(ImportGraph(ROOT, {module: line})))
 
 
 def test_a_package_that_moved_is_noticed(tmp_path: Path) -> None:

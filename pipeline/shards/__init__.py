@@ -1,17 +1,6 @@
-"""The format on disk, and its reading: lazy, typed, validated before use; needs numpy and h5py alone."""
+"""The format on disk, and its reading: lazy, typed, validated before use."""
 
-from pipeline.shards.dataset import Dataset, Split, StoredSample, open_dataset
-from pipeline.shards.digest import StackDigest
-from pipeline.shards.record import DatasetRecord, ShardRecord
-from pipeline.shards.shard_file import Shard
+import lazy_loader
 
-__all__ = [
-    "Dataset",
-    "DatasetRecord",
-    "Shard",
-    "ShardRecord",
-    "Split",
-    "StackDigest",
-    "StoredSample",
-    "open_dataset",
-]
+# Imported when first used; __init__.pyi says from where.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

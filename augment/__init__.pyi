@@ -1,0 +1,14 @@
+from .draw import draw_recipe as draw_recipe
+from .errors import AugpipeError as AugpipeError
+from .errors import ConfigError as ConfigError
+from .errors import RecipeError as RecipeError
+from .ranges import AugmentRanges as AugmentRanges
+from .ranges import preset_ranges as preset_ranges
+from .recipe import Recipe as Recipe
+from .renderer import PreparedSlice as PreparedSlice
+from .renderer import Sample as Sample
+from .renderer import prepare_slice as prepare_slice
+from .renderer import render as render
+from .renderer import render_prepared as render_prepared
+from .seeding import Stream as Stream
+from .weight_map import unet_weight_map as unet_weight_map
