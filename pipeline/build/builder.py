@@ -13,8 +13,7 @@ import joblib
 from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import storage_errors
-from pipeline.plan.records import describe_dataset
-from pipeline.plan.samples import Plan, PlannedSample, PlannedShard, make_plan
+from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, describe_dataset, make_plan
 from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
@@ -25,7 +24,6 @@ from pipeline.shards.progress import Progress, SilentProgress
 from pipeline.shards.record import ShardRecord
 from pipeline.source.build_info import describe_build
 from pipeline.source.stacks import Source
-from pipeline.verify.verification import verify_dataset
 
 Outcome: TypeAlias = Literal["built", "reused", "would build", "would reuse"]
 
@@ -233,6 +231,8 @@ class _Build:
 
     def _is_whole(self, existing: Dataset) -> bool:
         """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""
+        from pipeline.verify.verification import verify_dataset
+
         findings = verify_dataset(existing, jobs=self.jobs).findings
         if findings and not self.overwrite:
             advice = "build it again with --overwrite" if self.offer_overwrite else "move it, or choose another --out"

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from pipeline.build.builder import BuildResult
-from pipeline.plan.samples import Plan
+from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import Verification

@@ -89,7 +89,7 @@ def _why_no_toml(message: str, data: bytes) -> str:
 def _read_about(path: Path, about: Any) -> tuple[str | None, dict[str, Any]]:
     """Return the name and the facts in the table about the source."""
     from pipeline.errors import advise
-    from pipeline.shards.facts import FACTS, check_facts
+    from pipeline.shards.provenance import FACTS, check_facts
 
     if not isinstance(about, dict):
         raise ConfigError(

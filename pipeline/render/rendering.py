@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from augment.recipe import Recipe
 from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
-from pipeline.plan.samples import Plan, PlannedSample, PlannedShard
+from pipeline.plan.plan import Plan, PlannedSample, PlannedShard
 from pipeline.render.encoding import deflate_array
 from pipeline.shards.digest import array_digest
-from pipeline.shards.inputs import LabelKind
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.provenance import LabelKind
 from pipeline.source.stacks import Source
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]

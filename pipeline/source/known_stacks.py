@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.shards.facts import SourceFacts, StackFacts, StackPart
-from pipeline.shards.inputs import StackInput
+from pipeline.shards.provenance import SourceFacts, StackFacts, StackInput, StackPart
 
 PHANTOM = "phantom"
 NOTHING_TO_CITE = "none (synthetic)"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.shards.inputs import LABEL_KINDS, MAX_LABEL_VALUE, LabelKind
+from pipeline.shards.provenance import LABEL_KINDS, MAX_LABEL_VALUE, LabelKind
 
 AUTO = "auto"
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.facts import SourceFacts, make_facts
-from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
+from pipeline.shards.provenance import ImageInput, LabelInput, SourceFacts, StackInput, make_facts
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in

@@ -5,8 +5,7 @@ from dataclasses import fields
 from itertools import zip_longest
 
 from pipeline.errors import AugpipeError, DatasetError
-from pipeline.plan.records import describe_dataset
-from pipeline.plan.samples import Plan, plan_from_inputs
+from pipeline.plan.plan import Plan, describe_dataset, plan_from_inputs
 from pipeline.shards.config import RENDERER_VERSION
 from pipeline.shards.dataset import Dataset
 from pipeline.source.known_stacks import recognise

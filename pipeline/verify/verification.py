@@ -15,7 +15,7 @@ import joblib
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import require_plain_file
-from pipeline.plan.samples import PlannedSample
+from pipeline.plan.plan import PlannedSample
 from pipeline.render.rendering import SampleRenderer, manifest_row, sample_renderer
 from pipeline.shards.config import require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset

@@ -12,7 +12,7 @@ from timing import median_ms, print_table
 from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
 from pipeline.files import write_atomically
-from pipeline.plan.samples import make_plan
+from pipeline.plan.plan import make_plan
 from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
 from pipeline.render.rendering import ShardRenderer, weigh_label
 from pipeline.shards.digest import array_digest, bytes_digest

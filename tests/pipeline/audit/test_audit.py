@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from small_worlds import digest_rows, edit_record, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
 
-import pipeline.plan.samples
+import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
@@ -187,7 +187,7 @@ def test_a_slice_that_is_in_the_source_twice_is_found(
     else:
         turn = {"plain": lambda a: a, "rotated": np.rot90, "mirrored": np.fliplr}[form]
         images[9], labels[9] = turn(images[2]), turn(labels[2])
-    monkeypatch.setattr(pipeline.plan.samples, "_require_distinct", lambda *_: None)
+    monkeypatch.setattr(pipeline.plan.plan, "_require_distinct", lambda *_: None)
     report = audit_dataset(build_of(tmp_path / "w", images, labels), gap=1, jobs=2)
     finding = next(each for each in report.findings if each.check == "S001")
     assert (finding.severity, finding.splits) == ("critical", ("train", "test"))

@@ -31,7 +31,7 @@ from augment.ranges import AugmentRanges
 from augment.renderer import render
 from pipeline.build.builder import build_dataset, default_out
 from pipeline.errors import ConfigError, DamagedError
-from pipeline.plan.samples import make_plan
+from pipeline.plan.plan import make_plan
 from pipeline.shards import open_dataset
 from pipeline.shards.progress import SilentProgress
 

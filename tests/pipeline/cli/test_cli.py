@@ -183,7 +183,7 @@ def test_help_needs_click_alone(tmp_path: Path) -> None:
         "difflib",
         "h5py",
         "pipeline.shards.config",
-        "pipeline.shards.facts",
+        "pipeline.shards.provenance",
         "augment.ranges",
     }
 

@@ -13,7 +13,7 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
-from pipeline.plan.samples import Plan, PlannedSample, make_plan
+from pipeline.plan.plan import Plan, PlannedSample, make_plan
 from pipeline.shards.config import BuildConfig
 from pipeline.source.stacks import Source
 

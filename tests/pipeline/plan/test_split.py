@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from small_worlds import small_config, small_source, small_stack
 
 from pipeline.errors import ConfigError
-from pipeline.plan.samples import PlannedSample, make_plan
+from pipeline.plan.plan import PlannedSample, make_plan
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 from pipeline.shards.config import BuildConfig
 from pipeline.source.stacks import make_source

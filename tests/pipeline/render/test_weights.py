@@ -35,7 +35,7 @@ from small_worlds import (
 from augment.weight_map import unet_weight_map
 from pipeline.build.builder import build_dataset, estimate_bytes
 from pipeline.errors import DatasetError
-from pipeline.plan.samples import make_plan
+from pipeline.plan.plan import make_plan
 from pipeline.render.rendering import weigh_label
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest

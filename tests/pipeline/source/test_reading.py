@@ -16,7 +16,7 @@ import pipeline.source.stacks
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import array_digest
-from pipeline.shards.facts import StackFacts
+from pipeline.shards.provenance import StackFacts
 from pipeline.source.known_stacks import KnownStack, recognise
 from pipeline.source.readers import phantom_source, read_pairs, write_phantom
 from pipeline.source.stacks import RawStack, RereadSlices, combine, make_source

@@ -11,7 +11,7 @@ from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest, file_digest
-from pipeline.shards.facts import SourceFacts
+from pipeline.shards.provenance import SourceFacts
 from pipeline.source.readers import (
     IMAGES_FILE,
     LABELS_FILE,

@@ -1,4 +1,7 @@
-"""Every sample of a build, known before any is rendered; nothing is held in memory for a sample."""
+"""The plan of a build: every sample, known before any is rendered, and the record that the dataset will have.
+
+Nothing is held in memory for a sample.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +11,18 @@ from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
-from pipeline.shards.config import BuildConfig
-from pipeline.shards.facts import SourceFacts
-from pipeline.shards.inputs import StackInput, require_inputs
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import sample_id
-from pipeline.shards.record import build_fingerprint
+from pipeline.shards.provenance import SourceFacts, StackInput, require_inputs
+from pipeline.shards.record import (
+    ArraysRecord,
+    ClassRecord,
+    DatasetRecord,
+    ManifestRecord,
+    ShardRecord,
+    SplitRecord,
+    build_fingerprint,
+)
 from pipeline.source.stacks import Source
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have another
@@ -122,6 +132,51 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: Sequence[StackInput
         slice_sizes=tuple(stack.slice_size for stack in inputs),
         assignment=assignment,
         counts=counts,
+    )
+
+
+def describe_dataset(
+    plan: Plan,
+    inputs: Sequence[StackInput],
+    facts: SourceFacts,
+    manifest: ManifestRecord,
+    shards: Sequence[ShardRecord],
+) -> DatasetRecord:
+    """Return dataset.json: the same for every build of the same fingerprint.
+
+    Args:
+        plan: what was made.
+        inputs: what it was made from.
+        facts: what is known about that.
+        manifest: the manifest's file.
+        shards: the shard files.
+    """
+    config, labels = plan.config, inputs[0].labels
+    return DatasetRecord(
+        schema="augpipe/dataset/1",
+        name=plan.name,
+        fingerprint=plan.fingerprint,
+        renderer=RENDERER_VERSION,
+        config=config,
+        inputs=tuple(inputs),
+        source=facts,
+        split=SplitRecord(
+            strategy=config.split,
+            independent=config.independent,
+            gap=None if config.independent else plan.assignment.gap,
+            slices=plan.assignment.by_split(),
+            samples=plan.counts,
+        ),
+        label_kind=labels.kind,
+        classes=tuple(ClassRecord(index, value) for index, value in enumerate(labels.values)),
+        arrays=ArraysRecord(
+            window=config.size,
+            images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
+            labels="uint16" if labels.kind == "instances" else "uint8",
+            weights="float16" if config.weighted else None,
+        ),
+        manifest=manifest,
+        shards=tuple(shards),
     )
 
 

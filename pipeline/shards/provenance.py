@@ -1,20 +1,106 @@
-"""The facts about a source that its owner knows and the pixels do not tell: specimen, terms, voxel size."""
+"""What a dataset records of its source: what identifies the pixels of every stack, and what its owner knows of it."""
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pipeline.errors import ConfigError, advise
+from pipeline.shards.digest import SHA256
+
+LabelKind: TypeAlias = Literal["binary", "classes", "instances"]
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
+MAX_LABEL_VALUE = 65535  # of a label as it is in its file
+
+_MAX_STACKS, _MAX_SLICES = 10**3, 10**5  # what the ids of samples have room for
+_MAX_SLICES_IN_ALL = 10**6  # the split of every slice is held in memory
 
 TEXTS = ("title", "specimen", "licence", "citation", "url")
 FACTS = (*TEXTS, "voxel_size_nm")
 MAX_TEXT_LENGTH = 2000
 _NOT_IN_A_LINE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The images of one stack: array digest, shape (Z, Y, X), dtype."""
+
+    sha256: str
+    shape: tuple[int, int, int]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        _require_array(self.shape, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelInput:
+    """The labels of one stack, as they are in the file.
+
+    Attributes:
+        sha256: array digest.
+        shape: (Z, Y, X).
+        dtype: in the file.
+        kind: what the values mean.
+        values: the value of each class index, in rising order; empty for instances.
+    """
+
+    sha256: str
+    shape: tuple[int, int, int]
+    dtype: str
+    kind: LabelKind
+    values: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _require_array(self.shape, self.sha256)
+        if any(not 0 <= value <= MAX_LABEL_VALUE for value in self.values):
+            raise ConfigError(f"expected label values from 0 to {MAX_LABEL_VALUE}, got {self.values!r:.80}")
+
+
+@dataclass(frozen=True, slots=True)
+class StackInput:
+    """What identifies the pixels of one stack."""
+
+    images: ImageInput
+    labels: LabelInput
+
+    @property
+    def depth(self) -> int:
+        """Slices."""
+        return self.images.shape[0]
+
+    @property
+    def slice_size(self) -> tuple[int, int]:
+        """(height, width) of a slice, in pixels."""
+        return self.images.shape[1:]
+
+
+def require_inputs(inputs: Sequence[StackInput]) -> None:
+    """Refuse stacks that a dataset cannot have, before anything is made for every slice of them.
+
+    Raises:
+        ConfigError: there are none, or too many stacks or slices.
+    """
+    if not 1 <= len(inputs) <= _MAX_STACKS:
+        raise ConfigError(f"inputs: ids have room for 1 to {_MAX_STACKS} stacks, got {len(inputs)}")
+    for index, stack in enumerate(inputs):
+        if stack.depth > _MAX_SLICES:
+            raise ConfigError(
+                f"inputs: stack {index}: ids have room for {_MAX_SLICES} slices a stack, got {stack.depth}"
+            )
+    if (n_slices := sum(stack.depth for stack in inputs)) > _MAX_SLICES_IN_ALL:
+        raise ConfigError(f"inputs: expected at most {_MAX_SLICES_IN_ALL} slices in all stacks, got {n_slices}")
+
+
+def _require_array(shape: tuple[int, int, int], sha256: str) -> None:
+    if min(shape) < 1:
+        raise ConfigError(f"expected the shape (z, y, x), got {shape!r:.80}")
+    if not SHA256.fullmatch(sha256):
+        raise ConfigError(f"expected a SHA-256, got {sha256!r:.80}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.shards.digest import canonical_json
-from pipeline.shards.facts import FACTS, MAX_TEXT_LENGTH, check_facts
+from pipeline.shards.provenance import FACTS, MAX_TEXT_LENGTH, check_facts
 
 GOOD: dict[str, Any] = {
     "title": "Larva, nerve cord",
