@@ -46,11 +46,12 @@ class StoredDigests(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one task of a check found."""
+    """What one task of a check found, and why it could not be done, where it could not."""
 
     faults: list[Fault]
     n_checked: int = 0
     n_replayed: int = 0
+    error: DatasetError | None = None
 
 
 def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests]) -> Outcome:
@@ -71,7 +72,7 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
         finally:
             opened.close()
     except PermissionError as error:
-        raise DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})") from error
+        return Outcome(faults, error=DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})"))
     except (DatasetError, OSError) as error:
         return Outcome([*faults, Fault("record", str(error))])
     return Outcome(faults, n_checked=shard.n)

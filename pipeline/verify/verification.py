@@ -198,11 +198,15 @@ class _Check:
         stray = list(_stray_shards(self.dataset)) if digests else []
         with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
             found: list[Fault] = []
+            errors: list[DatasetError] = []
             n_checked = n_replayed = 0
             for result in parallel(self._tasks(source, renderer, sample_id, digests=digests)):
                 (self.replay_faults if result.n_replayed else found).extend(result.faults)
                 n_checked += result.n_checked
                 n_replayed += result.n_replayed
+                errors += [result.error] if result.error else []
+        if errors:  # raised here and not in a thread: joblib would warn of the tasks that it cancels
+            raise errors[0]
         if source and sample_id and not n_replayed and not self.unread:
             raise ConfigError(
                 f"{self.dataset.manifest_path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000"
