@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_worlds import DEPTH, build_small, count_calls, edit_record, read_rows, run_python, small_config, small_stack, write_rows
+from small_worlds import (
+    DEPTH,
+    build_small,
+    count_calls,
+    edit_record,
+    read_rows,
+    run_python,
+    small_config,
+    small_stack,
+    write_rows,
+)
 
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
