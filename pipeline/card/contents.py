@@ -1,4 +1,4 @@
-"""What a card tells: dataset.json, what was found in the manifest while it was read, and an audit."""
+"""The contents of a card: dataset.json, what was collected from the manifest while it was read, and an audit."""
 
 import csv
 import tempfile
@@ -28,11 +28,11 @@ _HELD_OUT = ("test", "val")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """All that a card tells.
+    """All that a card says.
 
     Attributes:
         dataset: the dataset.
-        report: the audit, without places on this machine.
+        report: the audit, without paths on this machine.
         index: where index.csv is.
         n_slices: slices that samples show.
         previewed: the samples on the preview.
@@ -64,12 +64,12 @@ class Card:
 
     @property
     def title(self) -> str:
-        """What the dataset is called; folds of the same slices are told apart."""
+        """The title of the dataset; folds of the same slices have different ones."""
         return f"{self.record.name}, fold {self.fold[0]} of {self.fold[1]}" if self.fold else self.record.name
 
     @property
     def key(self) -> str:
-        """The same as one word."""
+        """The title as one word."""
         return f"{self.record.name}-fold{self.fold[0]}of{self.fold[1]}" if self.fold else self.record.name
 
     @property
@@ -85,7 +85,7 @@ class Card:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every check of the audit was run, and found nothing but what it warns of."""
+        """Whether every check of the audit was run, and found nothing worse than warnings."""
         return self.report.exit_code == 0
 
     @property
@@ -127,7 +127,7 @@ class CardRows:
 
 @contextmanager
 def gather_rows(dataset: Dataset) -> Iterator[CardRows]:
-    """Lend what takes in the rows of a dataset's manifest; its index.csv is a temporary file, removed at the end."""
+    """Yield what collects the rows of a dataset's manifest; its index.csv is a temporary file, removed at the end."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", prefix="augpipe-", suffix=".csv") as file:
         yield CardRows(dataset, file)
 
@@ -140,17 +140,17 @@ def describe_card(
     source: Path | None = None,
     licence: str | None = None,
 ) -> Card:
-    """Return all that there is to tell of a dataset.
+    """Return the contents of the card of a dataset.
 
     Args:
         dataset: the dataset.
-        report: the audit; what it tells of places on this machine is left out.
-        rows: what was gathered from its manifest.
-        source: where the stack was looked for, so that it can be left out.
+        report: the audit; paths on this machine are left out.
+        rows: what was collected from its manifest.
+        source: where the stack was looked for; this path is left out too.
         licence: the one to publish under, by Kaggle's name, if one was chosen.
 
     Raises:
-        DamagedError: the dataset is not what its own records say. One that leaks is described, and said to leak.
+        DamagedError: the dataset is not what its own records say. One that leaks is described as leaking.
     """
     if damage := next((finding for finding in report.findings if finding.check in _RECORD_CHECKS), None):
         raise DamagedError(f"{damage.text}; a card would describe another dataset: {damage.advice}")

@@ -49,7 +49,7 @@ def make_croissant(card: Card, *, data_at: str = "", url: str | None = None) -> 
     """Return the dataset in Croissant, as plain JSON values.
 
     Args:
-        card: what it tells.
+        card: its contents.
         data_at: the path from croissant.json to the dataset's own files, such as `../`; empty where they lie
             beside it.
         url: the dataset's page; unless given, a name made from the digest of dataset.json (RFC 6920).
@@ -117,7 +117,7 @@ def _splits(card: Card) -> dict[str, Any]:
 
 
 def _samples(card: Card) -> dict[str, Any]:
-    """Return the index as a record set; there is none of the arrays, because no reader of Croissant opens HDF5."""
+    """Return the index as a record set; the arrays have none, because no reader of Croissant opens HDF5."""
     description = "Every sample: where it is stored, what it was made from and how, its arrays' digests."
     return {
         **_named("cr:RecordSet", "samples", description),
@@ -153,7 +153,7 @@ def _responsible_ai(card: Card) -> dict[str, Any]:
         ],
         "dataLimitations": [f"Audit: {card.report.verdict}.", *sentences.findings(card), *sentences.limits(card)],
         "dataUseCases": [f"{use} segmentation networks on slices of such a stack"],
-        "dataBiases": ["All samples show the tissue of the source alone; samples of one slice are not independent."],
+        "dataBiases": ["All samples show only tissue of the source; samples of one slice are not independent."],
         "personalSensitiveInformation": [personal],
     }
     return {f"rai:{term}": value for term, value in values.items()}

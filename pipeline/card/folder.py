@@ -26,7 +26,7 @@ def write_card(
     jobs: int = -1,
     progress: Progress | None = None,
 ) -> Card:
-    """Audit a dataset, write its card into its folder, and return what the card tells.
+    """Audit a dataset, write its card into its folder, and return the contents of the card.
 
     DATASET/card appears when it is whole, in the place of an earlier card.
 
@@ -75,7 +75,7 @@ def card_files(
     """Return the name of every file of a card with its bytes, or with the path of a file that has them.
 
     Args:
-        card: what it tells.
+        card: its contents.
         source: where the stack is, for the preview, if not where build-info.json remembers it.
         data_at: the path from the card's files to the dataset's; empty where they lie side by side, as published.
         url: the dataset's page, where it has one.

@@ -35,7 +35,7 @@ def index_columns(record: DatasetRecord) -> tuple[str, ...]:
 
 
 def index_row(row: ManifestRow) -> tuple[str | float, ...]:
-    """Return what the index tells of a sample, one value a column."""
+    """Return the line of a sample, one value a column."""
     recipe = row.recipe
     return (
         *(row.id, row.split, row.shard, row.row, row.stack, row.z, row.replicate),

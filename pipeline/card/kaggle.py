@@ -13,8 +13,9 @@ from pipeline.card.index import COLUMNS, index_columns
 from pipeline.card.kaggle_terms import COVER_SIZE_PX, SLUG_LENGTHS, TITLE_LENGTHS, mark
 from pipeline.card.readme import make_readme
 from pipeline.card.sentences import kaggle_licence
+from pipeline.look.contact_sheet import png_bytes
 from pipeline.look.fact_sheet import counted
-from pipeline.look.panels import display_range, image_panel, label_panel, png_bytes
+from pipeline.look.panels import display_range, image_panel, label_panel
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
 
@@ -36,7 +37,7 @@ def make_metadata(card: Card, *, dataset_id: str | None = None, title: str | Non
     """Return the dataset in Kaggle's words, as plain JSON values.
 
     Args:
-        card: what it tells.
+        card: its contents.
         dataset_id: `owner/slug`; unless given, the owner has to be filled in.
         title: unless given, one made from the name.
     """
@@ -75,7 +76,7 @@ def draw_cover(dataset: Dataset) -> bytes:
 
 
 def _middle(panel: Image.Image) -> tuple[float, float, float, float]:
-    """Return a square in the middle of a panel, half as wide, so that details are seen: left, top, right, bottom."""
+    """Return a square in the middle of a panel, half as wide, so that details can be seen: left, top, right, bottom."""
     whole = min(panel.size)
     side = max(whole / 2, min(whole, _SIDE_PX))
     left, top = (panel.width - side) / 2, (panel.height - side) / 2
@@ -101,7 +102,7 @@ def _title(card: Card) -> str:
 
 
 def _cut(name: str, length: int) -> str:
-    """Return a name as it is, or its first words, so that it is seen that there are more."""
+    """Return a name as it is, or its first words, with dots for the rest."""
     if len(name) <= length:
         return name
     head = name[: length - 3]

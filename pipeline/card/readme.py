@@ -52,7 +52,7 @@ def make_readme(card: Card, *, with_preview: bool = True) -> str:
     """Return the card in Markdown.
 
     Args:
-        card: what it tells.
+        card: its contents.
         with_preview: show preview.png, which is to lie beside the text.
     """
     parts = [

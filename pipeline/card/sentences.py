@@ -1,4 +1,4 @@
-"""Sentences about a dataset, its terms and its citation: what several files of a card say in the same words."""
+"""Sentences about a dataset, its terms and its citation: what several files of a card have in common."""
 
 from collections.abc import Iterator, Mapping
 
@@ -115,7 +115,7 @@ def findings(card: Card) -> list[str]:
 
 
 def limits(card: Card) -> list[str]:
-    """Return what scores on this dataset do not tell, one sentence each."""
+    """Return what scores on this dataset do not show, one sentence each."""
     lines = [_reach(card), *_nearness(card)]
     if card.source.synthetic:
         lines.append("The stack is synthetic: it shows no real tissue, and scores on it say nothing about real data.")
@@ -168,7 +168,7 @@ def _source_licence(card: Card) -> tuple[str, str]:
 
 
 def _by_stack(card: Card, facts: Mapping[int, str | None]) -> str:
-    """Return a fact of each stack of which it is known, and whether there are others; empty where it is of none."""
+    """Return a fact of each stack where it is known, and whether there are other stacks; empty if none is known."""
     known = [f"stack {stack}: {fact}" for stack, fact in facts.items() if fact is not None]
     if known and len(known) < len(card.record.inputs):
         known.append("all others: not recorded")
@@ -180,7 +180,7 @@ def _with_page(name: str, page: str) -> str:
 
 
 def _reach(card: Card) -> str:
-    """Return how far from the training slices those lie that are held out."""
+    """Return how far the slices that are held out are from the training slices."""
     if not card.held_out:
         return "Nothing is held out: a score on these samples says nothing about other slices."
     noun, sign = _NOUNS[card.held_out[0]], SPLIT_SIGNS[card.held_out[0]]
@@ -198,13 +198,13 @@ def _reach(card: Card) -> str:
     slices = f"{noun} slices" if len(shared) == 1 else f"Some {noun.lower()} slices"
     stack, within = ("stack", "it") if len(card.record.inputs) == 1 else ("stacks", "them")
     return (
-        f"{slices} come from the same {stack} as training slices: scores tell how a network generalises within "
+        f"{slices} come from the same {stack} as training slices: scores show how a network generalises within "
         f"{within}, not to another specimen, laboratory or microscope."
     )
 
 
 def _nearness(card: Card) -> Iterator[str]:
-    """Yield that splits are near each other in a stack, where any is in two of them."""
+    """Yield a warning where slices of two splits are near each other in a stack."""
     parts = []
     if card.gap is not None and card.gap < DEFAULT_GAP:
         parts.append(

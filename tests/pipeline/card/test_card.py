@@ -88,15 +88,6 @@ def card(built: Path) -> Iterator[Card]:
         yield card
 
 
-@pytest.fixture(scope="module")
-def carded(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Path:
-    """The small dataset with its card; tests only read it."""
-    dataset = tmp_path_factory.mktemp("carded") / "dataset"
-    shutil.copytree(built, dataset)
-    write_card(dataset, gap=1, allow_unknown=True, jobs=1)
-    return dataset
-
-
 def about(card: Card, **changes: Any) -> Card:
     """Return the card of a dataset of which something else is recorded."""
     record = replace(card.record, **changes)

@@ -27,15 +27,6 @@ from pipeline.source.stacks import RawStack, Source, combine, make_source
 mlcroissant = pytest.importorskip("mlcroissant")
 
 
-@pytest.fixture(scope="module")
-def carded(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Path:
-    """The small dataset with its card; tests only read it."""
-    dataset = tmp_path_factory.mktemp("croissant") / "dataset"
-    shutil.copytree(built, dataset)
-    write_card(dataset, gap=1, allow_unknown=True, jobs=1)
-    return dataset
-
-
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
