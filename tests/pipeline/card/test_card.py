@@ -1,7 +1,6 @@
 """A card tells what a dataset is, the same in all of its faces, and appears whole or not at all."""
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -41,7 +40,7 @@ from augment.ranges import AugmentRanges
 from pipeline.audit.conductor import audit_dataset
 from pipeline.audit.report import AuditReport, Finding
 from pipeline.build.builder import build_dataset
-from pipeline.card.contents import Card, describe_card, gather_rows
+from pipeline.card.contents import Card, CardRows, describe_card, gather_rows
 from pipeline.card.croissant import make_croissant
 from pipeline.card.files import CARD_FILES
 from pipeline.card.folder import card_files, write_card
@@ -50,6 +49,7 @@ from pipeline.card.kaggle_terms import COVER_SIZE_PX, SLUG_LENGTHS, SUBTITLE_LEN
 from pipeline.card.readme import escape, link, make_readme
 from pipeline.card.sentences import guarantee, kaggle_licence, licence_text, licence_values, limits, rendering, summary
 from pipeline.errors import DamagedError, StorageError
+from pipeline.files import locked
 from pipeline.files import write_folder as write_folder_of_files
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.shards.dataset import Dataset, open_dataset
@@ -631,6 +631,16 @@ def test_memory_does_not_grow_with_the_number_of_samples(card: Card) -> None:
     assert peak(5000) < peak(500) + 50_000
 
 
+def test_an_index_that_does_not_fit_on_the_disk_is_a_typed_error(card: Card) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    with pytest.raises(OSError, match="No space"), full.open("w", encoding="utf-8", newline="") as file:
+        rows = CardRows(card.dataset, file)
+        with pytest.raises(StorageError, match="the disk is full"):
+            rows.index()
+
+
 def test_the_same_dataset_has_the_same_card(carded: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(carded, tmp_path / "elsewhere"))
     write_card(copy, gap=1, allow_unknown=True, jobs=2)
@@ -795,14 +805,9 @@ def test_a_card_that_cannot_be_written_leaves_the_one_before(
 def test_one_writes_at_a_time(carded: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(carded, tmp_path / "dataset"))
     before = digests(dataset)
-    descriptor = os.open(dataset, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(StorageError, match="another program is writing it"):
-            write_folder_of_files(dataset / "card", {"README.md": b"x"} | dict.fromkeys(CARD_FILES, b"y"))
-        assert digests(dataset) == before
-    finally:
-        os.close(descriptor)
+    with locked(dataset), pytest.raises(StorageError, match="another program is writing it"):
+        write_folder_of_files(dataset / "card", {"README.md": b"x"} | dict.fromkeys(CARD_FILES, b"y"))
+    assert digests(dataset) == before
     write_folder_of_files(dataset / "card", dict.fromkeys(CARD_FILES, b"y"))
     assert {path.read_bytes() for path in (dataset / "card").iterdir()} == {b"y"}
     assert names(dataset) == names(carded)
