@@ -3,10 +3,9 @@
 import csv
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
@@ -16,10 +15,10 @@ from pipeline.errors import DamagedError
 from pipeline.files import storage_errors
 from pipeline.look.preview import PreviewSamples
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.facts import SourceFacts
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord
-from pipeline.source.build_info import BuildInfo, read_build_info
+from pipeline.source.build_info import BuildInfo, installed_version, read_build_info
 
 _RECORD_CHECKS = ("M001", "M002")
 _DATE = "%Y-%m-%d"
@@ -106,14 +105,13 @@ class CardRows:
     def __init__(self, dataset: Dataset, file: IO[str]) -> None:
         self._file = file
         self._lines = csv.writer(file, lineterminator="\n")
-        self._lines.writerow(index_columns(dataset.record))
+        self._write(index_columns(dataset.record))
         self.slices: set[tuple[int, int]] = set()
         self.preview = PreviewSamples(dataset)
 
     def add(self, row: ManifestRow) -> None:
         """Take in one more row."""
-        with storage_errors(Path(self._file.name)):
-            self._lines.writerow(index_row(row))
+        self._write(index_row(row))
         self.slices.add((row.stack, row.z))
         self.preview.add(row)
 
@@ -123,6 +121,10 @@ class CardRows:
         with storage_errors(path):
             self._file.flush()
         return path
+
+    def _write(self, line: Sequence[object]) -> None:
+        with storage_errors(Path(self._file.name)):
+            self._lines.writerow(line)
 
 
 @contextmanager
@@ -161,7 +163,7 @@ def describe_card(
         index=rows.index(),
         n_slices=len(rows.slices),
         previewed=rows.preview.found(),
-        version=_version(),
+        version=installed_version("augpipe") or "unknown",
         built_by=build.version,
         date=build.date or time.strftime(_DATE, time.gmtime(dataset.record_path.stat().st_mtime)),
         licence=licence,
@@ -191,10 +193,3 @@ def _places(dataset: Dataset, source: Path | None, build: BuildInfo) -> Iterator
             yield folder, word
             yield folder.resolve(), word
     yield from ((path, path.name) for pair in build.pairs for path in pair)
-
-
-def _version() -> str:
-    try:
-        return version("augpipe")
-    except PackageNotFoundError:
-        return "unknown"

@@ -13,8 +13,8 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.look.recipe_statistics import Drawn, measure_recipes
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.shards.dataset import Dataset, open_dataset
-from pipeline.shards.facts import SourceFacts
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord
 
 WIDTH = 110

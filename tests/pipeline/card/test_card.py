@@ -1,6 +1,7 @@
 """A card tells what a dataset is, the same in all of its faces, and appears whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -54,8 +55,8 @@ from pipeline.files import write_folder as write_folder_of_files
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
-from pipeline.shards.facts import SourceFacts, StackPart
 from pipeline.shards.manifest import ManifestRow, sample_id
+from pipeline.shards.provenance import SourceFacts, StackPart
 from pipeline.shards.record import StackSlices
 from pipeline.source.build_info import BuildInfo, read_build_info
 from pipeline.source.known_stacks import recognise
@@ -632,13 +633,14 @@ def test_memory_does_not_grow_with_the_number_of_samples(card: Card) -> None:
 
 
 def test_an_index_that_does_not_fit_on_the_disk_is_a_typed_error(card: Card) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("there is no /dev/full")
-    with pytest.raises(OSError, match="No space"), full.open("w", encoding="utf-8", newline="") as file:
-        rows = CardRows(card.dataset, file)
-        with pytest.raises(StorageError, match="the disk is full"):
-            rows.index()
+    class Full(io.StringIO):
+        name = "index.csv"
+
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"index\.csv: the disk is full"):
+        CardRows(card.dataset, Full())
 
 
 def test_the_same_dataset_has_the_same_card(carded: Path, tmp_path: Path) -> None:
