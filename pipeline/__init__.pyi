@@ -3,7 +3,7 @@ from .audit.split_check import split_check as split_check
 from .build.builder import BuildResult as BuildResult
 from .build.builder import build_dataset as build_dataset
 from .build.rebuild import rebuild_dataset as rebuild_dataset
-from .card.writer import write_card as write_card
+from .card.folder import write_card as write_card
 from .errors import AugpipeError as AugpipeError
 from .errors import ConfigError as ConfigError
 from .errors import DamagedError as DamagedError

@@ -32,6 +32,25 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, n_bytes
             file.write(part)
 
 
+def write_content(path: Path, content: bytes | Path) -> None:
+    """Write bytes, or a copy of a file, to `path`, as `write_atomically` does.
+
+    Raises:
+        StorageError: as `write_atomically`.
+    """
+    with whole_file(path, n_bytes=content_bytes(content)) as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            with content.open("rb") as there:
+                shutil.copyfileobj(there, file)
+
+
+def content_bytes(content: bytes | Path) -> int:
+    """Return the size of bytes, or of the file that has them."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
 @contextmanager
 def whole_file(path: Path, *, n_bytes: int = 0) -> Iterator[BinaryIO]:
     """Lend a file to write to, which becomes `path` at the end, and disappears if anything fails before.
@@ -89,19 +108,19 @@ def write_report(path: Path, report: bytes) -> None:
     write_atomically(target, [report])
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(folder: Path, files: Mapping[str, bytes | Path]) -> None:
     """Make a folder of these files inside another one, or replace it: written beside it, then renamed into its place.
 
     Args:
         folder: what to make; its parent is made too, and locked meanwhile.
-        files: name and bytes of every file.
+        files: the name of every file with its bytes, or with the path of a file to copy.
 
     Raises:
         ConfigError: something else is there, which would be lost.
         StorageError: the disk is full, or the folder cannot be written, or another process is writing there.
     """
     partial = partial_name(folder)
-    with storage_errors(folder, n_bytes=sum(map(len, files.values()))):
+    with storage_errors(folder, n_bytes=sum(map(content_bytes, files.values()))):
         require_own(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.parent, busy=f"{folder}: {_BUSY}"):
@@ -109,8 +128,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(partial, ignore_errors=True)
             try:
                 partial.mkdir()
-                for name, data in files.items():
-                    write_atomically(partial / name, [data], n_bytes=len(data))
+                for name, content in files.items():
+                    write_content(partial / name, content)
                 replace_folder(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pipeline.build.builder import BuildResult, build_dataset
@@ -112,6 +113,19 @@ def seal(folder: Path) -> None:
             shard["content_sha256"] = content_digest(own)
 
     edit_record(folder, edit)
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, function: str) -> list[Any]:
+    """Return a list that grows by the first argument of every call of a function."""
+    module, name = function.rsplit(".", 1)
+    called, plain = [], getattr(sys.modules[module], name)
+
+    def count(first: Any, *arguments: Any, **keywords: Any) -> Any:
+        called.append(first)
+        return plain(first, *arguments, **keywords)
+
+    monkeypatch.setattr(function, count)
+    return called
 
 
 def read_only(path: Path) -> h5py.File:

@@ -1,13 +1,9 @@
 """index.csv: a line for every sample, for table programs and for Croissant's record set."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 from pipeline.shards.manifest import ManifestRow
-
-IndexRow: TypeAlias = tuple[str | int | float | bool, ...]
+from pipeline.shards.record import DatasetRecord
 
 # What each column holds, and what it is called in Croissant and by Kaggle.
 COLUMNS: Mapping[str, tuple[type, str]] = {
@@ -33,32 +29,18 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def index_row(row: ManifestRow) -> IndexRow:
-    """Return what the index tells of a sample, one value a column; the last only where weights are stored."""
+def index_columns(record: DatasetRecord) -> tuple[str, ...]:
+    """Return the names of the columns; the last is there only where weights are stored."""
+    return tuple(COLUMNS) if record.has_weights else tuple(COLUMNS)[:-1]
+
+
+def index_row(row: ManifestRow) -> tuple[str | float, ...]:
+    """Return the line of a sample, one value a column."""
     recipe = row.recipe
-    digests = (row.source_sha256, *row.array_digests)
     return (
         *(row.id, row.split, row.shard, row.row, row.stack, row.z, row.replicate),
-        *(recipe.angle_deg, recipe.flip, recipe.zoom, *recipe.shift_px, recipe.gain, recipe.bias),
+        *(recipe.angle_deg, "true" if recipe.flip else "false", recipe.zoom),
+        *(*recipe.shift_px, recipe.gain, recipe.bias),
         max(abs(push) for axis in recipe.grid_px for line in axis for push in line),
-        *digests,
+        *(row.source_sha256, *row.array_digests),
     )
-
-
-def index_columns(rows: Iterable[IndexRow]) -> tuple[str, ...]:
-    """Return the names of the columns that the rows have."""
-    width = len(next(iter(rows)))
-    return tuple(COLUMNS)[:width]
-
-
-def index_csv(rows: tuple[IndexRow, ...]) -> bytes:
-    """Return the index as CSV: a header, one line a sample, numbers in the shortest form that reads back the same."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(index_columns(rows))
-    writer.writerows([_plain(value) for value in row] for row in rows)
-    return text.getvalue().encode("utf-8")
-
-
-def _plain(value: str | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -31,7 +31,7 @@ def card(
     Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
     """
     from pipeline.card.files import CARD_FILE, CARD_FILES, CARD_FOLDER
-    from pipeline.card.writer import write_card
+    from pipeline.card.folder import write_card
     from pipeline.shards.progress import choose_progress
 
     say = Voice(quiet=quiet, json_file=json_file)

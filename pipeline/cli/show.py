@@ -14,9 +14,10 @@ from pipeline.cli.voice import Voice
 @report_options
 def show(dataset: Path, sample: str | None, quiet: bool, json_file: str | None) -> None:
     """Say what is in DATASET, or how its sample ID was made."""
-    from pipeline.look.show import dataset_json, dataset_lines, sample_json, sample_lines
+    from pipeline.look.fact_sheet import show_dataset, show_sample
 
     say = Voice(quiet=quiet, json_file=json_file)
-    say.lines(dataset_lines(dataset) if sample is None else sample_lines(dataset, sample))
+    sheet = show_dataset(dataset) if sample is None else show_sample(dataset, sample)
+    say.lines(sheet.lines())
     if json_file:
-        say.json(dataset_json(dataset) if sample is None else sample_json(dataset, sample))
+        say.json(sheet.to_json())

@@ -1,1 +1,1 @@
-"""What is in a dataset: in words, and as a picture."""
+"""What is in a dataset: in words, and as an image."""

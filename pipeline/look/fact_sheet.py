@@ -1,176 +1,212 @@
-"""The fact sheet: what is known of a dataset or of a sample, as aligned lines of text."""
+"""The fact sheet: what a dataset is, or one of its samples, as aligned lines for people and as JSON for programs."""
 
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
 
+from augment.ranges import AugmentRanges
+from augment.recipe import Recipe
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.look.recipe_statistics import Drawn, measure_recipes
 from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.provenance import SourceFacts
+from pipeline.shards.record import DatasetRecord
 
 WIDTH = 110
 SPLIT_SIGNS: Mapping[str, str] = {split or "unused": letter for letter, split in SPLIT_LETTERS.items()}
 
+_Entry: TypeAlias = tuple[str, object]  # a label and what stands beside it
+
 _INDENT = 13
-_SOURCE_LABELS: Mapping[str, str] = {
-    "title": "source",
-    "specimen": "specimen",
-    "voxel_size_nm": "voxel size",
-    "licence": "licence",
-    "citation": "citation",
-    "url": "url",
-}
-_MOST_LISTED = 12  # stacks or classes; the rest are counted here and listed in the JSON
-_MOST_POINTS = 5  # control points a side in a table; more do not fit in a line
+_MAX_LISTED = 12  # stacks or classes; the rest are counted here and listed in the JSON
+_MAX_POINTS = 5  # control points a side in a table; more do not fit in a line
+_MAX_DISTANCE = 3  # in slices; a sample of a slice further away is not worth suggesting
+_ADDRESS = re.compile(r"\D*(\d{1,9})\D+(\d{1,9})\D+(\d{1,9})\D*")
 
 
-def dataset_sheet(facts: Mapping[str, Any]) -> list[str]:
-    """Return what `pipeline.look.show.dataset_json` tells, as lines."""
-    arrays, config, sizes = facts["arrays"], facts["config"], facts["bytes"]
-    height, width = arrays["window"]
-    return [
-        *_line(
-            "dataset", f"{facts['name']}: {facts['drawn']['n']} samples of {height} x {width} px {arrays['images']}"
-        ),
-        *_source_lines(facts["source"]),
-        *_input_lines(facts["inputs"]),
-        *_line("labels", _label_text(facts)),
-        *(_line("weights", f"{config['weights']}, {arrays['weights']}") if "weights" in arrays else []),
-        *_split_lines(facts["split"], config),
-        *_line("seed", config["seed"]),
-        *_range_lines(config["ranges"], facts["drawn"]),
-        *_line(
-            "files",
-            f"{facts['shards']} shards, {size_text(sizes['shards'])}; manifest {size_text(sizes['manifest'])}",
-        ),
-        *_line("renderer", f"version {facts['renderer']}, engine {config['engine']}"),
-        *_line("fingerprint", facts["fingerprint"]),
-        *_line("digest", f"{facts['dataset_sha256']}  (the one to cite)"),
-    ]
+@dataclass(frozen=True, slots=True)
+class DatasetSheet:
+    """What is known of a dataset, and what its recipes drew."""
+
+    dataset: Dataset
+    drawn: Drawn
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+        record, split = self.dataset.record, self.dataset.record.split
+        values = record.to_json()
+        return {
+            "schema": "augpipe/show-dataset/1",
+            "dataset": str(self.dataset.folder),
+            "dataset_sha256": self.dataset.digest,
+            "fingerprint": record.fingerprint,
+            "name": record.name,
+            **{
+                key: values[key]
+                for key in ("renderer", "config", "inputs", "source", "label_kind", "classes", "arrays")
+            },
+            "split": {
+                "strategy": split.strategy,
+                "independent": split.independent,
+                "gap": split.gap,
+                "pictures": slice_letters(self.dataset),
+                "slices": slice_counts(record),
+                "samples": sample_counts(record),
+            },
+            "drawn": asdict(self.drawn),
+            "shards": len(record.shards),
+            "bytes": {"shards": sum(shard.bytes for shard in record.shards), "manifest": record.manifest.bytes},
+        }
+
+    def lines(self) -> list[str]:
+        """Return it as lines of text."""
+        record, config = self.dataset.record, self.dataset.record.config
+        height, width = record.window
+        shards = f"{len(record.shards)} shards, {size_text(sum(shard.bytes for shard in record.shards))}"
+        return [
+            *_aligned(
+                ("dataset", f"{record.name}: {self.drawn.n} samples of {height} x {width} px {record.arrays.images}"),
+                *_source_entries(record.source),
+                *_input_entries(record),
+                ("labels", _label_text(record)),
+                ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
+                *_split_entries(self.dataset),
+                ("seed", config.seed),
+            ),
+            *_range_table(config.ranges, self.drawn),
+            *_aligned(
+                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}"),
+                ("renderer", f"version {record.renderer}, engine {config.engine}"),
+                ("fingerprint", record.fingerprint),
+                ("digest", f"{self.dataset.digest}  (the one to cite)"),
+            ),
+        ]
 
 
-def sample_sheet(facts: Mapping[str, Any]) -> list[str]:
-    """Return what `pipeline.look.show.sample_json` tells, as lines."""
-    recipe = facts["recipe"]
-    (shift_y, shift_x), (height, width) = recipe["shift_px"], recipe["window"]
-    return [
-        *_line("sample", f"{facts['id']} of {facts['name']}"),
-        *_line("split", facts["split"]),
-        *_line("stored in", f"{facts['shard']}, row {facts['row']}"),
-        *_line("slice", f"stack {facts['stack']}, z {facts['z']}; replicate {facts['replicate']} of it"),
-        *_line("slice sha256", facts["source_sha256"]),
-        *_line("image sha256", facts["image_sha256"]),
-        *_line("label sha256", facts["label_sha256"]),
-        *(_line("weights", f"sha256 {facts['weights_sha256']}") if "weights_sha256" in facts else []),
-        *_line("window", f"{height} x {width} px"),
-        *_line("angle", f"{recipe['angle_deg']:.4g} deg counter-clockwise"),
-        *_line("flip", "left to right" if recipe["flip"] else "none"),
-        *_line("zoom", f"{recipe['zoom']:.4g}"),
-        *_line("shift", f"{shift_y:+g}, {shift_x:+g} px (y, x) from the slice's centre"),
-        *_line("gray levels", f"gain {recipe['gain']:.4g}, bias {recipe['bias']:+.4g}"),
-        *_grid_lines(recipe),
-    ]
+@dataclass(frozen=True, slots=True)
+class SampleSheet:
+    """What is known of a sample: its manifest row, and which dataset it belongs to."""
+
+    dataset: Dataset
+    row: ManifestRow
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+        return {
+            **self.row.to_json(),
+            "schema": "augpipe/show-sample/1",
+            "dataset": str(self.dataset.folder),
+            "dataset_sha256": self.dataset.digest,
+            "name": self.dataset.name,
+        }
+
+    def lines(self) -> list[str]:
+        """Return it as lines of text."""
+        row, recipe = self.row, self.row.recipe
+        (shift_y, shift_x), (height, width) = recipe.shift_px, recipe.window
+        return [
+            *_aligned(
+                ("sample", f"{row.id} of {self.dataset.name}"),
+                ("split", row.split),
+                ("stored in", f"{row.shard}, row {row.row}"),
+                ("slice", f"stack {row.stack}, z {row.z}; replicate {row.replicate} of it"),
+                ("slice sha256", row.source_sha256),
+                ("image sha256", row.image_sha256),
+                ("label sha256", row.label_sha256),
+                ("weights", f"sha256 {row.weights_sha256}" if row.weights_sha256 else None),
+                ("window", f"{height} x {width} px"),
+                ("angle", f"{recipe.angle_deg:.4g} deg counter-clockwise"),
+                ("flip", "left to right" if recipe.flip else "none"),
+                ("zoom", f"{recipe.zoom:.4g}"),
+                ("shift", f"{shift_y:+g}, {shift_x:+g} px (y, x) from the slice's centre"),
+                ("gray levels", f"gain {recipe.gain:.4g}, bias {recipe.bias:+.4g}"),
+            ),
+            *_grid_table(recipe),
+        ]
 
 
-def _source_lines(source: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for key, label in _SOURCE_LABELS.items():
-        value = source.get(key)
-        if key == "voxel_size_nm" and value is not None:
-            value = f"{' x '.join(f'{side:g}' for side in value)} nm (z, y, x)"
-        lines += _line(label, value) if value is not None else []
-    if source.get("synthetic"):
-        lines += _line("synthetic", "yes, no real tissue")
-    for part in source.get("parts", []):
-        lines += _line(f"stack {part['stack']} is", part["title"])
-    return lines
+def show_dataset(dataset: Dataset | Path | str) -> DatasetSheet:
+    """Return what a dataset is; its manifest is read once.
+
+    Raises:
+        DatasetError: the dataset cannot be read.
+    """
+    dataset = open_dataset(dataset)
+    return DatasetSheet(dataset, measure_recipes(row.recipe for row in dataset.rows()))
 
 
-def _input_lines(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = []
-    for index, stack in enumerate(inputs[:_MOST_LISTED]):
-        depth, height, width = stack["images"]["shape"]
-        label = "stack" if len(inputs) == 1 else f"stack {index}"
-        lines += _line(label, f"{depth} slices of {height} x {width} px, {stack['images']['dtype']}")
-    return lines + _rest(len(inputs))
+def show_sample(dataset: Dataset | Path | str, sample_id: str) -> SampleSheet:
+    """Return what a sample is.
+
+    Raises:
+        ConfigError: there is no sample of that id.
+        DatasetError: the dataset cannot be read.
+    """
+    dataset = open_dataset(dataset)
+    address = _ADDRESS.fullmatch(sample_id)
+    stack, z, replicate = map(int, address.groups()) if address else (-1, 0, 0)
+    nearest: tuple[int, int, str] | None = None
+    for row in dataset.rows():
+        if row.id == sample_id:
+            return SampleSheet(dataset, row)
+        distance = abs(row.z - z)
+        if row.stack == stack and distance <= _MAX_DISTANCE:
+            candidate = distance, abs(row.replicate - replicate), row.id
+            nearest = min(nearest or candidate, candidate)
+    suggestion = f"did you mean {nearest[2]}? Ids" if nearest else "ids"
+    raise ConfigError(
+        f"{dataset.manifest_path}: holds no sample {sample_id!r:.60}; {suggestion} look like s000-z00000-r0000000"
+    )
 
 
-def _label_text(facts: Mapping[str, Any]) -> str:
-    kind, dtype = facts["label_kind"], facts["arrays"]["labels"]
-    classes = [f"{entry['value']} -> {entry['index']}" for entry in facts["classes"]]
-    if len(classes) > _MOST_LISTED:
-        classes[_MOST_LISTED:] = [f"... and {len(classes) - _MOST_LISTED} more"]
-    return f"{kind}, {dtype}: {', '.join(classes)}" if classes else f"{kind}, {dtype} ids"
+def slice_letters(dataset: Dataset) -> list[str]:
+    """Return one text for each stack, one letter for each slice; a question mark where dataset.json says nothing.
+
+    Raises:
+        DatasetError: it names a slice that is not there.
+    """
+    letters = [["?"] * stack.depth for stack in dataset.record.inputs]
+    for name, sign in SPLIT_SIGNS.items():
+        for stack in dataset.record.split.slices.get(name, ()):
+            for z in stack.z:
+                try:
+                    letters[stack.stack][z] = sign
+                except IndexError as error:
+                    text = f"{dataset.record_path}: {name} has slice {z} of stack {stack.stack}, which is not there"
+                    raise DatasetError(text) from error
+    return ["".join(stack) for stack in letters]
 
 
-def _split_lines(split: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    pictures = split["pictures"]
-    if max(map(len, pictures)) == 1:  # single fields of view, which are easier to see side by side
-        pictures = ["".join(pictures)]
-    lines = _line("split", _strategy(split, config))
-    for picture in pictures[:_MOST_LISTED]:
-        lines += _line("", picture)
-    lines += _rest(len(pictures))
-    for name, n in split["slices"].items():
-        if n or name in split["samples"]:
-            samples = f"{split['samples'][name]:>8} samples" if name in split["samples"] else ""
-            lines += _line("", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{samples}")
-    return lines
+def letter_lines(dataset: Dataset) -> list[str]:
+    """Return the slices' letters as they are shown: of many stacks the first, and how many more there are.
+
+    Raises:
+        DatasetError: as `slice_letters`.
+    """
+    letters = slice_letters(dataset)
+    if max(map(len, letters)) == 1:  # single fields of view, which are easier to see side by side
+        letters = ["".join(letters)]
+    return _first(letters, " stacks")
 
 
-def _strategy(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Return how slices were assigned, and how far apart two splits are in one stack, where any are."""
-    parts = [str(split["strategy"])]
-    if config.get("folds"):
-        parts.append(f"fold {config['fold']} of {config['folds']}, counted from 0")
-    if split["independent"]:
-        parts.append("slices without neighbours")
-    elif split["gap"] is not None:
-        parts.append(f"gap {split['gap']}")
-    return ", ".join(parts)
+def slice_counts(record: DatasetRecord) -> dict[str, int]:
+    """Return how many slices each split has, and how many are `unused`."""
+    return {name: sum(len(stack.z) for stack in record.split.slices.get(name, ())) for name in SPLIT_SIGNS}
 
 
-def _range_lines(ranges: Mapping[str, Any], drawn: Mapping[str, Any]) -> list[str]:
-    """Return what could be drawn beside what was, in two columns."""
-    points, shift_px = ranges["grid_points"], ranges["shift_px"]
-    over = "window" if ranges["extent"] == "window" else f"{ranges['extent']} slice"
-    reach = "to every corner" if shift_px is None else f"up to {shift_px:g} px"
-    shifts = f"y {_range(drawn['shift_y_px'])}, x {_range(drawn['shift_x_px'])} px"
-    grid = f"s.d. {drawn['grid_sd_px']:.4g} px, largest {drawn['grid_largest_px']:.4g} px along an axis"
-    table = {
-        "ranges": ("as configured", "as drawn"),
-        "angle": (f"{_range(ranges['rotate_deg'])} deg", f"{_range(drawn['angle_deg'])} deg"),
-        "flip": (
-            "every second, by chance" if ranges["flip"] else "none",
-            f"{drawn['n_flipped']} of {drawn['n']} ({drawn['n_flipped'] / drawn['n']:.0%})",
-        ),
-        "zoom": (_range(ranges["zoom"]), _range(drawn["zoom"])),
-        "shift": (reach, shifts),
-        "gain": (_range(ranges["gain"]), _range(drawn["gain"])),
-        "bias": (_range(ranges["bias"]), _range(drawn["bias"])),
-        "grid": (f"{points} x {points} over the {over}, s.d. {ranges['sigma_px']:g} px", grid),
-    }
-    column = 3 + max(len(configured) for configured, _ in table.values())
-    return [f"{label:<{_INDENT}}{configured:<{column}}{was_drawn}" for label, (configured, was_drawn) in table.items()]
+def sample_counts(record: DatasetRecord) -> dict[str, int]:
+    """Return how many samples each split has."""
+    return {split: sum(shard.n for shard in record.split_shards(split)) for split in record.splits}
 
 
-def _grid_lines(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the control points' displacements as a table, a row of points a line."""
-    along_y, along_x = recipe["grid_px"]
-    points, (height, width) = len(along_y), recipe["extent_px"]
-    title = f"{points} x {points} control points over {height} x {width} px, moved by (y, x) px"
-    if points > _MOST_POINTS:
-        largest = max(abs(push) for axis in recipe["grid_px"] for row in axis for push in row)
-        return _line("grid", f"{title}: by {largest:.4g} along an axis at most; the JSON lists them")
-    cells = [
-        [f"({y:+.2f}, {x:+.2f})" for y, x in zip(*rows, strict=True)] for rows in zip(along_y, along_x, strict=True)
-    ]
-    column = 2 + max(len(cell) for row in cells for cell in row)
-    table = ["".join(f"{cell:<{column}}" for cell in row).rstrip() for row in cells]
-    return [*_line("grid", title), *(" " * _INDENT + line for line in table)]
-
-
-def _range(ends: Sequence[float]) -> str:
-    low, high = (f"{end:.4g}" for end in ends)
-    return low if low == high else f"{low} to {high}"
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def size_text(n_bytes: int) -> str:
@@ -178,12 +214,120 @@ def size_text(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
 
 
-def _rest(n: int) -> list[str]:
-    return _line("", f"... and {n - _MOST_LISTED} more stacks") if n > _MOST_LISTED else []
+def range_text(ends: Sequence[float], form: str = ".4g") -> str:
+    """Return a range, or the one value in it."""
+    low, high = (f"{end:{form}}" for end in ends)
+    return low if low == high else f"{low} to {high}"
 
 
-def _line(label: str, value: object) -> list[str]:
-    """Return `value` beside its label, wrapped; what no terminal should be sent is replaced."""
-    shown = "".join(c if c.isprintable() else " " for c in str(value))
-    lines = textwrap.wrap(shown, WIDTH - _INDENT, break_on_hyphens=False) or [""]
-    return [f"{label:<{_INDENT}}{lines[0]}".rstrip(), *(" " * _INDENT + line for line in lines[1:])]
+def voxel_size_text(sides_nm: Sequence[float]) -> str:
+    """Return the size of a voxel."""
+    return f"{' x '.join(f'{side:g}' for side in sides_nm)} nm (z, y, x)"
+
+
+def _source_entries(source: SourceFacts) -> Iterator[_Entry]:
+    yield "source", source.title
+    yield "specimen", source.specimen
+    yield "voxel size", None if source.voxel_size_nm is None else voxel_size_text(source.voxel_size_nm)
+    yield "licence", source.licence
+    yield "citation", source.citation
+    yield "url", source.url
+    yield "synthetic", "yes, no real tissue" if source.synthetic else None
+    for part in source.parts or ():
+        yield f"stack {part.stack} is", part.title
+
+
+def _input_entries(record: DatasetRecord) -> Iterator[_Entry]:
+    for index, stack in enumerate(record.inputs[:_MAX_LISTED]):
+        height, width = stack.slice_size
+        label = "stack" if len(record.inputs) == 1 else f"stack {index}"
+        yield label, f"{stack.depth} slices of {height} x {width} px, {stack.images.dtype}"
+    if (more := len(record.inputs) - _MAX_LISTED) > 0:
+        yield "", f"... and {more} more stacks"
+
+
+def _label_text(record: DatasetRecord) -> str:
+    kind = f"{record.label_kind}, {record.arrays.labels}"
+    classes = [f"{each.value} -> {each.index}" for each in record.classes]
+    return f"{kind}: {', '.join(_first(classes))}" if classes else f"{kind} ids"
+
+
+def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
+    samples = sample_counts(dataset.record)
+    yield "split", _strategy(dataset.record)
+    yield from (("", line) for line in letter_lines(dataset))
+    for name, n in slice_counts(dataset.record).items():
+        if n or name in samples:
+            there = f"{samples[name]:>8} samples" if name in samples else ""
+            yield "", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{there}"
+
+
+def _strategy(record: DatasetRecord) -> str:
+    """Return how slices were assigned, and how far apart two splits are in one stack, where any are."""
+    parts: list[str] = [record.split.strategy]
+    if record.config.folds:
+        parts.append(f"fold {record.config.fold} of {record.config.folds}, counted from 0")
+    if record.split.independent:
+        parts.append("slices without neighbours")
+    elif record.split.gap is not None:
+        parts.append(f"gap {record.split.gap}")
+    return ", ".join(parts)
+
+
+def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
+    """Return what could be drawn beside what was, in two columns."""
+    over = "window" if ranges.extent == "window" else f"{ranges.extent} slice"
+    table = {
+        "ranges": ("as configured", "as drawn"),
+        "angle": (f"{range_text(ranges.rotate_deg)} deg", f"{range_text(drawn.angle_deg)} deg"),
+        "flip": (
+            "every second, by chance" if ranges.flip else "none",
+            f"{drawn.n_flipped} of {drawn.n} ({drawn.n_flipped / drawn.n:.0%})",
+        ),
+        "zoom": (range_text(ranges.zoom), range_text(drawn.zoom)),
+        "shift": (
+            "to every corner" if ranges.shift_px is None else f"up to {ranges.shift_px:g} px",
+            f"y {range_text(drawn.shift_y_px)}, x {range_text(drawn.shift_x_px)} px",
+        ),
+        "gain": (range_text(ranges.gain), range_text(drawn.gain)),
+        "bias": (range_text(ranges.bias), range_text(drawn.bias)),
+        "grid": (
+            f"{ranges.grid_points} x {ranges.grid_points} over the {over}, s.d. {ranges.sigma_px:g} px",
+            f"s.d. {drawn.grid_sd_px:.4g} px, largest {drawn.grid_largest_px:.4g} px along an axis",
+        ),
+    }
+    column = 3 + max(len(configured) for configured, _ in table.values())
+    return [f"{label:<{_INDENT}}{configured:<{column}}{was_drawn}" for label, (configured, was_drawn) in table.items()]
+
+
+def _grid_table(recipe: Recipe) -> list[str]:
+    """Return the control points' displacements as a table, a row of points a line."""
+    (along_y, along_x), (height, width) = recipe.grid_px, recipe.extent_px
+    points = recipe.n_points
+    title = f"{points} x {points} control points over {height} x {width} px, moved by (y, x) px"
+    if points > _MAX_POINTS:
+        largest = max(abs(push) for axis in recipe.grid_px for row in axis for push in row)
+        return _aligned(("grid", f"{title}: by {largest:.4g} along an axis at most; the JSON lists them"))
+    cells = [
+        [f"({y:+.2f}, {x:+.2f})" for y, x in zip(*rows, strict=True)] for rows in zip(along_y, along_x, strict=True)
+    ]
+    column = 2 + max(len(cell) for row in cells for cell in row)
+    table = ["".join(f"{cell:<{column}}" for cell in row).rstrip() for row in cells]
+    return [*_aligned(("grid", title)), *(" " * _INDENT + line for line in table)]
+
+
+def _first(texts: list[str], noun: str = "") -> list[str]:
+    """Return the first of many texts, and how many more there are."""
+    more = len(texts) - _MAX_LISTED
+    return [*texts[:_MAX_LISTED], f"... and {more} more{noun}"] if more > 0 else texts
+
+
+def _aligned(*entries: _Entry) -> list[str]:
+    """Return each value beside its label, wrapped; what no terminal should be sent is replaced, and None left out."""
+    lines = []
+    for label, value in entries:
+        if value is not None:
+            shown = "".join(c if c.isprintable() else " " for c in str(value))
+            first, *others = textwrap.wrap(shown, WIDTH - _INDENT, break_on_hyphens=False) or [""]
+            lines += [f"{label:<{_INDENT}}{first}".rstrip(), *(" " * _INDENT + line for line in others)]
+    return lines

@@ -1,4 +1,4 @@
-"""The panels of a preview: one sample's slice, image, label outline and deformed grid, each as a small picture."""
+"""The panels of a preview: one sample's slice, image, label outline and deformed grid, each as a small image."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ SIDE_PX = 276  # of the square that every panel fits into
 OUTLINE_COLOURS = ("#ffb000", "#22d3ee", "#ff6fae", "#86e36f", "#c79bff", "#ff8552", "#f2e74b", "#6cb2ff")
 
 _DISPLAYED = (0.5, 99.5)  # percentiles that become black and white
-_MOST_COUNTED = 1 << 20
+_MAX_COUNTED = 1 << 20
 _THIN = 0.75  # of the label's size; above it, outlines of one pixel would be hard to see
 _SHARPNESS = 4  # lines are drawn so many times larger, then averaged
 _OUTSIDE = 0.42  # contrast of what lies beyond the slice
 _ROOM = 1.05  # around what is drawn, so that lines and dots at its edge are whole
-_WIDEST_SLICE, _WIDEST_GRID = 64.0, 2.0  # how many slices or windows side by side a panel shows at most
+_MAX_REACH_SLICE, _MAX_REACH_GRID = 64.0, 2.0  # how many slices or windows side by side a panel shows at most
 _FAR_PX = 1e4  # off every panel; beyond, lines are not followed
 _INK, _FAINT, _PAPER, _HALO = "#24292f", "#c4ccd6", "#f6f8fa", "#ffffff"
 
@@ -28,7 +28,7 @@ def display_range(pixels: NDArray[Any]) -> tuple[float, float]:
     """Return the gray levels to show as black and as white: 0 and 255 of 8-bit pixels, percentiles of others."""
     if pixels.dtype == np.uint8:
         return 0.0, 255.0
-    step = max(1, int((pixels.size / _MOST_COUNTED) ** 0.5))
+    step = max(1, int((pixels.size / _MAX_COUNTED) ** 0.5))
     low, high = np.percentile(pixels[::step, ::step], _DISPLAYED)
     return float(low), float(high)
 
@@ -77,7 +77,7 @@ def slice_panel(pixels: NDArray[Any], limits: tuple[float, float], recipe: Recip
     height, width = pixels.shape
     _, pushed = window_lattice(recipe)
     seen = on_slice(pushed, recipe, (height, width))
-    reach = min(_reach([seen], (height, width)), _WIDEST_SLICE)
+    reach = min(_reach([seen], (height, width)), _MAX_REACH_SLICE)
     inner = fitted_size((height, width), SIDE_PX / reach)
     margin_y, margin_x = (round(side * (reach - 1) / 2) for side in inner)
     gray = np.asarray(scaled(pixels, limits, inner))
@@ -99,7 +99,7 @@ def grid_panel(recipe: Recipe, colour: str) -> Image.Image:
     """
     points, pushed = window_lattice(recipe)
     controls, moved = control_points(recipe)
-    reach = min(_reach([pushed, moved], recipe.window), _WIDEST_GRID)
+    reach = min(_reach([pushed, moved], recipe.window), _MAX_REACH_GRID)
     height, width = fitted_size(recipe.window)
     panel = Image.new("RGB", (width, height), _PAPER)
     points, pushed, controls, moved = (
@@ -117,7 +117,7 @@ def grid_panel(recipe: Recipe, colour: str) -> Image.Image:
 
 
 def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, int]:
-    """Return the (height, width) that fills a square without another shape, enlarged by whole factors alone."""
+    """Return the (height, width) that fills a square with the shape kept, enlarged only by whole factors."""
     scale = min(side_px / side for side in size_yx)
     scale = float(int(scale)) if scale > 1 else scale
     height, width = (max(1, round(side * scale)) for side in size_yx)

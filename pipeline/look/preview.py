@@ -1,18 +1,16 @@
-"""The preview: one picture of a few samples of a dataset, with the slice, label and deformation of each."""
+"""The preview: one image of a few samples of a dataset, with the slice, label and deformation of each."""
 
-import io
 import math
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-from PIL import Image
-
-from augment.recipe import Recipe
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import require_writable, write_report
-from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel
+from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
+from pipeline.look.fact_sheet import counted, sample_counts, slice_counts
 from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
@@ -20,6 +18,8 @@ from pipeline.source.stacks import Source
 from pipeline.verify.origin import find_origin
 
 MAX_PER_SPLIT = 50
+_DOT = "  ·  "
+_NO_SOURCE = ("the source is not at hand;", "name its folder with --source")
 _CLASS_INK = "#1f2328"  # the outlines' colours are too bright for white letters
 
 
@@ -38,25 +38,55 @@ class Preview:
     source_missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the sheet says of the dataset, and the number of slices of each split and of stacks."""
+class PreviewSamples:
+    """The samples that a preview shows, found while the manifest is read: a few of each split, spread over its slices.
 
-    summary: str
-    legend: tuple[tuple[Chip, ...], ...]
-    n_slices: dict[str, int]
-    n_stacks: int
+    Args:
+        dataset: the dataset.
+        per_split: how many of each split.
+    """
+
+    def __init__(self, dataset: Dataset, per_split: int = 3) -> None:
+        self._dataset = dataset
+        n_slices = slice_counts(dataset.record)
+        self._rows: dict[tuple[str, int], ManifestRow | None] = {}  # by shard and row in it, in the order of the sheet
+        for split, n in sample_counts(dataset.record).items():
+            shards = dataset.record.split_shards(split)
+            ends = list(accumulate(shard.n for shard in shards))
+            for k in spread_rows(n, n_slices[split], per_split):
+                index = bisect_right(ends, k)
+                self._rows[shards[index].file, k - ends[index] + shards[index].n] = None
+
+    def add(self, row: ManifestRow) -> None:
+        """Take in one row of the manifest; it is kept if it is shown."""
+        if (row.shard, row.row) in self._rows:
+            self._rows[row.shard, row.row] = row
+
+    def found(self) -> tuple[ManifestRow, ...]:
+        """Return the rows of the samples to show.
+
+        Raises:
+            DatasetError: the manifest has no such samples.
+        """
+        rows = tuple(row for row in self._rows.values() if row and row.recipe.window == self._dataset.record.window)
+        if len(rows) != len(self._rows):
+            raise _other_samples(self._dataset)
+        return rows
 
 
 def preview_dataset(
-    folder: Path, out: Path | None = None, *, source_folder: Path | None = None, per_split: int = 3
+    dataset: Dataset | Path | str,
+    out: Path | None = None,
+    *,
+    source_folder: Path | None = None,
+    per_split: int = 3,
 ) -> Preview:
     """Write a contact sheet of a few samples of each split, as one PNG file, and return what is on it.
 
     The same dataset and source give the same bytes, with the same version of Pillow.
 
     Args:
-        folder: the dataset.
+        dataset: its folder, or the dataset, opened.
         out: the file to write; DATASET-preview.png beside the dataset unless given.
         source_folder: where the source is, if not where build-info.json remembers it. Only a source that is named
             must be found: otherwise its column says that it is missing.
@@ -70,22 +100,15 @@ def preview_dataset(
     """
     if not 1 <= per_split <= MAX_PER_SPLIT:
         raise ConfigError(f"samples: expected 1 to {MAX_PER_SPLIT} of each split, got {per_split}")
-    dataset = open_dataset(folder)
-    path = _place(folder, out)
+    dataset = open_dataset(dataset)
+    path = _place(dataset.folder, out)
     require_writable(path)
-    sheet, samples, missing = _draw(dataset, source_folder, per_split)
+    samples = PreviewSamples(dataset, per_split)
+    for row in dataset.rows():
+        samples.add(row)
+    sheet, missing = draw_preview(dataset, samples.found(), source_folder)
     write_report(path, sheet)
-    return Preview(path, samples, missing)
-
-
-def draw_preview(dataset: Dataset | Path | str, *, source_folder: Path | None = None, per_split: int = 3) -> bytes:
-    """Return the contact sheet that `preview_dataset` writes, as the bytes of a PNG file.
-
-    Raises:
-        DatasetError: the dataset cannot be read, or the source in `source_folder` is another one.
-        SourceError: a stack in `source_folder` cannot be read.
-    """
-    return _draw(open_dataset(dataset), source_folder, per_split)[0]
+    return Preview(path, tuple(row.id for row in samples.found()), missing)
 
 
 def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
@@ -110,14 +133,32 @@ def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
     return sorted(rows)
 
 
-def _draw(dataset: Dataset, source_folder: Path | None, per_split: int) -> tuple[bytes, tuple[str, ...], str]:
-    """Return the sheet as PNG, the ids of the samples on it, and why the source is not."""
-    facts = _read_facts(dataset)
-    chosen = _choose(dataset, facts.n_slices, per_split)
+def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: Path | None) -> tuple[bytes, str]:
+    """Return a contact sheet of these samples as the bytes of a PNG file, and why the source is not on it.
+
+    Raises:
+        DatasetError: a sample cannot be read, or the source in `source_folder` is another one.
+        SourceError: a stack in `source_folder` cannot be read.
+    """
     source, missing = _find_source(dataset, source_folder)
-    rows = [_draw_row(dataset, row, k, source, several_stacks=facts.n_stacks > 1) for row, k in chosen]
-    sheet = _png(draw_sheet(dataset.name, facts.summary, facts.legend, rows))
-    return sheet, tuple(row.id for row, _ in chosen), missing
+    record, n_slices = dataset.record, slice_counts(dataset.record)
+    height, width = record.window
+    summary = [
+        f"{record.n} samples of {height} x {width} px, {record.image_dtype}, labels: {record.label_kind}",
+        f"seed {record.config.seed}",
+        f"digest {dataset.digest:.12}",
+    ]
+    if record.source.synthetic:
+        summary.append("synthetic, no real tissue")
+    splits = []
+    for split, n in sample_counts(record).items():
+        text = f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}"
+        splits.append(Chip(SPLIT_COLOURS[split], split, text))
+    legend = [splits]
+    if record.label_kind == "classes":
+        legend.append(_class_chips(len(record.classes)))
+    lines = [_draw_row(dataset, row, source) for row in rows]
+    return png_bytes(draw_sheet(dataset.name, _DOT.join(summary), legend, lines)), missing
 
 
 def _place(folder: Path, out: Path | None) -> Path:
@@ -131,52 +172,17 @@ def _place(folder: Path, out: Path | None) -> Path:
     return path
 
 
-def _read_facts(dataset: Dataset) -> _Facts:
-    record = dataset.record
-    height, width = record.window
-    n_slices = {split: sum(len(stack.z) for stack in record.split.slices.get(split, ())) for split in dataset.splits}
-    parts = [
-        f"{record.n} samples of {height} x {width} px, {record.image_dtype}, labels: {record.label_kind}",
-        f"seed {record.config.seed}",
-        f"digest {dataset.digest:.12}",
-        *(["synthetic, no real tissue"] if record.source.synthetic else []),
-    ]
-    legend = [tuple(_split_chip(dataset, split, n_slices[split]) for split in dataset.splits)]
-    if record.label_kind == "classes":
-        legend.append(_class_chips(len(record.classes)))
-    return _Facts("  ·  ".join(parts), tuple(legend), n_slices, len(record.inputs))
-
-
-def _split_chip(dataset: Dataset, split: str, n_slices: int) -> Chip:
-    n = len(dataset[split])
-    return Chip(SPLIT_COLOURS[split], split, f"{n} sample{'s' * (n > 1)} of {n_slices} slice{'s' * (n_slices > 1)}")
-
-
-def _class_chips(n_classes: int) -> tuple[Chip, ...]:
+def _class_chips(n_classes: int) -> list[Chip]:
     """Return a chip for every outline colour: class 0 has no outline, and further classes share the colours."""
-    shown = OUTLINE_COLOURS[: n_classes - 1]
-    further = "and so on" if n_classes - 1 > len(shown) else ""
-    return tuple(
-        Chip(colour, f"class {index}", further if index == len(shown) else "", ink=_CLASS_INK)
-        for index, colour in enumerate(shown, start=1)
-    )
-
-
-def _choose(dataset: Dataset, n_slices: dict[str, int], per_split: int) -> list[tuple[ManifestRow, int]]:
-    """Return the manifest's rows of the samples to show, each with its position in its split."""
-    wanted = {
-        (split, dataset[split].ids[k]): k
-        for split in dataset.splits
-        for k in spread_rows(len(dataset[split]), n_slices[split], per_split)
-    }
-    found = {(row.split, row.id): row for row in dataset.rows() if (row.split, row.id) in wanted}
-    if set(found) != set(wanted) or any(row.recipe.window != dataset.record.window for row in found.values()):
-        raise DatasetError(f"{dataset.manifest_path}: its samples are not those of the shards; run augpipe verify")
-    return [(found[key], k) for key, k in wanted.items()]
+    colours = OUTLINE_COLOURS[: n_classes - 1]
+    chips = [Chip(colour, f"class {index}", ink=_CLASS_INK) for index, colour in enumerate(colours, start=1)]
+    if n_classes - 1 > len(colours):
+        chips[-1] = replace(chips[-1], text="and so on")
+    return chips
 
 
 def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, str]:
-    """Return the source, or None and why there is none."""
+    """Return the source, or None and why it was not found."""
     try:
         return find_origin(dataset, folder), ""
     except DatasetError as error:
@@ -185,36 +191,38 @@ def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, 
         return None, str(error)
 
 
-def _draw_row(dataset: Dataset, row: ManifestRow, k: int, source: Source | None, *, several_stacks: bool) -> SheetRow:
-    image, label = dataset[row.split].images[k], dataset[row.split].labels[k]
-    colour = SPLIT_COLOURS[row.split]
-    if source is None:
-        limits = display_range(image)
-        first = note_panel(("the source is not at hand;", "name its folder with --source"))
-    else:
-        pixels = _source_slice(source, row)
-        limits = display_range(pixels)
-        first = slice_panel(pixels, limits, row.recipe, colour)
+def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> SheetRow:
+    shard = next(shard for shard in dataset[row.split].shards if shard.record.file == row.shard)
+    if shard.ids()[row.row] != row.id:
+        raise _other_samples(dataset)
+    image, label, colour = shard.image(row.row), shard.label(row.row), SPLIT_COLOURS[row.split]
+    try:
+        pixels = source.stacks[row.stack].images[row.z] if source else image
+    except IndexError as error:
+        raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
+    limits = display_range(pixels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
-        text="  ·  ".join(_row_facts(row, several_stacks=several_stacks)),
-        panels=(first, image_panel(image, limits), label_panel(image, label, limits), grid_panel(row.recipe, colour)),
+        text=_DOT.join(_row_facts(row, several_stacks=len(dataset.record.inputs) > 1)),
+        panels=(
+            slice_panel(pixels, limits, row.recipe, colour) if source else note_panel(_NO_SOURCE),
+            image_panel(image, limits),
+            label_panel(image, label, limits),
+            grid_panel(row.recipe, colour),
+        ),
     )
 
 
-def _source_slice(source: Source, row: ManifestRow) -> NDArray[Any]:
-    try:
-        pixels: NDArray[Any] = source.stacks[row.stack].images[row.z]
-    except IndexError as error:
-        raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    return pixels
+def _other_samples(dataset: Dataset) -> DatasetError:
+    return DatasetError(f"{dataset.manifest_path}: its samples are not those of the shards; run augpipe verify")
 
 
 def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     """Return where the sample comes from and what was done to it; what was not done is not said."""
     recipe = row.recipe
-    (shift_y, shift_x), push_px = recipe.shift_px, _longest_push(recipe)
+    along_y, along_x = ([push for line in axis for push in line] for axis in recipe.grid_px)
+    (shift_y, shift_x), push_px = recipe.shift_px, max(map(math.hypot, along_y, along_x))
     facts = {
         f"stack {row.stack}": several_stacks,
         f"slice {row.z}": True,
@@ -226,17 +234,4 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         f"bias {recipe.bias:+.5g}": recipe.bias,
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
-    return [fact for fact, told in facts.items() if told]
-
-
-def _longest_push(recipe: Recipe) -> float:
-    """Return the length of the longest displacement of a control point, in pixels."""
-    along_y, along_x = ([value for line in axis for value in line] for axis in recipe.grid_px)
-    return max(map(math.hypot, along_y, along_x))
-
-
-def _png(sheet: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    # 256 colours halve the file, and differ from all of them by a fifth of a gray level on average.
-    sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return [fact for fact, applies in facts.items() if applies]

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from augment.recipe import Recipe
 
@@ -38,49 +38,6 @@ class Drawn:
     grid_sd_px: float
     grid_largest_px: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the extents as plain JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-
-class RecipeStatistics:
-    """The extent of what was drawn, recipe by recipe; none of them is kept."""
-
-    def __init__(self) -> None:
-        self._n = self._n_flipped = self._n_pushes = 0
-        self._total = self._squares = self._largest_px = 0.0
-        self._ranges: dict[str, Range] = {}
-
-    def add(self, recipe: Recipe) -> None:
-        """Take in one more recipe."""
-        self._n += 1
-        self._n_flipped += recipe.flip
-        for name, value in _numbers(recipe).items():
-            low, high = self._ranges.get(name, (value, value))
-            self._ranges[name] = min(low, value), max(high, value)
-        pushes = [push for axis in recipe.grid_px for row in axis for push in row]
-        self._n_pushes += len(pushes)
-        self._total += sum(pushes)
-        self._squares += sum(push * push for push in pushes)
-        self._largest_px = max(self._largest_px, *map(abs, pushes))
-
-    def drawn(self) -> Drawn:
-        """Return the extent.
-
-        Raises:
-            ValueError: there was no recipe.
-        """
-        if not self._n:
-            raise ValueError("no recipe to measure")
-        variance = self._squares / self._n_pushes - (self._total / self._n_pushes) ** 2
-        return Drawn(
-            n=self._n,
-            n_flipped=self._n_flipped,
-            grid_sd_px=math.sqrt(max(variance, 0.0)),
-            grid_largest_px=self._largest_px,
-            **self._ranges,
-        )
-
 
 def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     """Return what the recipes drew, reading each once and keeping none.
@@ -88,19 +45,23 @@ def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     Raises:
         ValueError: there is no recipe.
     """
-    statistics = RecipeStatistics()
+    n = n_flipped = n_pushes = 0
+    total = squares = largest_px = 0.0
+    ranges: dict[str, Range] = {}
     for recipe in recipes:
-        statistics.add(recipe)
-    return statistics.drawn()
-
-
-def _numbers(recipe: Recipe) -> dict[str, float]:
-    shift_y, shift_x = recipe.shift_px
-    return {
-        "angle_deg": recipe.angle_deg,
-        "zoom": recipe.zoom,
-        "shift_y_px": shift_y,
-        "shift_x_px": shift_x,
-        "gain": recipe.gain,
-        "bias": recipe.bias,
-    }
+        n += 1
+        n_flipped += recipe.flip
+        values = {name: getattr(recipe, name) for name in ("angle_deg", "zoom", "gain", "bias")}
+        values["shift_y_px"], values["shift_x_px"] = recipe.shift_px
+        for name, value in values.items():
+            low, high = ranges.get(name, (value, value))
+            ranges[name] = min(low, value), max(high, value)
+        pushes = [push for axis in recipe.grid_px for row in axis for push in row]
+        n_pushes += len(pushes)
+        total += sum(pushes)
+        squares += sum(push * push for push in pushes)
+        largest_px = max(largest_px, *map(abs, pushes))
+    if not n:
+        raise ValueError("no recipe to measure")
+    variance = squares / n_pushes - (total / n_pushes) ** 2
+    return Drawn(n, n_flipped, grid_sd_px=math.sqrt(max(variance, 0.0)), grid_largest_px=largest_px, **ranges)

@@ -1,18 +1,18 @@
 """Publishing a dataset: checks everything before the first byte is sent, sends what is missing, and keeps a receipt."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pipeline.audit.conductor import audit_dataset
+from pipeline.card.contents import describe_card, gather_rows
 from pipeline.card.files import METADATA_FILE
-from pipeline.card.record import CardRows, describe_card
-from pipeline.card.writer import card_files
+from pipeline.card.folder import card_files
 from pipeline.errors import RefusedError
-from pipeline.files import locked, storage_errors
+from pipeline.files import locked, write_content
 from pipeline.look.fact_sheet import size_text
 from pipeline.publish.options import PublishOptions, choose_licence
 from pipeline.publish.proof import Proof, prove_clean
@@ -96,12 +96,15 @@ def publish_dataset(
     book.require_writable()
     publisher = _Publisher(dataset, remote, options, licence, book, say)
     busy = f"{dataset.folder}: is being built or published by another augpipe; wait for it"
-    with locked(dataset.folder, busy=busy), tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging:
+    with (
+        locked(dataset.folder, busy=busy),
+        tempfile.TemporaryDirectory(prefix="augpipe-card-") as staging,
+        gather_rows(dataset) as rows,
+    ):
         files = dataset_files(dataset)
         last = book.find(remote.name, dataset.digest)
         if last and (there := publisher.still_there(last)):
             return there
-        rows = CardRows()
         audit = partial(
             audit_dataset,
             dataset,
@@ -120,15 +123,14 @@ def publish_dataset(
             title=options.title,
         )
         files += _write_card(card, Path(staging))
-        metadata = Metadata.from_json(card[METADATA_FILE], options, dataset.digest)
+        metadata = Metadata.from_json((Path(staging) / METADATA_FILE).read_bytes(), options, dataset.digest)
         return publisher.deliver(metadata, tuple(file for file in files if file.name not in remote.unused), proof, last)
 
 
-def _write_card(card: dict[str, bytes], folder: Path) -> tuple[PublishedFile, ...]:
-    """Write the card to where it can be sent from; that folder does not outlive the run, so nothing is flushed."""
-    with storage_errors(folder, n_bytes=sum(map(len, card.values()))):
-        for name, data in card.items():
-            (folder / name).write_bytes(data)
+def _write_card(card: Mapping[str, bytes | Path], folder: Path) -> tuple[PublishedFile, ...]:
+    """Write the card to where it can be sent from."""
+    for name, content in card.items():
+        write_content(folder / name, content)
     return tuple(read_file(folder / name) for name in sorted(card))
 
 

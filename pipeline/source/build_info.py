@@ -48,7 +48,7 @@ def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, An
         "jobs": jobs,
         "cores": os.cpu_count(),
         "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
-        "versions": {name: _installed(name) for name in _LIBRARIES},
+        "versions": {name: installed_version(name) for name in _LIBRARIES},
         "inputs": [{"images": _location(images), "labels": _location(labels)} for images, labels in source.files],
     }
 
@@ -77,12 +77,13 @@ def read_build_info(folder: Path) -> BuildInfo:
     return BuildInfo(pairs, date, made_by)
 
 
-def _location(file: SourceFile) -> dict[str, str]:
-    return {"path": str(file.path), "sha256": file.sha256}
-
-
-def _installed(library: str) -> str | None:
+def installed_version(library: str) -> str | None:
+    """Return the version of an installed library; None if it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:
         return None
+
+
+def _location(file: SourceFile) -> dict[str, str]:
+    return {"path": str(file.path), "sha256": file.sha256}

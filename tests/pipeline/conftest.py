@@ -90,7 +90,7 @@ def clock(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> StillClock:
 @pytest.fixture
 def quick_preview(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing the preview takes a second, and says nothing about publishing."""
-    monkeypatch.setattr("pipeline.card.writer.draw_preview", lambda *_, **__: b"a preview")
+    monkeypatch.setattr("pipeline.card.folder.draw_preview", lambda *_, **__: (b"a preview", ""))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from kaggle_loopback import OWNER, TOKEN
 from small_worlds import SHARDS
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
-from pipeline.card.cover import draw_cover
+from pipeline.card.kaggle import draw_cover
 from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
 

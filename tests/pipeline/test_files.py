@@ -19,6 +19,7 @@ from pipeline.files import (
     sync_folder,
     whole_file,
     write_atomically,
+    write_content,
     write_report,
 )
 
@@ -45,6 +46,12 @@ def test_what_was_written_may_be_read_and_changed_before(tmp_path: Path) -> None
         file.seek(0)
         assert file.read() == b"7000one"
     assert files(tmp_path) == {"a": b"7000one"}
+
+
+def test_bytes_and_copies_of_files_are_written_alike(tmp_path: Path) -> None:
+    write_content(tmp_path / "a", b"one")
+    write_content(tmp_path / "b", tmp_path / "a")
+    assert files(tmp_path) == {"a": b"one", "b": b"one"}
 
 
 @pytest.mark.parametrize("before", [{}, {"a": b"old"}], ids=["new", "old"])

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,17 @@ import numpy as np
 import pytest
 from small_worlds import digests, read_rows, small_config, small_source, small_stack
 
+from pipeline.audit.conductor import audit_dataset
 from pipeline.build.builder import build_dataset
-from pipeline.card import card_files, gather_card, write_card
+from pipeline.card.contents import describe_card, gather_rows
+from pipeline.card.folder import card_files, write_card
+from pipeline.files import write_content
+from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import RawStack, Source, combine, make_source
 
 mlcroissant = pytest.importorskip("mlcroissant")
-
-
-@pytest.fixture(scope="module")
-def carded(tmp_path_factory: pytest.TempPathFactory, built: Path) -> Path:
-    """The small dataset with its card; tests only read it."""
-    dataset = tmp_path_factory.mktemp("croissant") / "dataset"
-    shutil.copytree(built, dataset)
-    write_card(dataset, gap=1, allow_unknown=True, jobs=1)
-    return dataset
 
 
 @pytest.fixture
@@ -78,9 +72,12 @@ def test_neither_in_the_folder_nor_as_published(
     assert complaints(carded / "card" / "croissant.json", caplog) == []
     published = tmp_path / "published"
     published.mkdir()
-    card = replace(gather_card(built, gap=1, allow_unknown=True, jobs=1), licence="CC0-1.0")
-    for name, data in card_files(card, url="https://example.org/set").items():
-        (published / name).write_bytes(data)
+    dataset = open_dataset(built)
+    with gather_rows(dataset) as rows:
+        report = audit_dataset(dataset, gap=1, allow_unknown=True, jobs=1, on_row=rows.add)
+        card = describe_card(dataset, report, rows, licence="CC0-1.0")
+        for name, content in card_files(card, url="https://example.org/set").items():
+            write_content(published / name, content)
     assert complaints(published / "croissant.json", caplog) == []
     assert len(json.loads((published / "croissant.json").read_bytes())["license"]) == 2
     assert len(list(mlcroissant.Dataset(published / "croissant.json").records("samples"))) == 12
@@ -131,8 +128,8 @@ def test_every_kind_of_dataset_is_described(tmp_path: Path, caplog: pytest.LogCa
     records = list(dataset.records("samples"))
     assert len(records) == card.record.n
     splits = {str(record["splits/name"]) for record in dataset.records("splits")}
-    assert splits == {record["samples/split"].decode() for record in records} == set(card.facts["split"]["samples"])
-    assert ("samples/weights_sha256" in records[0]) == card.record.weights
+    assert splits == {record["samples/split"].decode() for record in records} == set(card.record.splits)
+    assert ("samples/weights_sha256" in records[0]) == card.record.has_weights
 
 
 @pytest.mark.parametrize(

@@ -825,9 +825,9 @@ def test_no_command_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]
     ("arguments", "work"),
     [
         (("audit", "--json", "none/r.json"), "pipeline.audit.conductor.audit_dataset"),
-        (("card", "--json", "none/r.json"), "pipeline.card.write_card"),
+        (("card", "--json", "none/r.json"), "pipeline.card.folder.write_card"),
         (("verify", "--json", "none/r.json"), "pipeline.verify.verification.verify_dataset"),
-        (("preview", "--out", "none/p.png"), "pipeline.look.preview._draw"),
+        (("preview", "--out", "none/p.png"), "pipeline.look.preview.draw_preview"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",
 )

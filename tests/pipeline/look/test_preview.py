@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageColor
 from small_worlds import (
     build_small,
+    count_calls,
     digests,
     edit_record,
     names,
@@ -229,7 +230,14 @@ def other_window(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("change", [drop_last, other_window])
+def other_shards(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of which every one claims the place of the next in its shard."""
+    for row in rows:
+        row["row"] += 1
+    return rows
+
+
+@pytest.mark.parametrize("change", [drop_last, other_window, other_shards])
 def test_manifest_of_other_samples_is_refused(dataset: Path, change: Callable[..., Any]) -> None:
     write_rows(dataset, change(read_rows(dataset)))
     with pytest.raises(DatasetError, match="run augpipe verify"):
@@ -237,10 +245,16 @@ def test_manifest_of_other_samples_is_refused(dataset: Path, change: Callable[..
     assert not dataset.with_name("dataset-preview.png").exists()
 
 
+def test_the_manifest_is_read_once(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = count_calls(monkeypatch, "pipeline.shards.manifest.parse_line")
+    preview_dataset(built, tmp_path / "sheet.png")
+    assert len(parsed) == 12
+
+
 @pytest.mark.parametrize("key", ["split", "config", "label_kind", "source", "inputs"])
 def test_record_without_a_field_is_refused(dataset: Path, key: str) -> None:
     edit_record(dataset, lambda values: values.pop(key))
-    with pytest.raises(DatasetError, match=f"not a record of this version.*{key}"):
+    with pytest.raises(DatasetError, match=key):
         preview_dataset(dataset)
 
 

@@ -1,25 +1,52 @@
 """What is said of a dataset and of a sample is what its files hold."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_worlds import DEPTH, build_small, edit_record, read_rows, run_python, small_config, small_stack, write_rows
+from small_worlds import (
+    DEPTH,
+    build_small,
+    count_calls,
+    edit_record,
+    read_rows,
+    run_python,
+    small_config,
+    small_stack,
+    write_rows,
+)
 
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError, exit_code
-from pipeline.look.fact_sheet import WIDTH
+from pipeline.look.fact_sheet import WIDTH, show_dataset, show_sample
 from pipeline.look.recipe_statistics import measure_recipes
-from pipeline.look.show import dataset_json, dataset_lines, sample_json, sample_lines
 from pipeline.shards.digest import canonical_json
 from pipeline.source.stacks import make_source
 
 RICH = AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=6.0, gain=(0.9, 1.1), bias=(-8.0, 8.0), grid_points=4)
 SAMPLE = "s000-z00004-r0000000"
+
+
+def dataset_lines(dataset: Path) -> list[str]:
+    return show_dataset(dataset).lines()
+
+
+def dataset_json(dataset: Path) -> Any:
+    """Return what the command writes, read again."""
+    return json.loads(canonical_json(show_dataset(dataset).to_json()))
+
+
+def sample_lines(dataset: Path, sample_id: str) -> list[str]:
+    return show_sample(dataset, sample_id).lines()
+
+
+def sample_json(dataset: Path, sample_id: str) -> Any:
+    return json.loads(canonical_json(show_sample(dataset, sample_id).to_json()))
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +131,9 @@ def test_dataset_is_described(built: Path) -> None:
     assert value(lines, "files").startswith(f"4 shards, {n_bytes / 1e3:.1f} kB; manifest ")
     assert facts["schema"] == "augpipe/show-dataset/1"
     assert facts["config"] == record["config"]
-    assert json.loads(canonical_json(facts)) == facts
 
 
-def test_split_is_pictured_and_counted(built: Path) -> None:
+def test_slices_are_shown_as_letters_and_counted(built: Path) -> None:
     facts = dataset_json(built)
     assert facts["split"]["pictures"] == ["TTTTTTTT.EEE"]
     assert facts["split"]["slices"] == {"train": 8, "val": 0, "test": 3, "unused": 1}
@@ -139,7 +165,7 @@ def pretend(values: dict[str, Any], depths: list[int], **split: Any) -> None:
     }
 
 
-def test_several_stacks_are_pictured_one_by_one(dataset: Path) -> None:
+def test_several_stacks_are_shown_one_by_one(dataset: Path) -> None:
     edit_record(dataset, lambda values: pretend(values, [4, 300, 2], strategy="stack", independent=False, gap=None))
     lines, facts = dataset_lines(dataset), dataset_json(dataset)
     assert facts["split"]["pictures"] == ["T..E", f"T{'.' * 298}E", "TE"]
@@ -148,7 +174,7 @@ def test_several_stacks_are_pictured_one_by_one(dataset: Path) -> None:
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_single_slices_are_pictured_side_by_side(dataset: Path) -> None:
+def test_single_slices_are_shown_side_by_side(dataset: Path) -> None:
     edit_record(dataset, lambda values: pretend(values, [1] * 30, strategy="explicit", independent=True, gap=None))
     lines = dataset_lines(dataset)
     assert value(lines, "split").startswith(f"explicit, slices without neighbours {'T' * 30} ")
@@ -157,7 +183,7 @@ def test_single_slices_are_pictured_side_by_side(dataset: Path) -> None:
 
 def test_folds_are_named(dataset: Path) -> None:
     def edit(values: dict[str, Any]) -> None:
-        values["config"] |= {"folds": 5, "fold": 2}
+        values["config"] |= {"split": "kfold", "folds": 5, "fold": 2, "test": 1 / 5}
         values["split"] |= {"strategy": "kfold", "gap": 3}
 
     edit_record(dataset, edit)
@@ -174,7 +200,7 @@ def test_what_is_known_of_the_source_is_told(dataset: Path) -> None:
         "url": "https://example.org/stack",
         "voxel_size_nm": [50.0, 4.0, 4.5],
         "synthetic": True,
-        "parts": [{"stack": 1, "title": "a known stack"}],
+        "parts": [{"stack": 0, "title": "a known stack"}],
     }
     edit_record(dataset, lambda values: values.update(source=source))
     lines = dataset_lines(dataset)
@@ -182,14 +208,17 @@ def test_what_is_known_of_the_source_is_told(dataset: Path) -> None:
     assert value(lines, "licence") == "CC BY 4.0"
     assert value(lines, "voxel size") == "50 x 4 x 4.5 nm (z, y, x)"
     assert value(lines, "synthetic") == "yes, no real tissue"
-    assert value(lines, "stack 1 is") == "a known stack"
+    assert value(lines, "stack 0 is") == "a known stack"
     assert max(map(len, lines)) <= WIDTH
     assert dataset_json(dataset)["source"] == source
 
 
 def test_no_terminal_is_sent_what_only_looks_like_text(dataset: Path) -> None:
+    edit_record(dataset, lambda values: values["source"].update(title="red\u202enext\u200bline"))
+    assert value(dataset_lines(dataset), "source") == "red next line"
     edit_record(dataset, lambda values: values["source"].update(title="red\x1b[31m\nnext\rline\x07"))
-    assert value(dataset_lines(dataset), "source") == "red [31m next line"
+    with pytest.raises(DatasetError, match="title"):
+        show_dataset(dataset)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +243,7 @@ def test_every_kind_of_label_is_described(
 
 def test_sample_is_its_manifest_row(built: Path) -> None:
     row = next(row for row in read_rows(built) if row["id"] == SAMPLE)
-    facts = json.loads(canonical_json(sample_json(built, SAMPLE)))
+    facts = sample_json(built, SAMPLE)
     assert {name: facts.pop(name) for name in row} == row
     assert facts == {
         "schema": "augpipe/show-sample/1",
@@ -274,15 +303,22 @@ def test_large_grids_are_summed_up(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_sample_is_answered_with_one_that_may_be_meant(built: Path, asked: str, meant: str | None) -> None:
-    for show in (sample_lines, sample_json):
-        with pytest.raises(ConfigError) as caught:
-            show(built, asked)
-        message = str(caught.value)
-        assert "holds no sample" in message
-        assert "look like s000-z00000-r0000000" in message
-        assert (f"did you mean {meant}?" in message) if meant else ("did you mean" not in message)
-        assert len(message) < 300 + len(str(built))
+    with pytest.raises(ConfigError) as caught:
+        show_sample(built, asked)
+    message = str(caught.value)
+    assert "look like s000-z00000-r0000000" in message
+    assert (f"did you mean {meant}?" in message) if meant else ("did you mean" not in message)
+    assert len(message) < 300 + len(str(built))
     assert exit_code(caught.value) == 2
+
+
+def test_the_manifest_is_read_once(built: Path, monkeypatch: pytest.MonkeyPatch, augpipe: Callable[..., Any]) -> None:
+    """Whatever the command is asked for: lines, JSON, or both."""
+    parsed = count_calls(monkeypatch, "pipeline.shards.manifest.parse_line")
+    assert augpipe("show", built, "--json", "-").code == 0
+    assert len(parsed) == 12
+    assert augpipe("show", built, "s000-z00011-r0000000", "--json", "-").code == 0
+    assert len(parsed) <= 24
 
 
 def test_manifest_of_another_length_is_refused(dataset: Path) -> None:
@@ -296,22 +332,22 @@ def test_manifest_of_another_length_is_refused(dataset: Path) -> None:
 @pytest.mark.parametrize("key", ["split", "config", "inputs", "source", "label_kind", "classes", "renderer"])
 def test_record_without_a_field_is_refused(dataset: Path, key: str) -> None:
     edit_record(dataset, lambda values: values.pop(key))
-    for show in (dataset_lines, dataset_json):
-        with pytest.raises(DatasetError, match=f"not a record of this version.*{key}"):
-            show(dataset)
+    with pytest.raises(DatasetError, match=key):
+        show_dataset(dataset)
 
 
 @pytest.mark.parametrize("depth", [0, -3, 10**12, "12"])
 def test_stack_of_no_depth_is_refused(dataset: Path, depth: Any) -> None:
     edit_record(dataset, lambda values: values["inputs"][0]["images"].update(shape=[depth, 64, 72]))
-    with pytest.raises(DatasetError, match="not a record of this version"):
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
         dataset_lines(dataset)
 
 
 def test_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
-    for show in (dataset_lines, lambda folder: sample_lines(folder, SAMPLE)):
-        with pytest.raises(DatasetError, match=r"dataset\.json"):
-            show(tmp_path)
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        show_dataset(tmp_path)
+    with pytest.raises(DatasetError, match=r"dataset\.json"):
+        show_sample(tmp_path, SAMPLE)
 
 
 def test_pixels_of_any_kind_are_described(tmp_path: Path) -> None:
@@ -324,9 +360,9 @@ def test_pixels_of_any_kind_are_described(tmp_path: Path) -> None:
 def test_showing_loads_nothing_heavy(built: Path, tmp_path: Path) -> None:
     code = f"""
 import sys
-from pathlib import Path
-from pipeline.look.show import dataset_lines, sample_lines
-print(len(dataset_lines(Path({str(built)!r}))) > 10, len(sample_lines(Path({str(built)!r}), {SAMPLE!r})) > 10)
+from pipeline.look.fact_sheet import show_dataset, show_sample
+sheets = show_dataset({str(built)!r}), show_sample({str(built)!r}, {SAMPLE!r})
+print(*(len(sheet.lines()) > 10 for sheet in sheets))
 print(sorted({{"numba", "scipy", "joblib", "tifffile", "PIL", "click"}} & set(sys.modules)))
 """
     result = run_python(code, cwd=tmp_path)

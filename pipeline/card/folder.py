@@ -1,14 +1,14 @@
-"""Writing a card: all of its files, or none."""
+"""The folder of a card, DATASET/card: all of its files, or none."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.card.cover import draw_cover
-from pipeline.card.croissant import croissant
-from pipeline.card.files import CARD_FILES, CARD_FOLDER
-from pipeline.card.index import index_csv
-from pipeline.card.kaggle_metadata import kaggle_metadata
-from pipeline.card.record import CardRecord, gather_card
-from pipeline.card.text import card_text
+from pipeline.audit.conductor import audit_dataset
+from pipeline.card.contents import Card, describe_card, gather_rows
+from pipeline.card.croissant import make_croissant
+from pipeline.card.files import CARD_FILES, CARD_FOLDER, INDEX_FILE
+from pipeline.card.kaggle import draw_cover, make_metadata
+from pipeline.card.readme import make_readme
 from pipeline.files import require_own, storage_errors, write_folder
 from pipeline.look.preview import draw_preview
 from pipeline.shards.config import DEFAULT_GAP
@@ -25,8 +25,8 @@ def write_card(
     allow_unknown: bool = False,
     jobs: int = -1,
     progress: Progress | None = None,
-) -> CardRecord:
-    """Audit a dataset, write its card into its folder, and return what the card was made from.
+) -> Card:
+    """Audit a dataset, write its card into its folder, and return the contents of the card.
 
     DATASET/card appears when it is whole, in the place of an earlier card.
 
@@ -48,26 +48,36 @@ def write_card(
     out = dataset.folder / CARD_FOLDER
     with storage_errors(out):
         require_own(out, CARD_FILES)  # before an audit of minutes
-    card = gather_card(dataset, source=source, gap=gap, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
-    write_folder(out, card_files(card, source=source, data_at="../"))
-    return card
+    with gather_rows(dataset) as rows:
+        report = audit_dataset(
+            dataset,
+            source_folder=source,
+            gap=gap,
+            allow_unknown=allow_unknown,
+            jobs=jobs,
+            progress=progress,
+            on_row=rows.add,
+        )
+        card = describe_card(dataset, report, rows, source=source)
+        write_folder(out, card_files(card, source=source, data_at="../"))
+    return replace(card, index=out / INDEX_FILE)
 
 
 def card_files(
-    card: CardRecord,
+    card: Card,
     *,
     source: Path | None = None,
     data_at: str = "",
     url: str | None = None,
     dataset_id: str | None = None,
     title: str | None = None,
-) -> dict[str, bytes]:
-    """Return the name and the bytes of every file of a card.
+) -> dict[str, bytes | Path]:
+    """Return the name of every file of a card with its bytes, or with the path of a file that has them.
 
     Args:
-        card: what is known.
+        card: its contents.
         source: where the stack is, for the preview, if not where build-info.json remembers it.
-        data_at: what leads from the card's files to the dataset's; nothing where they lie side by side, as published.
+        data_at: the path from the card's files to the dataset's; empty where they lie side by side, as published.
         url: the dataset's page, where it has one.
         dataset_id: Kaggle's `owner/slug`.
         title: Kaggle's title.
@@ -75,14 +85,13 @@ def card_files(
     Raises:
         DatasetError: a sample cannot be read.
     """
-    kaggle = kaggle_metadata(card, dataset_id=dataset_id, title=title)
     contents = (
-        card_text(card).encode("utf-8"),
-        canonical_json(croissant(card, data_at=data_at, url=url)),
-        canonical_json(kaggle),
-        index_csv(card.rows),
+        make_readme(card).encode("utf-8"),
+        canonical_json(make_croissant(card, data_at=data_at, url=url)),
+        canonical_json(make_metadata(card, dataset_id=dataset_id, title=title)),
+        card.index,  # a line for each of any number of samples
         canonical_json(card.report.to_json()),
-        draw_preview(card.dataset, source_folder=source),
+        draw_preview(card.dataset, card.previewed, source)[0],
         draw_cover(card.dataset),
     )
     return dict(zip(CARD_FILES, contents, strict=True))

@@ -1,0 +1,223 @@
+"""Sentences about a dataset, its terms and its citation: what several files of a card have in common."""
+
+from collections.abc import Iterator, Mapping
+
+from pipeline.card.contents import Card
+from pipeline.card.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
+from pipeline.look.fact_sheet import SPLIT_SIGNS, counted, range_text, sample_counts, slice_counts, slice_letters
+from pipeline.shards.config import DEFAULT_GAP
+from pipeline.source.known_stacks import NOTHING_TO_CITE
+
+_MAX_FINDINGS, _MAX_SHAPES = 10, 3
+_STRATEGIES: Mapping[str, str] = {
+    "block": "the end of every stack is held out",
+    "random": "single slices are held out, drawn at random",
+    "kfold": "one of several blocks of every stack is held out",
+    "stack": "whole stacks are held out",
+    "explicit": "slices are held out as chosen one by one",
+}
+_NOUNS: Mapping[str, str] = {"test": "Test", "val": "Validation"}
+_OTHER_PAGES: Mapping[str, str] = {"MIT": "https://spdx.org/licenses/MIT.html"}
+_NO_LICENCE = "not recorded; ask the owners of the stack before you share anything made from it"
+
+
+def summary(card: Card) -> str:
+    """Return what the dataset is, in one line."""
+    height, width = card.record.window
+    samples = ", ".join(f"{n} {split}" for split, n in sample_counts(card.record).items())
+    n_assigned = sum(n for split, n in slice_counts(card.record).items() if split != "unused")
+    slices = counted(n_assigned, "annotated slice")
+    if card.n_slices != n_assigned:
+        slices = f"{card.n_slices} of {slices}"
+    text = (
+        f"{counted(card.record.n, 'image')} of {height} x {width} px with their labels ({samples}), augmented from "
+        f"{slices} of: {card.source.title}."
+    )
+    return f"{text} Synthetic: made by a computer." if card.source.synthetic else text
+
+
+def origin(card: Card) -> str:
+    """Return what the samples were made from."""
+    source, inputs = card.source, card.record.inputs
+    specimen = f"; {source.specimen}" if source.specimen and not source.synthetic else ""
+    shapes = ", ".join(" x ".join(map(str, stack.images.shape)) for stack in inputs[:_MAX_SHAPES])
+    more = f" and {len(inputs) - _MAX_SHAPES} more" if len(inputs) > _MAX_SHAPES else ""
+    return f"{source.title}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}"
+
+
+def makers(card: Card) -> str:
+    """Return what made the samples."""
+    return f"augpipe {card.built_by or '(version not recorded)'}"
+
+
+def rendering(card: Card) -> str:
+    """Return how samples are made from slices."""
+    config, ranges = card.record.config, card.record.config.ranges
+    steps = ["mirrored at its edges where the window reaches beyond them"]
+    if ranges.rotate_deg != (0, 0):
+        steps.append(f"rotated by {range_text(ranges.rotate_deg, 'g')} degrees")
+    if ranges.flip:
+        steps.append("flipped left to right at random")
+    if ranges.zoom != (1, 1):
+        steps.append(f"magnified {range_text(ranges.zoom, 'g')} times")
+    if ranges.shift_px:
+        steps.append(f"shifted by up to {ranges.shift_px:g} px")
+    elif ranges.shift_px is None and _has_corners(card):
+        steps.append("shifted as far as it takes for the window to reach every corner")
+    if ranges.sigma_px:
+        over = "window" if ranges.extent == "window" else "padded slice"
+        points = f"{ranges.grid_points} x {ranges.grid_points}"
+        steps.append(
+            f"deformed by a spline through {points} control points over the {over} ({ranges.sigma_px:g} px s.d.)"
+        )
+    if ranges.gain != (1, 1) or ranges.bias != (0, 0):
+        steps.append(
+            f"changed in gray level (gain {range_text(ranges.gain, 'g')}, bias {range_text(ranges.bias, 'g')})"
+        )
+    how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
+    return (
+        f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
+        f"at the same positions. Seed {config.seed}; manifest.jsonl has the recipe of every sample."
+    )
+
+
+def strategy(card: Card) -> str:
+    """Return how slices were chosen for the splits."""
+    name = card.record.split.strategy
+    parts = [f"{name}: {_STRATEGIES[name] if card.held_out else 'nothing is held out'}"]
+    if card.fold:
+        parts.append(f"fold {card.fold[0]} of {card.fold[1]}, counted from 0")
+    if card.record.split.independent:
+        parts.append("fields of view without neighbours")
+    return "; ".join(parts)
+
+
+def guarantee(card: Card) -> str:
+    """Return what the splits ensure; where the audit found something, what the records say of them."""
+    if not card.held_out:
+        return "All samples are for training; none is held out."
+    text = "hole slices were assigned to the splits before anything was augmented, and no slice is in two splits"
+    text = f"W{text}" if card.is_clean else f"By the dataset's own records, w{text}"
+    if card.gap is None:
+        return f"{text}."
+    if card.gap == 0:
+        return f"{text}; there is no gap: neighbouring slices are in different splits."
+    left_out = f"{counted(card.gap, 'slice')} {'is' if card.gap == 1 else 'are'} left out"
+    return f"{text}; between two splits of a stack at least {left_out} (the gap)."
+
+
+def findings(card: Card) -> list[str]:
+    """Return what the audit found or warns of, the worst first, one sentence each; of many, how many more there are."""
+    found = [f"{each.severity.capitalize()}: {each.text}." for each in card.report.findings]
+    if (more := len(found) - _MAX_FINDINGS) > 0:
+        found[_MAX_FINDINGS:] = [f"And {more} more {'finding' if more == 1 else 'findings'}, in audit.json."]
+    return found
+
+
+def limits(card: Card) -> list[str]:
+    """Return what scores on this dataset do not show, one sentence each."""
+    lines = [_reach(card), *_nearness(card)]
+    if card.source.synthetic:
+        lines.append("The stack is synthetic: it shows no real tissue, and scores on it say nothing about real data.")
+    lines.append(
+        f"{counted(card.record.n, 'sample')} of {counted(card.n_slices, 'slice')}: samples of one slice are not "
+        "independent, and errors in the source's labels are carried over."
+    )
+    return lines
+
+
+def licence_text(card: Card) -> str:
+    """Return the licence of a dataset; where its publisher chose another one than the source's, both."""
+    source = _with_page(*_source_licence(card))
+    if card.licence == OTHER_LICENCE:
+        return f"the source's terms: {source}"
+    if card.licence is None or card.licence == kaggle_licence(card):
+        return source
+    chosen = _with_page(card.licence, LICENCES.get(card.licence, ""))
+    return f"{chosen}, as its publisher chose; the source's: {source}"
+
+
+def licence_values(card: Card) -> str | list[str]:
+    """Return the same for programs: the page of the licence, or its name; where there are two, both in words too."""
+    name, page = _source_licence(card)
+    if card.licence is None or card.licence in (OTHER_LICENCE, kaggle_licence(card)):
+        return page or name
+    return [LICENCES.get(card.licence) or card.licence, licence_text(card)]
+
+
+def kaggle_licence(card: Card) -> str:
+    """Return Kaggle's name for the source's licence: `other` where it has none, `unknown` where none is recorded."""
+    if card.source.licence is None:
+        return UNKNOWN_LICENCE
+    return find_licence(card.source.licence) or OTHER_LICENCE
+
+
+def citation(card: Card) -> str:
+    """Return what the authors of the source want to have cited."""
+    parts = {part.stack: part.citation for part in card.source.parts or ()}
+    text = card.source.citation or _by_stack(card, parts) or "not recorded"
+    return text.replace(NOTHING_TO_CITE, "nothing (synthetic)")
+
+
+def _source_licence(card: Card) -> tuple[str, str]:
+    """Return the name of the source's licence, and its page where it is known."""
+    name = card.source.licence
+    if name is None:
+        return _by_stack(card, {part.stack: part.licence for part in card.source.parts or ()}) or _NO_LICENCE, ""
+    return name, LICENCES.get(find_licence(name) or "") or _OTHER_PAGES.get(name.upper(), "")
+
+
+def _by_stack(card: Card, facts: Mapping[int, str | None]) -> str:
+    """Return a fact of each stack where it is known, and whether there are other stacks; empty if none is known."""
+    known = [f"stack {stack}: {fact}" for stack, fact in facts.items() if fact is not None]
+    if known and len(known) < len(card.record.inputs):
+        known.append("all others: not recorded")
+    return "; ".join(known)
+
+
+def _with_page(name: str, page: str) -> str:
+    return f"{name} ({page})" if page else name
+
+
+def _reach(card: Card) -> str:
+    """Return how far the slices that are held out are from the training slices."""
+    if not card.held_out:
+        return "Nothing is held out: a score on these samples says nothing about other slices."
+    noun, sign = _NOUNS[card.held_out[0]], SPLIT_SIGNS[card.held_out[0]]
+    if card.record.split.independent:
+        return (
+            f"{noun} fields of view come from the same collection as training fields: scores say nothing about other "
+            "collections."
+        )
+    shared = {SPLIT_SIGNS["train"] in letters for letters in slice_letters(card.dataset) if sign in letters}
+    if shared == {False}:
+        return (
+            f"{noun} slices come from other stacks than training slices, but from the same source: scores say nothing "
+            "about other specimens or microscopes."
+        )
+    slices = f"{noun} slices" if len(shared) == 1 else f"Some {noun.lower()} slices"
+    stack, within = ("stack", "it") if len(card.record.inputs) == 1 else ("stacks", "them")
+    return (
+        f"{slices} come from the same {stack} as training slices: scores show how a network generalises within "
+        f"{within}, not to another specimen, laboratory or microscope."
+    )
+
+
+def _nearness(card: Card) -> Iterator[str]:
+    """Yield a warning where slices of two splits are near each other in a stack."""
+    parts = []
+    if card.gap is not None and card.gap < DEFAULT_GAP:
+        parts.append(
+            f"The gap is {card.gap}, below {DEFAULT_GAP}: some slices of different splits look alike, which makes "
+            "scores too high."
+        )
+    if card.gap is not None and card.report.gap < DEFAULT_GAP:
+        parts.append(f"The audit checked a gap of only {card.report.gap}, not the usual {DEFAULT_GAP}.")
+    if parts:
+        yield " ".join(parts)
+
+
+def _has_corners(card: Card) -> bool:
+    """Return whether some slice is larger than the window, so that there is room for a shift."""
+    sizes = [zip(stack.slice_size, card.record.window, strict=True) for stack in card.record.inputs]
+    return any(side > shown for size in sizes for side, shown in size)
