@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import open_dataset
+from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.record import MANIFEST_FILE
-
-Weights = Literal["none", "unet2015"]
-_LEAST_GAP = 3  # slices: build's own default
+from training.config import Weights
 
 
 class Slice(NamedTuple):
@@ -31,19 +30,15 @@ class _Shown(NamedTuple):
     pixels: str
 
 
-class Sample(NamedTuple):
-    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight float16 or None."""
-
-    image: NDArray[Any]
-    label: NDArray[np.uint8]
-    weight: NDArray[np.float16] | None
-
-
 class ShardDataset:
-    """Some samples of one split, read from the shards when they are asked for.
+    """Some samples of one split, read from the shards when they are asked for: a map-style dataset for torch and Keras.
 
-    It can be pickled: every process opens the shards again for itself. It has the length and the indexing that
-    `torch.utils.data.DataLoader` and `keras.utils.PyDataset` need.
+    A sample is a dict of `image` (h, w) in the dtype of the shards, `label` (h, w) uint8, 1 where there is a cell, and,
+    where weights were asked for, `weights` (h, w) float16. They are numpy arrays: the default collate of
+    `torch.utils.data.DataLoader` makes tensors of them, and whoever trains without torch does not have to load it.
+
+    It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
+    when it first reads from them, since no HDF5 handle may cross from one process into another.
 
     Args:
         folder: the dataset.
@@ -73,11 +68,13 @@ class ShardDataset:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Return one sample."""
-        row = self.rows[index]
-        label = self._split.labels[row]
-        return Sample(self._split.images[row], (label > 0).astype(np.uint8), self._weight(row, label))
+        label = self._split.labels[self.rows[index]]
+        sample = {"image": self.image(index), "label": (label > 0).astype(np.uint8)}
+        if self.weights != "none":
+            sample["weights"] = self._weigh(self.rows[index], label)
+        return sample
 
     def image(self, index: int) -> NDArray[Any]:
         """Return the image of one sample alone."""
@@ -98,9 +95,7 @@ class ShardDataset:
             found.setdefault(Slice(shown.stack, shown.z), index)
         return tuple(found.values())
 
-    def _weight(self, row: int, label: NDArray[Any]) -> NDArray[np.float16] | None:
-        if self.weights == "none":
-            return None
+    def _weigh(self, row: int, label: NDArray[Any]) -> NDArray[np.float16]:
         if self._split.weights is not None:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
@@ -224,7 +219,7 @@ def _gap(values: Any) -> int:
     if split["independent"]:
         return 0
     asked = config["split"] in ("block", "random", "kfold")
-    return int(config["gap"]) if asked else max(int(split["gap"] or 0), _LEAST_GAP)
+    return int(config["gap"]) if asked else max(int(split["gap"] or 0), DEFAULT_GAP)
 
 
 def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.checkpoint import load
-from training.config import FitConfig
-from training.fit import fit
+from pipeline.shards.progress import SilentProgress
+from training.config import FitConfig, UNetConfig
+from training.fitting import fit
+from training.inference import Predictor
 from training.loading import Normalisation
-from training.predict import Predictor
-from training.run import Run
-from training.unet import UNet, UNetConfig
+from training.run_folder import Run, load
+from training.unet import UNet
 
 # AdamW along a cosine, batch norm, crops that turn; two rounds of two steps.
 COSINE = FitConfig(
@@ -46,6 +46,22 @@ PLATEAU = FitConfig(
     threads=1,
 )
 LOG = ("metrics.csv", "metrics.jsonl")
+
+
+class CountedProgress(SilentProgress):
+    """Writes down how it is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def start(self, what: str, total: int, *, unit: str = "samples", done: int = 0) -> None:
+        self.calls.append(f"start {what} {total} {unit} {done}")
+
+    def advance(self) -> None:
+        self.calls.append("advance")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
 
 
 def fit_small(dataset: Path, out: Path, config: FitConfig = COSINE, **changes: Any) -> Run:

@@ -39,18 +39,18 @@ def test_samples_are_those_of_the_shards(phantom_dataset: Path) -> None:
     assert len(data) == 18
     assert (data.window, data.image_dtype, data.ids) == (WINDOW, np.uint8, split.ids)
     for sample, stored in zip(data, split, strict=True):
-        assert np.array_equal(sample.image, stored.image)
-        assert np.array_equal(sample.label, stored.label > 0)
-        assert sample.label.dtype == np.uint8
-        assert sample.weight is None
-    assert {value for sample in data for value in np.unique(sample.label)} == {0, 1}
+        assert set(sample) == {"image", "label"}
+        assert np.array_equal(sample["image"], stored.image)
+        assert np.array_equal(sample["label"], stored.label > 0)
+        assert sample["label"].dtype == np.uint8
+    assert {value for sample in data for value in np.unique(sample["label"])} == {0, 1}
 
 
 def test_rows_choose_samples_in_their_order(phantom_dataset: Path) -> None:
     data, whole = ShardDataset(phantom_dataset, "train", [17, 3]), ShardDataset(phantom_dataset, "train")
     assert data.ids == (whole.ids[17], whole.ids[3])
-    assert np.array_equal(data[0].image, whole[17].image)
-    assert np.array_equal(data[1].label, whole[3].label)
+    assert np.array_equal(data[0]["image"], whole[17]["image"])
+    assert np.array_equal(data[1]["label"], whole[3]["label"])
 
 
 def test_stored_weights_are_read_and_missing_ones_computed(phantom_dataset: Path, phantom_with_weights: Path) -> None:
@@ -58,13 +58,13 @@ def test_stored_weights_are_read_and_missing_ones_computed(phantom_dataset: Path
     computed = ShardDataset(phantom_dataset, "train", [0, 9], weights="unet2015")
     for index, row in enumerate((0, 9)):
         held = open_dataset(phantom_with_weights)["train"].weights[row]
-        weight = stored[index].weight
+        weight = stored[index]["weights"]
         assert weight.dtype == np.float16
         assert np.array_equal(weight, held)
         label = open_dataset(phantom_dataset)["train"].labels[row]
-        assert np.array_equal(computed[index].weight, unet_weight_map(label).astype(np.float16))
-        assert np.array_equal(weight, computed[index].weight)
-    assert ShardDataset(phantom_with_weights, "train")[0].weight is None
+        assert np.array_equal(computed[index]["weights"], unet_weight_map(label).astype(np.float16))
+        assert np.array_equal(weight, computed[index]["weights"])
+    assert "weights" not in ShardDataset(phantom_with_weights, "train")[0]
 
 
 def test_labels_that_number_the_cells_show_cells(tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_labels_that_number_the_cells_show_cells(tmp_path: Path) -> None:
     labels = open_dataset(folders[0])["train"].labels
     assert max(label.max() for label in labels) > 1
     for ours, theirs, label in zip(computed, stored, labels, strict=True):
-        assert np.array_equal(ours.label, label > 0)
-        assert ours.label.dtype == np.uint8
-        assert np.array_equal(ours.weight, theirs.weight)
+        assert np.array_equal(ours["label"], label > 0)
+        assert ours["label"].dtype == np.uint8
+        assert np.array_equal(ours["weights"], theirs["weights"])
 
 
 def test_firsts_are_where_each_slice_is_first_shown(phantom_dataset: Path) -> None:
@@ -102,7 +102,7 @@ def test_no_samples_or_no_such_split_are_refused(phantom_dataset: Path) -> None:
 
 
 def read_digest(data: ShardDataset) -> list[bytes]:
-    return [sample.image.tobytes() + sample.label.tobytes() for sample in data]
+    return [sample["image"].tobytes() + sample["label"].tobytes() for sample in data]
 
 
 def test_a_pickled_dataset_opens_the_shards_again(phantom_dataset: Path) -> None:

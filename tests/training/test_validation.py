@@ -11,13 +11,12 @@ from small_runs import COSINE, PLATEAU, fit_small, random_network, read_log
 from torch import nn
 
 from pipeline.shards import open_dataset
-from training.config import FitConfig
+from training.config import FitConfig, UNetConfig
 from training.dataset import divide
 from training.loading import Normalisation
 from training.metrics import score_stack
-from training.run import read_network, read_run
-from training.unet import UNetConfig
-from training.validation import DivergedError, Row, Watch
+from training.run_folder import Row, Run, read_network, read_run
+from training.trainer import DivergedError, Watch
 
 CPU = torch.device("cpu")
 GRAY = Normalisation(100.0, 50.0)
@@ -31,7 +30,7 @@ class Copier(nn.Module):
 
 
 def watch_of(dataset: Path, config: FitConfig = COSINE) -> Watch:
-    return Watch(dataset, divide(dataset), config, GRAY, CPU)
+    return Watch(Run(dataset, dataset, config, divide(dataset), GRAY, "uint8"), CPU)
 
 
 def watched(dataset: Path) -> list[Any]:
@@ -128,7 +127,7 @@ def test_pixel_weights_count_in_the_loss_alone(phantom_with_weights: Path) -> No
 def test_the_log_holds_what_the_kept_network_scores(phantom_with_val: Path, tmp_path: Path) -> None:
     folder = fit_small(phantom_with_val, tmp_path / "run").folder
     run = read_run(folder)
-    watch = Watch(phantom_with_val, run.division, run.config, run.normalisation, CPU)
+    watch = Watch(run, CPU)
     last = read_log(folder)[-1]
     for name, value in watch.score(read_network(run, CPU)).items():
         assert value == pytest.approx(last[name], rel=1e-6), name
