@@ -1,8 +1,7 @@
 """The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.shards import open_dataset
+from pipeline.shards import Dataset, DatasetRecord, open_dataset
 from pipeline.shards.config import DEFAULT_GAP
-from pipeline.shards.record import MANIFEST_FILE
+from pipeline.shards.digest import file_digest
 from training.config import Weights
 
 
@@ -41,7 +40,7 @@ class ShardDataset:
     when it first reads from them, since no HDF5 handle may cross from one process into another.
 
     Args:
-        folder: the dataset.
+        folder: the dataset, or where it lies.
         split: `train`, `val` or `test`.
         rows: positions within the split; None: all of them.
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
@@ -52,17 +51,17 @@ class ShardDataset:
     """
 
     def __init__(
-        self, folder: Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
+        self, folder: Dataset | Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
     ) -> None:
         dataset = open_dataset(folder)
         self._split = dataset[split]
-        self._instances = dataset.record.values["label_kind"] == "instances"
+        self._instances = dataset.record.label_kind == "instances"
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
-            raise ConfigError(f"{folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
+            raise ConfigError(f"{dataset.folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
         if not self.rows:
-            raise ConfigError(f"{folder}: no sample of {split} is left; build more samples or ask for more")
+            raise ConfigError(f"{dataset.folder}: no sample of {split} is left; build more samples or ask for more")
         self.image_dtype, self.window = self._split.images.dtype, self._split.images.shape[1:]
 
     def __len__(self) -> int:
@@ -130,13 +129,6 @@ class Division:
         if both:
             raise ConfigError(f"division: {len(both)} samples are trained on and watched at once; divide again")
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Division":
-        """Return the division that was written as JSON."""
-        lists = {name: tuple(values[name]) for name in ("train", "watched", "trained_on")}
-        slices = {name: tuple(Slice(*pair) for pair in values[name]) for name in ("train_slices", "watched_slices")}
-        return cls(**{**values, **lists, **slices})
-
 
 def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Division:
     """Return which samples to train on and which to validate with; no slice is on both sides.
@@ -153,8 +145,8 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         ConfigError: too few slices or samples.
         DatasetError: the dataset cannot be read, or shows one slice in two splits.
     """
-    shown = _shown_by_splits(folder)
-    record = open_dataset(folder).record
+    dataset = open_dataset(folder)
+    shown = _find_shown(dataset)
     if "train" not in shown:
         raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
     there = shown["train"]
@@ -163,7 +155,7 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         watched_split, watched = "val", tuple(range(len(shown["val"])))
     else:
         watched_split = "train"
-        block, near = hold_out([each.slice for each in there], share=held_out, gap=_gap(record.values))
+        block, near = hold_out([each.slice for each in there], share=held_out, gap=_find_gap(dataset.record))
         watched = tuple(row for row in train if there[row].slice in block)
         copies = {there[row].pixels for row in watched}  # the same picture may stand in a stack twice
         train = tuple(row for row in train if there[row].slice not in block | near and there[row].pixels not in copies)
@@ -173,7 +165,7 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
     if n_train > len(kept):
         raise ConfigError(f"--n-train: {n_train} samples asked for, {len(kept)} are there to train on")
     return Division(
-        digest=record.sha256,
+        digest=dataset.digest,
         train=kept,
         watched_split=watched_split,
         watched=watched,
@@ -213,19 +205,20 @@ def _distance(z: int, block: Sequence[int]) -> int:
     return max(block[0] - z, z - block[-1], 0)
 
 
-def _gap(values: Any) -> int:
+def _find_gap(record: DatasetRecord) -> int:
     """Return the gap that was asked for; where the strategy asks for none, the one that is there, and 3 at least."""
-    split, config = values["split"], values["config"]
-    if split["independent"]:
+    if record.split.independent:
         return 0
-    asked = config["split"] in ("block", "random", "kfold")
-    return int(config["gap"]) if asked else max(int(split["gap"] or 0), DEFAULT_GAP)
+    asked = record.config.split in ("block", "random", "kfold")
+    return record.config.gap if asked else max(record.split.gap or 0, DEFAULT_GAP)
 
 
-def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:
-    """Return the slice of every sample, split by split; refuse a dataset that shows one slice in two splits."""
-    dataset = open_dataset(folder)
-    path = dataset.record.folder / MANIFEST_FILE
+def _find_shown(dataset: Dataset) -> dict[str, tuple[_Shown, ...]]:
+    """Return the slice of every sample, split by split.
+
+    Raises:
+        DatasetError: one slice is shown in two splits, or the manifest is not the dataset's.
+    """
     shown: dict[str, tuple[_Shown, ...]] = {}
     owner: dict[Slice | str, tuple[str, str]] = {}
     for split in dataset.splits:
@@ -236,9 +229,10 @@ def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:
                 before, sample = owner.setdefault(key, (split, row.id))
                 if before != split:
                     raise DatasetError(
-                        f"{folder}: leakage: {before} sample {sample} and {split} sample {row.id} show the same slice "
-                        f"(stack {row.stack}, z {row.z}); build again, and run augpipe audit"
+                        f"{dataset.folder}: leakage: {before} sample {sample} and {split} sample {row.id} show the "
+                        f"same slice (stack {row.stack}, z {row.z}); build again, and run augpipe audit"
                     )
-    if sha256(path.read_bytes()).hexdigest() != dataset.record.manifest_sha256:
+    path = dataset.manifest_path
+    if file_digest(path) != dataset.record.manifest.sha256:
         raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")
     return shown

@@ -22,17 +22,7 @@ from training.config import BENCH_STEPS, FitConfig, Framework, Loader
 from training.dataset import Division, ShardDataset, divide
 from training.device import find_device, find_precision, repeatable
 from training.loading import Normalisation, measure_gray, open_store
-from training.run_folder import (
-    CHECKPOINT_FILE,
-    Run,
-    RunError,
-    count_rows,
-    find_versions,
-    make_folder,
-    read_run,
-    require_free,
-    write_run,
-)
+from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run
 from training.trainer import OnRound, Trainer
 
 log = logging.getLogger("augtrain")
@@ -43,8 +33,8 @@ _COMPUTING_LIMITS = 0.9  # share of the speed without loading, from which on a f
 
 
 def fit(
-    dataset: Path, out: Path, config: FitConfig, *, framework: Framework = "torch", minutes: float = 0.0,
-    pictures: bool = True, progress: Progress | None = None, on_round: OnRound | None = None,
+    dataset: Path, out: Path, config: FitConfig, *, framework: Framework = "torch", division: Division | None = None,
+    minutes: float = 0.0, pictures: bool = True, progress: Progress | None = None, on_round: OnRound | None = None,
 ) -> Run:  # fmt: skip
     """Train a network on a dataset and return the run.
 
@@ -53,6 +43,7 @@ def fit(
         out: folder of the run, which must not hold one yet.
         config: what to do.
         framework: what takes the steps; `keras` takes SGD, plateaus and float32 only.
+        division: what to train on and what to validate with, where that was decided elsewhere; None: as `divide` does.
         minutes: time a few steps first and take as many as fit in; 0: as many as the config says.
         pictures: draw curves and samples after every round.
         progress: its progress callback.
@@ -64,18 +55,6 @@ def fit(
         DivergedError: the loss is no longer finite.
         StorageError: a file cannot be written.
     """
-    division = divide(dataset, n_train=config.n_train, held_out=config.held_out)
-    return fit_division(
-        dataset, division, out, config, framework=framework, minutes=minutes, pictures=pictures, progress=progress,
-        on_round=on_round,
-    )  # fmt: skip
-
-
-def fit_division(
-    dataset: Path, division: Division, out: Path, config: FitConfig, *, framework: Framework = "torch",
-    minutes: float = 0.0, pictures: bool = True, progress: Progress | None = None, on_round: OnRound | None = None,
-) -> Run:  # fmt: skip
-    """Do what `fit` does, with samples that were divided elsewhere."""
     require_free(out)
     if minutes < 0 or not math.isfinite(minutes):
         raise ConfigError(f"--minutes: expected a time above 0, got {minutes}")
@@ -84,6 +63,7 @@ def fit_division(
         from training.keras_fitting import KerasTrainer, require_keras
 
         trainer_of, config = KerasTrainer, require_keras(config)
+    division = division or divide(dataset, n_train=config.n_train, held_out=config.held_out)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
@@ -93,7 +73,6 @@ def fit_division(
         if minutes:
             steps = count_steps(60 * minutes, config.rounds, trainer.take, trainer.validate)
             trainer = trainer_of(replace(run, config=replace(config, steps=steps)), data, trainer)
-        make_folder(out)
         write_run(trainer.run)
         trainer.train(pictures=pictures, progress=progress, on_round=on_round)
     return trainer.run  # type: ignore[no-any-return]
@@ -113,8 +92,6 @@ def resume(
     run = read_run(folder, dataset=dataset)
     if run.framework != "torch":
         raise RunError(f"{folder}: was trained with {run.framework}, which keeps no checkpoint here; train again")
-    if not (folder / CHECKPOINT_FILE).exists() and count_rows(folder) > 1:
-        raise RunError(f"{folder}: {CHECKPOINT_FILE} is missing, so the run cannot go on; train again elsewhere")
     found = open_dataset(run.dataset).digest
     if found != run.division.digest:
         raise ConfigError(

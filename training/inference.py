@@ -256,24 +256,24 @@ def _slice_pairs(
     """Return how many slices of a stack are in the split, and prediction and label of each."""
     from pipeline.source.tiff import open_stack
 
-    record = open_dataset(dataset).record.values
+    record = open_dataset(dataset).record
     gray = files.enter_context(closing(open_stack(images)))
     truth = files.enter_context(closing(open_stack(labels, labels=True)))
-    found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record["inputs"]
-    stack = next((number for number, pair in enumerate(known) if pair["images"]["sha256"] == found), None)
+    found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record.inputs
+    stack = next((number for number, pair in enumerate(known) if pair.images.sha256 == found), None)
     if stack is None:
-        made_of = ", ".join(pair["images"]["sha256"][:12] for pair in known)
+        made_of = ", ".join(pair.images.sha256[:12] for pair in known)
         raise ConfigError(
             f"{images}: its pixels have the digest {found[:12]}, the dataset was made of {made_of}; take that stack"
         )
-    found, expected = _digest(truth, truth.shape, truth.dtype), known[stack]["labels"]["sha256"]
+    found, expected = _digest(truth, truth.shape, truth.dtype), known[stack].labels.sha256
     if found != expected:
         raise ConfigError(f"{labels}: its pixels have the digest {found[:12]}, the dataset's labels {expected[:12]}")
-    there = record["split"]["slices"]
-    slices = [z for part in there.get(split, []) if part["stack"] == stack for z in part["z"]]
+    there = record.split.slices
+    slices = [z for part in there.get(split, ()) if part.stack == stack for z in part.z]
     if not slices:
         raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {', '.join(there)}")
-    background = 0 if record["label_kind"] == "instances" else record["classes"][0]["value"]
+    background = 0 if record.label_kind == "instances" else record.classes[0].value
     return len(slices), ((predictor(gray[z]), truth[z] != background) for z in slices)
 
 

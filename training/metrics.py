@@ -6,10 +6,10 @@ anything else cell. A pixel is predicted as cell if its probability is above the
 nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
-from itertools import accumulate, zip_longest
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -134,26 +134,6 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
         at = "" if threshold is None else f" ({threshold:.1f})"
         lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
     return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
-
-
-def score_stack(prediction: Iterable[ArrayLike], labels: Iterable[ArrayLike]) -> Scores:
-    """Return all scores of a stack: (Z, Y, X) arrays, or anything else that yields (Y, X) slices one by one.
-
-    Raises:
-        ScoreError: shapes or numbers of slices differ, there are none, or a prediction is not in 0..1.
-    """
-
-    def pairs() -> Iterator[tuple[ArrayLike, ArrayLike]]:
-        for z, (predicted, label) in enumerate(zip_longest(prediction, labels)):
-            if predicted is None or label is None:
-                short = "prediction" if predicted is None else "labels"
-                raise ScoreError(
-                    f"stack: expected as many slices of prediction as of labels, got {z} of {short} and more of the "
-                    "other; choose the slices that both have"
-                )
-            yield predicted, label
-
-    return score_slices(pairs())
 
 
 def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from pipeline.errors import AugpipeError, ConfigError
@@ -93,11 +94,13 @@ def find_versions(framework: Framework = "torch") -> tuple[tuple[str, str], ...]
 
 
 def write_run(run: Run) -> None:
-    """Write config.json of a run into its folder.
+    """Make the folder of a run, and write its config.json there.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: they cannot be made.
     """
+    with storage_errors(run.folder):
+        run.folder.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):  # draws no weights, and so leaves torch's generator where a resume finds it
         n_parameters = count_parameters(UNet(run.config.network))
     values = {
@@ -138,16 +141,6 @@ def require_free(out: Path) -> None:
         )
 
 
-def make_folder(out: Path) -> None:
-    """Make the folder of a new run.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-
-
 def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
     """Return the run in a folder.
 
@@ -169,7 +162,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             folder=folder,
             dataset=dataset or Path(values["dataset"]["folder"]),
             config=FitConfig.from_dict(values["config"]),
-            division=Division.from_dict(values["dataset"]["division"]),
+            division=msgspec.convert(values["dataset"]["division"], Division),
             normalisation=Normalisation(**values["normalisation"]),
             image_dtype=values["image_dtype"],
             framework=values["framework"],
@@ -181,7 +174,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ConfigError, ValueError, LookupError, TypeError, AttributeError) as error:
         match error:
-            case ConfigError():
+            case ConfigError() | msgspec.ValidationError():
                 reason = str(error)
             case KeyError():
                 reason = f"it does not say {error.args[0]!r:.40}"

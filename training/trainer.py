@@ -27,6 +27,7 @@ from training.run_folder import (
     Row,
     Run,
     RunError,
+    count_rows,
     load,
     save,
     summary,
@@ -120,13 +121,8 @@ class Watch:
             counts = counts + count_pixels(probability, label)
             on_sample()
         self.pixels = scores = pixel_scores(counts)
-        return {
-            "val_loss": float(np.mean(losses)),
-            "val_pixel_error": scores.pixel_error,
-            "val_misclassified": scores.misclassified,
-            "val_iou_cell": scores.iou_cell,
-            "val_iou_membrane": scores.iou_membrane,
-        }
+        names = ("pixel_error", "misclassified", "iou_cell", "iou_membrane")
+        return {"val_loss": float(np.mean(losses)), **{f"val_{name}": getattr(scores, name) for name in names}}
 
     def examples(self, network: nn.Module, n: int = 3) -> list[Example]:
         """Return the first sample of each of the first `n` slices."""
@@ -239,15 +235,21 @@ class Trainer:
         self.watch.score(self.forward, on_sample)
 
     def restore(self) -> None:
-        """Go back to the checkpoint, or to the start where there is none yet."""
+        """Go back to the checkpoint, or to the start where there is none yet.
+
+        Raises:
+            RunError: it is missing though rounds are done, belongs to another run, or is damaged.
+        """
         path = self.run.folder / CHECKPOINT_FILE
         if not path.exists():
+            if count_rows(self.run.folder) > 1:
+                raise RunError(f"{path} is missing, so the run cannot go on; train again elsewhere")
             return
         values = load(path)
-        if values.get("digest") != self.run.division.digest:
-            raise RunError(f"{path}: belongs to another dataset than {CONFIG_FILE} says; train again")
-        if values.get("config") != self.config.as_dict():
-            raise RunError(f"{path}: belongs to a run of other settings than {CONFIG_FILE} says; train again")
+        digest, settings = ("digest", self.run.division.digest), ("config", self.config.as_dict())
+        for (key, expected), owner in ((digest, "another dataset"), (settings, "a run of other settings")):
+            if values.get(key) != expected:
+                raise RunError(f"{path}: belongs to {owner} than {CONFIG_FILE} says; train again")
         try:
             self.network.load_state_dict(values["network"])
             self.optimizer.load_state_dict(values["optimizer"])

@@ -20,9 +20,8 @@ from pipeline.files import write_atomically
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import canonical_json
 from pipeline.source.readers import read_folder
-from training import evaluate, preset, resume
+from training import evaluate, fit, preset, resume
 from training.dataset import Division, divide
-from training.fitting import fit_division
 from training.run_folder import CONFIG_FILE, Row
 
 FOLDS = 5
@@ -75,9 +74,8 @@ def row(
     if (folder / CONFIG_FILE).exists():
         resume(folder, dataset=dataset, pictures=False, on_round=on_round)
     else:
-        fit_division(
-            dataset, division(dataset), folder, preset("small"), minutes=minutes, pictures=False, on_round=on_round
-        )
+        shared = {"minutes": minutes, "pictures": False, "on_round": on_round}
+        fit(dataset, folder, preset("small"), division=division(dataset), **shared)
     images, labels = (arguments.source / f"train-{part}.tif" for part in ("volume", "labels"))
     scores = {
         name: evaluate(folder, dataset, "test", images=images, labels=labels, tta=tta).as_dict()

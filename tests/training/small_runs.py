@@ -2,19 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.shards.progress import SilentProgress
 from training.config import FitConfig, UNetConfig
 from training.fitting import fit
 from training.inference import Predictor
 from training.loading import Normalisation
+from training.metrics import Scores, score_slices
 from training.run_folder import Run, load
 from training.unet import UNet
 
@@ -134,6 +136,11 @@ def small_predictor(
     scale = {"uint8": 1.0, "uint16": 257.0}[dtype]
     run = Run(folder, folder, config, None, Normalisation(128 * scale, 40 * scale), dtype)  # type: ignore[arg-type]
     return Predictor(run, network, torch.device("cpu"), tta=tta, tile=tile)
+
+
+def score_stack(prediction: Iterable[ArrayLike], labels: Iterable[ArrayLike]) -> Scores:
+    """Return all scores of (Z, Y, X) arrays, or of whatever yields slices one by one."""
+    return score_slices(zip(prediction, labels, strict=True))
 
 
 def noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:

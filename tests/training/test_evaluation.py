@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 from small_datasets import OPTIONS, build_phantom, phantom_stack
-from small_runs import PLATEAU, fit_small
+from small_runs import PLATEAU, fit_small, score_stack
 
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, exit_code
@@ -19,7 +19,7 @@ from pipeline.shards.config import BuildConfig
 from pipeline.source.stacks import make_source
 from pipeline.source.tiff import write_stack
 from training.inference import Evaluation, Predictor, evaluate, open_predictor
-from training.metrics import ScoreError, score, score_stack
+from training.metrics import ScoreError, score
 from training.run_folder import read_run
 
 KEYS = (
@@ -123,19 +123,19 @@ def test_another_stack_is_refused_by_its_digest(
     predictor: Predictor, phantom_dataset: Path, stack: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """One gray level of one pixel of one slice is enough, and the labels are told from one another, too."""
-    record = open_dataset(phantom_dataset).record.values["inputs"][0]
+    record = open_dataset(phantom_dataset).record.inputs[0]
     images, labels = (pixels.copy() for pixels in phantom_stack())
     images[0, 0, 0] ^= 1
     labels[0] = labels[0, ::-1]
     write_stack(tmp_path / "images.tif", images)
     write_stack(tmp_path / "labels.tif", labels)
-    made_of = record["images"]["sha256"][:12]
+    made_of = record.images.sha256[:12]
     with pytest.raises(
         ConfigError, match=rf"images\.tif: .* digest [0-9a-f]{{12}}, .* was made of {made_of}"
     ) as caught:
         evaluate_slices(predictor, phantom_dataset, "test", tmp_path / "images.tif", stack[1])
     assert exit_code(caught.value) == 2
-    known = record["labels"]["sha256"][:12]
+    known = record.labels.sha256[:12]
     with pytest.raises(ConfigError, match=rf"labels\.tif: .* digest [0-9a-f]{{12}}, the dataset's labels {known}"):
         evaluate_slices(predictor, phantom_dataset, "test", stack[0], tmp_path / "labels.tif")
     with pytest.raises(ConfigError, match="digest"):

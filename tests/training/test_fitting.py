@@ -565,9 +565,9 @@ def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(
 def test_every_file_of_a_run_may_be_the_one_that_fails(
     phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder lies in its place, made by somebody else once the run has begun."""
+    """A folder lies in its place, made by somebody else once the run's own was found to be free."""
     for name in FILES - {"config.json"}:
-        monkeypatch.setattr(training.fitting, "make_folder", lambda out, name=name: (out / name).mkdir(parents=True))
+        monkeypatch.setattr(training.fitting, "require_free", lambda out, name=name: (out / name).mkdir(parents=True))
         with pytest.raises(StorageError, match=rf"{name}: cannot be written"):
             fit_small(phantom_dataset, tmp_path / name)
 

@@ -387,7 +387,7 @@ def test_a_run_tells_its_rounds_and_what_comes_next(
     assert lines[1:] == [f"run          {out}", f"next         augtrain evaluate {out} {phantom_dataset} --split test"]
     assert caplog.messages[0].startswith("loader: host, 12 samples")
     report = json.loads((tmp_path / "report.json").read_bytes())
-    assert report["dataset"] == open_dataset(phantom_dataset).record.sha256
+    assert report["dataset"] == open_dataset(phantom_dataset).digest
     assert FitConfig.from_dict(report["config"]) == read_run(out).config
 
 

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import COSINE, PLATEAU, fit_small, random_network, read_log
+from small_runs import COSINE, PLATEAU, fit_small, random_network, read_log, score_stack
 from torch import nn
 
 from pipeline.shards import open_dataset
 from training.config import FitConfig, UNetConfig
 from training.dataset import divide
 from training.loading import Normalisation
-from training.metrics import score_stack
 from training.run_folder import Row, Run, read_network, read_run
 from training.trainer import DivergedError, Watch
 
