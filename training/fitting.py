@@ -33,8 +33,9 @@ _COMPUTING_LIMITS = 0.9  # share of the speed without loading, from which on a f
 
 
 def fit(
-    dataset: Path, out: Path, config: FitConfig, *, framework: Framework = "torch", division: Division | None = None,
-    minutes: float = 0.0, pictures: bool = True, progress: Progress | None = None, on_round: OnRound | None = None,
+    dataset: Path | str, out: Path | str, config: FitConfig, *, framework: Framework = "torch",
+    division: Division | None = None, minutes: float = 0.0, pictures: bool = True, progress: Progress | None = None,
+    on_round: OnRound | None = None,
 ) -> Run:  # fmt: skip
     """Train a network on a dataset and return the run.
 
@@ -55,6 +56,7 @@ def fit(
         DivergedError: the loss is no longer finite.
         StorageError: a file cannot be written.
     """
+    dataset, out = Path(dataset), Path(out)
     require_free(out)
     if minutes < 0 or not math.isfinite(minutes):
         raise ConfigError(f"--minutes: expected a time above 0, got {minutes}")
@@ -79,7 +81,7 @@ def fit(
 
 
 def resume(
-    folder: Path, *, dataset: Path | None = None, pictures: bool = True, progress: Progress | None = None,
+    folder: Path | str, *, dataset: Path | str | None = None, pictures: bool = True, progress: Progress | None = None,
     on_round: OnRound | None = None,
 ) -> Run:  # fmt: skip
     """Go on with a run where its last checkpoint left it; of one that is finished, say so in the log.
@@ -89,7 +91,7 @@ def resume(
         ConfigError: the dataset is another one, or the device of the run is not there.
         DivergedError: the loss is no longer finite.
     """
-    run = read_run(folder, dataset=dataset)
+    run = read_run(Path(folder), dataset=Path(dataset) if dataset else None)
     if run.framework != "torch":
         raise RunError(f"{folder}: was trained with {run.framework}, which keeps no checkpoint here; train again")
     found = open_dataset(run.dataset).digest
@@ -180,7 +182,7 @@ def count_steps(
 
 
 def bench(
-    dataset: Path, config: FitConfig, *, steps: int = BENCH_STEPS, progress: Progress | None = None
+    dataset: Path | str, config: FitConfig, *, steps: int = BENCH_STEPS, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Return samples a second: of every loader against a plain copy of arrays, and of training; peak memory in MB.
 
@@ -198,6 +200,7 @@ def bench(
         ConfigError: the config does not fit the dataset or this machine.
         DatasetError: the dataset cannot be read, or leaks.
     """
+    dataset = Path(dataset)
     division = divide(dataset, n_train=config.n_train, held_out=config.held_out)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):

@@ -114,8 +114,8 @@ def open_predictor(run: Run, *, device: str = "auto", tta: bool = False, tile: i
 
 
 def predict(
-    run: Path, stack: Path, out: Path, *, overwrite: bool = False, tta: bool = False, tile: int = TILE_PX,
-    device: str = "auto", progress: Progress | None = None,
+    run: Path | str, stack: Path | str, out: Path | str, *, overwrite: bool = False, tta: bool = False,
+    tile: int = TILE_PX, device: str = "auto", progress: Progress | None = None,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Write the probability of cell of a TIFF stack as a float32 TIFF stack; return its shape (Z, Y, X).
 
@@ -140,7 +140,8 @@ def predict(
     """
     from pipeline.source.tiff import open_stack, write_slices
 
-    predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
+    predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
+    stack, out = Path(stack), Path(out)
     require_place(out, stack, overwrite=overwrite)
     with closing(open_stack(stack)) as slices:
         watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
@@ -162,18 +163,19 @@ class Evaluation:
         told = {"split": self.split, "shown": self.shown, "trained_on": self.trained_on}
         return {**self.scores.as_dict(), **told}
 
-    def draw(self, run: Path) -> None:
+    def draw(self, run: Path | str) -> None:
         """Write the scores at every threshold as a picture into the folder of the run.
 
         Raises:
             StorageError: it cannot be written.
         """
-        draw_thresholds(run / f"thresholds-{self.split}-{self.shown.split()[-1]}.png", self.scores)
+        draw_thresholds(Path(run) / f"thresholds-{self.split}-{self.shown.split()[-1]}.png", self.scores)
 
 
 def evaluate(
-    run: Path, dataset: Path, split: str, *, images: Path | None = None, labels: Path | None = None, tta: bool = False,
-    tile: int = TILE_PX, device: str = "auto", progress: Progress | None = None,
+    run: Path | str, dataset: Path | str, split: str, *, images: Path | str | None = None,
+    labels: Path | str | None = None, tta: bool = False, tile: int = TILE_PX, device: str = "auto",
+    progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """Return the scores of a run's network on a split: its augmented samples, or its slices as they lie in the stack.
 
@@ -199,13 +201,16 @@ def evaluate(
     """
     if (images is None) != (labels is None):
         raise ConfigError("--images and --labels belong together: the stack and its labels")
-    predictor = open_predictor(read_run(run), device=device, tta=tta, tile=tile)
-    trained_on = _count_trained_on(predictor.run, dataset, split)
+    predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
+    trained_on = _count_trained_on(predictor.run, Path(dataset), split)
     with ExitStack() as files:
         if images is None or labels is None:
             shown, (n, pairs) = "augmented samples", _sample_pairs(predictor, ShardDataset(dataset, split))
         else:
-            shown, (n, pairs) = "whole slices", _slice_pairs(predictor, dataset, split, images, labels, files)
+            shown, (n, pairs) = (
+                "whole slices",
+                _slice_pairs(predictor, Path(dataset), split, Path(images), Path(labels), files),
+            )
         watched = track(pairs, progress or SilentProgress(), "scoring", n, unit=shown.split()[-1])
         return Evaluation(score_slices(watched), split, shown, trained_on)
 

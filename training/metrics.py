@@ -103,7 +103,7 @@ class Scores(PixelScores):
     warping_curve: tuple[float, ...]
 
 
-def score(prediction: Path, labels: Path, *, progress: Progress | None = None) -> Scores:
+def score(prediction: Path | str, labels: Path | str, *, progress: Progress | None = None) -> Scores:
     """Return the scores of one TIFF stack against another, of whatever predicted it.
 
     Args:
@@ -118,7 +118,7 @@ def score(prediction: Path, labels: Path, *, progress: Progress | None = None) -
     """
     from pipeline.source.tiff import open_stack
 
-    with closing(open_stack(prediction)) as found, closing(open_stack(labels, labels=True)) as truth:
+    with closing(open_stack(Path(prediction))) as found, closing(open_stack(Path(labels), labels=True)) as truth:
         if found.shape != truth.shape:
             raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
         whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)

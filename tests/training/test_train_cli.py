@@ -1,5 +1,6 @@
 """`augtrain`: parses, calls one function, prints; a failure is one line and the right exit code."""
 
+import itertools
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import click
@@ -87,31 +89,22 @@ def test_the_installed_command_is_this_one() -> None:
     assert project["scripts"]["augtrain"] == "training.cli:run"
 
 
-@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_is_there_and_exits_0(augtrain: Run, path: tuple[str, ...], flag: str) -> None:
-    code, out, err = augtrain(*path, flag)
-    assert (code, err) == (0, "")
-    assert out.startswith("Usage: augtrain")
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_has_help(name: str) -> None:
-    command = COMMANDS[name]
-    assert command.help
-    first = command.help.splitlines()[0]
-    assert first[0].isupper()
-    assert first.endswith(".")
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
-
-
-@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
-def test_help_fits_80_columns(augtrain: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
-    """However wide the terminal is."""
+def test_the_help_is_this_text_however_wide_the_terminal_is(augtrain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command and option with its default; what changes here changes for every user."""
     monkeypatch.setenv("COLUMNS", "200")
-    assert [line for line in augtrain(*path, "--help").out.splitlines() if len(line) > 80] == []
+    pages = [augtrain(*path, "--help") for path in ((), *((name,) for name in COMMANDS))]
+    assert {(page.code, page.err) for page in pages} == {(0, "")}
+    text = "\n".join(page.out for page in pages) + "\n"
+    assert text == Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
+    assert max(map(len, text.splitlines())) <= 80
+    assert augtrain("fit", "-h") == augtrain("fit", "--help")
+
+
+def test_every_command_and_option_has_help() -> None:
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, (name, parameter.name)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -571,6 +564,29 @@ def test_quiet_is_quiet(
     for name, arguments in commands.items():
         assert augtrain(*arguments, "--quiet") == (0, "", ""), name
         assert not caplog.messages, name
+
+
+def test_long_commands_show_their_progress_on_standard_error(
+    augtrain: Run, phantom_dataset: Path, run_folder: Path, stack: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By a clock by which every sample takes eleven seconds; standard output is for the result."""
+    ticks = itertools.count(0, 11)
+    monkeypatch.setattr("pipeline.shards.progress.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    run, settings = copy_run(run_folder, tmp_path / "run"), ("--set=network.width=2", "--set=crop=64")
+    files = ("--images", stack[0], "--labels", stack[1])
+    commands: dict[str, tuple[object, ...]] = {
+        "scoring: 1 of 6 samples": ("evaluate", run, phantom_dataset),
+        "scoring: 1 of 3 slices": ("evaluate", run, phantom_dataset, *files),
+        "predicting: 1 of 12 slices": ("predict", run, stack[0], tmp_path / "out.tif"),
+        "scoring: 1 of 12 slices": ("score", stack[1], stack[1]),
+        "timing: 1 of 10 steps": ("bench", phantom_dataset, "--steps", "1", *settings),
+    }
+    for line, arguments in commands.items():
+        outcome = augtrain(*arguments)
+        assert any(told.startswith(line) for told in outcome.err.splitlines()), outcome.err
+        assert outcome.code == 0
+        assert outcome.out
 
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no /dev/null here")

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_datasets import phantom_stack
+from small_runs import COSINE
 
 import training
+from pipeline.source.tiff import write_stack
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "training").glob("*.py") if path.stem != "__init__")
@@ -53,3 +56,21 @@ def test_no_public_name_is_that_of_a_module() -> None:
 )
 def test_nothing_is_loaded_that_is_not_used(code: str, absent: set[str]) -> None:
     assert run_python(f"{code}\nimport sys\nprint(sorted({absent!r} & set(sys.modules)))") == "[]\n"
+
+
+def test_a_run_from_python_with_paths_as_text(
+    phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the README does it: every command of augtrain is one function."""
+    monkeypatch.chdir(tmp_path)
+    Path("dataset").symlink_to(phantom_dataset)
+    for name, pixels in zip(("stack.tif", "labels.tif"), phantom_stack(), strict=True):
+        write_stack(Path(name), pixels)
+    run = training.fit("dataset", "run", COSINE, pictures=False)
+    assert training.resume("run", dataset="dataset", pictures=False) == run
+    found = training.evaluate("run", "dataset", "test", images="stack.tif", labels="labels.tif", device="cpu")
+    found.draw("run")
+    assert Path("run/thresholds-test-slices.png").exists()
+    assert training.predict("run", "stack.tif", "out.tif", device="cpu") == (12, 128, 120)
+    assert training.score("out.tif", "labels.tif").n == 12
+    assert training.bench("dataset", COSINE, steps=1)["device"] == "cpu"
