@@ -22,7 +22,7 @@ EXTRA_LIBRARIES = ("torch", "matplotlib")
 
 
 def _require_report_place(path: Path) -> None:
-    """Refuse to write a report over a file that is none; pipes, devices and earlier reports are fine.
+    """Refuse to write a report over a file that is not a report; pipes, devices and earlier reports are fine.
 
     Raises:
         ConfigError: it is a folder, or holds anything else, or its folder is missing.
@@ -138,7 +138,7 @@ def fit(
     config = training.preset(preset).changed({"steps": 0, **given} if minutes else given)
     watched = _watched(quiet=quiet, json_file=json_file)
     run = training.fit(dataset, out, config, framework=framework, minutes=minutes or 0.0, pictures=pictures, **watched)
-    _tell_run(run, quiet=quiet, json_file=json_file)
+    _print_run(run, quiet=quiet, json_file=json_file)
 
 
 @cli.command()
@@ -149,7 +149,7 @@ def fit(
 def resume(run: Path, dataset: Path | None, pictures: bool, quiet: bool, json_file: str | None) -> None:
     """Go on with RUN where its last checkpoint left it."""
     found = training.resume(run, dataset=dataset, pictures=pictures, **_watched(quiet=quiet, json_file=json_file))
-    _tell_run(found, quiet=quiet, json_file=json_file)
+    _print_run(found, quiet=quiet, json_file=json_file)
 
 
 @cli.command()
@@ -163,7 +163,7 @@ def resume(run: Path, dataset: Path | None, pictures: bool, quiet: bool, json_fi
 def evaluate(run: Path, dataset: Path, split: str, quiet: bool, json_file: str | None, **choices: Any) -> None:
     """Score the network of RUN on a split of DATASET."""
     found = training.evaluate(run, dataset, split, progress=_progress(quiet=quiet), **choices)
-    _tell_scores(found.as_dict(), quiet=quiet, json_file=json_file)
+    _print_scores(found.as_dict(), quiet=quiet, json_file=json_file)
     found.draw(run)
 
 
@@ -183,7 +183,7 @@ def predict(
     shape = training.predict(run, stack, out, overwrite=overwrite, tta=tta, tile=tile, device=device, progress=progress)
     report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
     line = f"predicted    {shape[0]} slices of {shape[1]} x {shape[2]} px: {out}"
-    _tell([line], report, quiet=quiet, json_file=json_file)
+    _print([line], report, quiet=quiet, json_file=json_file)
 
 
 @cli.command()
@@ -193,7 +193,7 @@ def predict(
 def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
     """Score a stack of cell probabilities against LABELS; no network needed."""
     found = training.score(prediction, labels, progress=_progress(quiet=quiet))
-    _tell_scores(found.as_dict(), quiet=quiet, json_file=json_file)
+    _print_scores(found.as_dict(), quiet=quiet, json_file=json_file)
 
 
 @cli.command()
@@ -210,7 +210,7 @@ def bench(
 
     config = training.preset(preset).changed(_pairs(settings))
     report = training.bench(dataset, config, steps=steps, progress=_progress(quiet=quiet))
-    _tell(bench_lines(report), report, quiet=quiet, json_file=json_file)
+    _print(bench_lines(report), report, quiet=quiet, json_file=json_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -259,23 +259,23 @@ def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return dict(setting.partition("=")[::2] for setting in settings)
 
 
-def _tell_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
+def _print_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
     from pipeline.shards import open_dataset
 
     report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
     lines = [f"run          {run.folder}"]
     if "test" in open_dataset(run.dataset).splits:
         lines.append(f"next         augtrain evaluate {run.folder} {run.dataset} --split test")
-    _tell(lines, report, quiet=quiet, json_file=json_file)
+    _print(lines, report, quiet=quiet, json_file=json_file)
 
 
-def _tell_scores(report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
+def _print_scores(report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
     from training.metrics import score_lines
 
-    _tell(score_lines(report), report, quiet=quiet, json_file=json_file)
+    _print(score_lines(report), report, quiet=quiet, json_file=json_file)
 
 
-def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
+def _print(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
     if not quiet:
         for line in lines:
             click.echo(line, err=json_file == "-")
@@ -291,7 +291,7 @@ def _tell(lines: Sequence[str], report: dict[str, Any], *, quiet: bool, json_fil
 
 
 def _explain(error: BaseException, command: str) -> tuple[str, int]:
-    """Return the line and the exit status that a command's failure means; no line for what is a mistake of ours."""
+    """Return the line and the exit status of a command's failure; no line for a bug, which keeps its traceback."""
     message, code = "", 3
     match error:
         case click.exceptions.Abort() | KeyboardInterrupt():

@@ -34,7 +34,7 @@ class ShardDataset:
 
     A sample is a dict of `image` (h, w) in the dtype of the shards, `label` (h, w) uint8, 1 where there is a cell, and,
     where weights were asked for, `weights` (h, w) float16. They are numpy arrays: the default collate of
-    `torch.utils.data.DataLoader` makes tensors of them, and whoever trains without torch does not have to load it.
+    `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
 
     It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
     when it first reads from them, since no HDF5 handle may cross from one process into another.
@@ -46,7 +46,7 @@ class ShardDataset:
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
 
     Raises:
-        ConfigError: there is no such split, no sample is left, or there is none of a row.
+        ConfigError: there is no such split, no sample is left, or a row does not exist.
         DatasetError: a shard or the manifest cannot be read, or is not what dataset.json says.
     """
 

@@ -1,4 +1,4 @@
-"""What a trained network says of samples, whole slices and stacks, and how well: prediction and evaluation.
+"""Prediction with a trained network, of samples, whole slices and stacks, and its evaluation.
 
 The overlap-tile strategy of Ronneberger et al. 2015: a slice is predicted in overlapping tiles, mirrored where it ends.
 Every pixel is computed with all the context that the network can use, so that tiles meet without a seam. Tiles begin at
@@ -160,8 +160,8 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        told = {"split": self.split, "shown": self.shown, "trained_on": self.trained_on}
-        return {**self.scores.as_dict(), **told}
+        context = {"split": self.split, "shown": self.shown, "trained_on": self.trained_on}
+        return {**self.scores.as_dict(), **context}
 
     def draw(self, run: Path | str) -> None:
         """Write the scores at every threshold as a picture into the folder of the run.
@@ -194,7 +194,7 @@ def evaluate(
 
     Raises:
         ConfigError: there is no such split, or it is not `train` and shows slices that the network was trained on; the
-            stack is none of the dataset's, or no slice of it is in the split.
+            stack is not one of the dataset's, or no slice of it is in the split.
         DatasetError: the dataset cannot be read.
         RunError: there is no run, or it keeps no network.
         SourceError: a stack cannot be read.
@@ -241,7 +241,7 @@ def as_levels(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def mirrored(start: int, n: int, side: int) -> Tensor:
-    """Return which pixels of a row of `side` lie at start, start + 1, ..., n of them, if it goes on as in mirrors."""
+    """Return which pixels of a row of `side` lie at start, start + 1, ..., n of them, mirrored at both ends."""
     place = torch.arange(start, start + n) % (2 * side)
     return torch.where(place < side, place, 2 * side - 1 - place)
 

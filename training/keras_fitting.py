@@ -16,7 +16,7 @@ from training.config import FitConfig, UNetConfig
 from training.dataset import ShardDataset
 from training.loading import Batches, open_store
 from training.run_folder import NETWORK_FILE, Row, Run, save, write_rows
-from training.trainer import OnRound, Watch, require_finite
+from training.trainer import OnRound, Validation, require_finite
 from training.unet import UNet, centre
 
 _FIXED = {"optimizer": "sgd", "schedule": "plateau", "precision": "fp32", "compile": False, "channels_last": False}
@@ -34,7 +34,7 @@ class KerasTrainer:
         config, cpu = run.config, torch.device("cpu")
         a_round = max(1, config.steps // config.rounds)
         self.run = replace(run, config=replace(config, steps=a_round * config.rounds))
-        self.watch: Watch = before.watch if before else Watch(run, torch.device(config.device))
+        self.validation: Validation = before.validation if before else Validation(run, torch.device(config.device))
         store = before.batches.store if before else open_store(data, config.loader, cpu)
         self.batches: Batches = Batches(store, data, config, run.normalisation, cpu)
         there = config.network.output_side(config.crop)
@@ -51,7 +51,7 @@ class KerasTrainer:
     def validate(self, on_sample: Callable[[], None]) -> None:
         """Validate once, to see how long it takes."""
         with import_keras().device(self.run.config.device):
-            self.watch.score(TorchView(self.model), on_sample)
+            self.validation.score(TorchView(self.model), on_sample)
 
     def train(self, *, pictures: bool, progress: Progress | None = None, on_round: OnRound | None = None) -> None:
         """Train from the beginning to the end."""
@@ -75,7 +75,7 @@ class KerasTrainer:
 
     def _rounds(self, pictures: bool, progress: Progress, on_round: OnRound | None) -> Any:
         """Return the callback of Keras that scores and saves every round, before others act upon val_loss."""
-        run, sequence, batches, watch = self.run, self.sequence, self.batches, self.watch
+        run, sequence, batches, validation = self.run, self.sequence, self.batches, self.validation
         base: Any = import_keras().callbacks.Callback
         rows: list[Row] = []
 
@@ -97,7 +97,7 @@ class KerasTrainer:
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 rate = float(f"{float(self.model.optimizer.learning_rate):.7g}")  # Keras keeps it as float32
                 view = TorchView(self.model)
-                scores = watch.score(view)
+                scores = validation.score(view)
                 logs |= scores  # for the callbacks after this one
                 row = Row(epoch + 1, (epoch + 1) * len(sequence), rate, logs["loss"], self.gradient, **scores)
                 if row.val_loss < self.best:
@@ -107,7 +107,7 @@ class KerasTrainer:
                 rows.append(row)
                 write_rows(run.folder, rows, time.perf_counter() - self.began)
                 if pictures:
-                    watch.draw(run.folder, rows, view)
+                    validation.draw(run.folder, rows, view)
                 if on_round is not None:
                     on_round(row)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES_FILE, SAMPLES_FILE, THRESHOLDS_FILE = "curves.png", "samples.png", "thresholds.png"
-MISSED, FALSE = (230, 85, 0), (0, 100, 190)  # RGB of membrane that was not found, and of what is none but was found
+MISSED, FALSE = (230, 85, 0), (0, 100, 190)  # RGB of membrane that was not found, and of cell taken for membrane
 
 _BLUE, _RED, _GREEN, _INK, _GRAY = "#0072b2", "#d55e00", "#007a5a", "#24292f", "#6e7781"  # after Okabe and Ito 2008
 _DPI, _TEXT_PT, _LINE_PX, _FRAME = 100, 9, 17, 200

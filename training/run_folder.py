@@ -1,4 +1,4 @@
-"""The folder of a run: what its files are, what config.json and the log say, and the tensors that it keeps."""
+"""The folder of a run: config.json, the log, and the files that hold tensors."""
 
 import io
 import json
@@ -149,7 +149,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         dataset: where its dataset lies now; None: where it was.
 
     Raises:
-        RunError: there is none, or its config.json is not one.
+        RunError: there is no run, or its config.json is damaged.
     """
     path = folder / CONFIG_FILE
     if folder.exists() and not folder.is_dir():
@@ -249,7 +249,7 @@ def write_rows(folder: Path, rows: Sequence[Row], seconds: float) -> None:
 
 
 def count_rows(folder: Path) -> int:
-    """Return how many rounds the log of a run tells of."""
+    """Return how many rounds are in the log of a run."""
     with suppress(OSError):
         return len((folder / ROWS_FILE).read_bytes().splitlines())
     return 0

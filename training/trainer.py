@@ -89,7 +89,7 @@ def learning_rate(config: FitConfig, step: int, steps: int, plateau: Plateau) ->
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-class Watch:
+class Validation:
     """The validation samples, whole, as far as the network takes them."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
@@ -173,7 +173,7 @@ class Trainer:
         self._skipped = 0  # steps in a row whose gradient was not finite; fp16's scaler takes none of them
         store = before.batches.store if before else open_store(data, config.loader, self.device)
         self.batches: Batches = Batches(store, data, config, run.normalisation, self.device)
-        self.watch: Watch = before.watch if before else Watch(run, self.device)
+        self.validation: Validation = before.validation if before else Validation(run, self.device)
 
     @property
     def is_finished(self) -> bool:
@@ -191,15 +191,15 @@ class Trainer:
             while not self.is_finished:
                 self._round(ends[len(self.rows)], ends[len(self.rows) + 1], progress)
                 if pictures:
-                    self.watch.draw(self.run.folder, self.rows, self.forward)
+                    self.validation.draw(self.run.folder, self.rows, self.forward)
                     drawn = True
                 if on_round is not None:
                     on_round(self.rows[-1])
         finally:
             progress.stop()
         if pictures and not drawn:  # killed after its last checkpoint
-            self.watch.score(self.forward)
-            self.watch.draw(self.run.folder, self.rows, self.forward)
+            self.validation.score(self.forward)
+            self.validation.draw(self.run.folder, self.rows, self.forward)
 
     def step(self, number: int, batch: Batch) -> tuple[float, float]:
         """Take one step; return the loss, and the norm of the gradient before it was clipped.
@@ -232,10 +232,10 @@ class Trainer:
 
     def validate(self, on_sample: Callable[[], None]) -> None:
         """Validate once, to see how long it takes."""
-        self.watch.score(self.forward, on_sample)
+        self.validation.score(self.forward, on_sample)
 
     def restore(self) -> None:
-        """Go back to the checkpoint, or to the start where there is none yet.
+        """Go back to the checkpoint, or to the start if there is no checkpoint yet.
 
         Raises:
             RunError: it is missing though rounds are done, belongs to another run, or is damaged.
@@ -271,7 +271,7 @@ class Trainer:
             total, gradient = total + loss, max(gradient, norm) if math.isfinite(norm) else gradient
             progress.advance()
         rate = self.optimizer.param_groups[0]["lr"]
-        watched = self.watch.score(self.forward)
+        watched = self.validation.score(self.forward)
         row = Row(len(self.rows) + 1, stop, rate, total / (stop - start), gradient, **watched)
         self.rows.append(row)
         improved = row.val_loss < self.plateau.best

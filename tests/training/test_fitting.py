@@ -322,9 +322,9 @@ def test_trying_ends_when_the_time_is_over(  # each step ends 2 s after the last
 ) -> None:  # fmt: skip
     """It must not cost more than was given: neither all the steps to try, nor a validation of many samples."""
     steps, validated = [], []
-    take, run = Trainer.step, training.trainer.Watch._run
+    take, run = Trainer.step, training.trainer.Validation._run
     monkeypatch.setattr(Trainer, "step", lambda *given: steps.append(1) or take(*given))
-    monkeypatch.setattr(training.trainer.Watch, "_run", lambda *given: validated.append(1) or run(*given))
+    monkeypatch.setattr(training.trainer.Validation, "_run", lambda *given: validated.append(1) or run(*given))
     with pytest.raises(ConfigError, match=words):
         fit(phantom_dataset, tmp_path / "run", COSINE, minutes=seconds / 60, pictures=False)
     assert (len(steps), len(validated)) == (n_steps, n_validated)
@@ -346,12 +346,12 @@ def falling_then_flat(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Validation that returns these losses, one a round."""
     losses = [0.5, 0.4, 0.6, 0.7, 0.3, 0.9, 0.9, 0.9, 0.9, 0.9]
     given: Iterator[float] = iter(losses)
-    real = training.trainer.Watch.score
+    real = training.trainer.Validation.score
 
-    def score(watch: Any, network: torch.nn.Module) -> dict[str, Any]:
-        return {**real(watch, network), "val_loss": next(given)}
+    def score(validation: Any, network: torch.nn.Module) -> dict[str, Any]:
+        return {**real(validation, network), "val_loss": next(given)}
 
-    monkeypatch.setattr(training.trainer.Watch, "score", score)
+    monkeypatch.setattr(training.trainer.Validation, "score", score)
     return losses
 
 

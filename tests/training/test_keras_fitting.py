@@ -31,7 +31,7 @@ from training.keras_fitting import (
 )
 from training.loading import Batches, Normalisation, open_store
 from training.run_folder import Row, read_network, read_run
-from training.trainer import DivergedError, Watch
+from training.trainer import DivergedError, Validation
 from training.unet import UNet, centre, count_parameters
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -197,11 +197,11 @@ def test_a_keras_run_is_read_as_any_other(world: Path, tmp_path: Path) -> None:
     again = read_run(tmp_path / "run")
     assert again == replace(run, dataset=run.dataset.resolve())
     cpu = torch.device("cpu")
-    watch = Watch(again, cpu)
+    validation = Validation(again, cpu)
     rows = rows_of(run.folder)
     best = min(rows, key=lambda row: row["val_loss"])
     assert best["val_loss"] < 0.95 * rows[-1]["val_loss"], "the last round must not be the best"
-    for name, value in watch.score(read_network(again, cpu)).items():
+    for name, value in validation.score(read_network(again, cpu)).items():
         assert value == pytest.approx(best[name], abs=1e-4), name
     described = json.loads((run.folder / "config.json").read_text())
     assert described["framework"] == "keras"
