@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import Dataset, DatasetRecord, open_dataset
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.digest import file_digest
+from pipeline.shards.manifest import ManifestRow
 from training.config import Weights
 
 
@@ -20,13 +21,6 @@ class Slice(NamedTuple):
 
     stack: int
     z: int
-
-
-class _Shown(NamedTuple):
-    """What a sample shows: a slice, and the digest of its pixels."""
-
-    slice: Slice
-    pixels: str
 
 
 class ShardDataset:
@@ -90,8 +84,7 @@ class ShardDataset:
         """Where the first sample of each slice is, in order."""
         found: dict[Slice, int] = {}
         for index, row in enumerate(self.rows):
-            shown = self._split.manifest[row]
-            found.setdefault(Slice(shown.stack, shown.z), index)
+            found.setdefault(_slice_of(self._split.manifest[row]), index)
         return tuple(found.values())
 
     def _weigh(self, row: int, label: NDArray[Any]) -> NDArray[np.float16]:
@@ -146,19 +139,21 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         DatasetError: the dataset cannot be read, or shows one slice in two splits.
     """
     dataset = open_dataset(folder)
-    shown = _find_shown(dataset)
-    if "train" not in shown:
-        raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
-    there = shown["train"]
+    _require_honest(dataset)
+    if "train" not in dataset:
+        raise ConfigError(f"{folder}: expected a split train, found {', '.join(dataset.splits)}")
+    there = dataset["train"].manifest
+    shown = [_slice_of(row) for row in there]
     train = tuple(range(len(there)))
-    if "val" in shown:
-        watched_split, watched = "val", tuple(range(len(shown["val"])))
+    if "val" in dataset:
+        watched_split, watched = "val", tuple(range(len(dataset["val"])))
     else:
         watched_split = "train"
-        block, near = hold_out([each.slice for each in there], share=held_out, gap=_find_gap(dataset.record))
-        watched = tuple(row for row in train if there[row].slice in block)
-        copies = {there[row].pixels for row in watched}  # the same picture may stand in a stack twice
-        train = tuple(row for row in train if there[row].slice not in block | near and there[row].pixels not in copies)
+        block, near = hold_out(shown, share=held_out, gap=_find_gap(dataset.record))
+        watched = tuple(row for row in train if shown[row] in block)
+        copies = {there[row].source_sha256 for row in watched}  # the same picture may stand in a stack twice
+        lost = block | near
+        train = tuple(row for row in train if shown[row] not in lost and there[row].source_sha256 not in copies)
     kept = train[: n_train or None]
     if not kept:
         raise ConfigError(f"{folder}: validation leaves no sample to train on; build with --val, or with more slices")
@@ -169,9 +164,9 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         train=kept,
         watched_split=watched_split,
         watched=watched,
-        train_slices=tuple(sorted({there[row].slice for row in kept})),
-        watched_slices=tuple(sorted({shown[watched_split][row].slice for row in watched})),
-        trained_on=tuple(sorted({there[row].pixels for row in kept})),
+        train_slices=tuple(sorted({shown[row] for row in kept})),
+        watched_slices=tuple(sorted({_slice_of(dataset[watched_split].manifest[row]) for row in watched})),
+        trained_on=tuple(sorted({there[row].source_sha256 for row in kept})),
     )
 
 
@@ -213,26 +208,26 @@ def _find_gap(record: DatasetRecord) -> int:
     return record.config.gap if asked else max(record.split.gap or 0, DEFAULT_GAP)
 
 
-def _find_shown(dataset: Dataset) -> dict[str, tuple[_Shown, ...]]:
-    """Return the slice of every sample, split by split.
+def _slice_of(row: ManifestRow) -> Slice:
+    return Slice(row.stack, row.z)
+
+
+def _require_honest(dataset: Dataset) -> None:
+    """Refuse a dataset that leaks, or whose manifest is another one.
 
     Raises:
-        DatasetError: one slice is shown in two splits, or the manifest is not the dataset's.
+        DatasetError: one slice is shown in two splits, or the manifest is not the one that dataset.json records.
     """
-    shown: dict[str, tuple[_Shown, ...]] = {}
-    owner: dict[Slice | str, tuple[str, str]] = {}
+    owner: dict[Slice | str, ManifestRow] = {}
     for split in dataset.splits:
-        rows = dataset[split].manifest
-        shown[split] = tuple(_Shown(Slice(row.stack, row.z), row.source_sha256) for row in rows)
-        for row in rows:
-            for key in (Slice(row.stack, row.z), row.source_sha256):
-                before, sample = owner.setdefault(key, (split, row.id))
-                if before != split:
+        for row in dataset[split].manifest:
+            for key in (_slice_of(row), row.source_sha256):
+                other = owner.setdefault(key, row)
+                if other.split != split:
                     raise DatasetError(
-                        f"{dataset.folder}: leakage: {before} sample {sample} and {split} sample {row.id} show the "
-                        f"same slice (stack {row.stack}, z {row.z}); build again, and run augpipe audit"
+                        f"{dataset.folder}: leakage: {other.split} sample {other.id} and {split} sample {row.id} show "
+                        f"the same slice (stack {row.stack}, z {row.z}); build again, and run augpipe audit"
                     )
     path = dataset.manifest_path
     if file_digest(path) != dataset.record.manifest.sha256:
         raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")
-    return shown
