@@ -6,7 +6,6 @@ multiples of the network's step, so that its poolings fall on the same pixels wh
 """
 
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,10 +142,10 @@ def predict(
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     stack, out = Path(stack), Path(out)
     require_place(out, stack, overwrite=overwrite)
-    with closing(open_stack(stack)) as slices:
-        watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
-        write_slices(out, (predictor(image) for image in watched), slices.shape, np.float32)
-        return slices.shape
+    slices = open_stack(stack)
+    watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
+    write_slices(out, (predictor(image) for image in watched), slices.shape, np.float32)
+    return slices.shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,16 +202,13 @@ def evaluate(
         raise ConfigError("--images and --labels belong together: the stack and its labels")
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     trained_on = _count_trained_on(predictor.run, Path(dataset), split)
-    with ExitStack() as files:
-        if images is None or labels is None:
-            shown, (n, pairs) = "augmented samples", _sample_pairs(predictor, ShardDataset(dataset, split))
-        else:
-            shown, (n, pairs) = (
-                "whole slices",
-                _slice_pairs(predictor, Path(dataset), split, Path(images), Path(labels), files),
-            )
-        watched = track(pairs, progress or SilentProgress(), "scoring", n, unit=shown.split()[-1])
-        return Evaluation(score_slices(watched), split, shown, trained_on)
+    if images is None or labels is None:
+        shown, (n, pairs) = "augmented samples", _sample_pairs(predictor, ShardDataset(dataset, split))
+    else:
+        stack = Path(images), Path(labels)
+        shown, (n, pairs) = "whole slices", _slice_pairs(predictor, Path(dataset), split, *stack)
+    watched = track(pairs, progress or SilentProgress(), "scoring", n, unit=shown.split()[-1])
+    return Evaluation(score_slices(watched), split, shown, trained_on)
 
 
 def require_place(out: Path, stack: Path, *, overwrite: bool) -> None:
@@ -256,14 +252,13 @@ def _sample_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterab
 
 
 def _slice_pairs(
-    predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path, files: ExitStack
+    predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path
 ) -> tuple[int, Iterable[_Pair]]:
     """Return how many slices of a stack are in the split, and prediction and label of each."""
     from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
-    gray = files.enter_context(closing(open_stack(images)))
-    truth = files.enter_context(closing(open_stack(labels, labels=True)))
+    gray, truth = open_stack(images), open_stack(labels, labels=True)
     found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record.inputs
     stack = next((number for number, pair in enumerate(known) if pair.images.sha256 == found), None)
     if stack is None:

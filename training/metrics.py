@@ -7,7 +7,6 @@ nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -118,12 +117,12 @@ def score(prediction: Path | str, labels: Path | str, *, progress: Progress | No
     """
     from pipeline.source.tiff import open_stack
 
-    with closing(open_stack(Path(prediction))) as found, closing(open_stack(Path(labels), labels=True)) as truth:
-        if found.shape != truth.shape:
-            raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
-        whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
-        pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, truth, strict=True))
-        return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
+    found, truth = open_stack(Path(prediction)), open_stack(Path(labels), labels=True)
+    if found.shape != truth.shape:
+        raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
+    whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
+    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, truth, strict=True))
+    return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
 
 
 def score_lines(report: Mapping[str, Any]) -> list[str]:

@@ -32,16 +32,6 @@ def test_public_names_are_functions_and_classes_whatever_was_imported_before(bef
     assert run_python(before + NAMES + PRINT) == f"{['function'] * 6 + ['type'] * 2}\n"
 
 
-def test_no_public_name_is_that_of_a_module() -> None:
-    assert not set(MODULES) & set(training.__all__)
-    assert training.__all__ == sorted(training.__all__)
-    for name in training.__all__:
-        assert getattr(training, name).__name__ == name
-    assert set(training.__all__) <= set(dir(training))
-    with pytest.raises(AttributeError, match="has no attribute 'more'"):
-        _ = training.more
-
-
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
