@@ -11,6 +11,7 @@ from small_worlds import run_python
 
 import augment
 import pipeline
+import training
 
 STEPS = {"build", "open", "verify", "replay", "audit", "preview", "publish", "rebuild"}
 
@@ -27,7 +28,7 @@ def test_the_pipeline_gives_every_error() -> None:
     assert {name for name in pipeline.errors.__all__ if name.endswith("Error")} <= set(dir(pipeline))
 
 
-@pytest.mark.parametrize("package", [augment, pipeline])
+@pytest.mark.parametrize("package", [augment, pipeline, training])
 def test_names_are_listed_and_others_are_attribute_errors(package: object) -> None:
     name = package.__name__
     assert dir(package) == package.__all__ == sorted(package.__all__)

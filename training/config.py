@@ -1,18 +1,125 @@
-"""What a run is asked to do, and the presets; all of it stands in config.json."""
+"""What a run is asked to do, and the presets; all of it stands in config.json. It loads neither torch nor h5py."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from pipeline.errors import ConfigError
-from training.dataset import Weights
-from training.kinds import require_types
-from training.loading import Loader
-from training.unet import UNetConfig
 
+Weights = Literal["none", "unet2015"]
+Loader = Literal["auto", "device", "host", "lazy"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Framework = Literal["torch", "keras"]
+
+TILE_PX = 512  # side of the tiles that a network predicts
+BENCH_STEPS = 10  # that a benchmark times at a stretch
+
+
+def _require_types(config: Any) -> None:
+    """Refuse values that are not of the annotated type: a config may come from a file or a command line.
+
+    Raises:
+        ConfigError: naming the field, what is expected, and what came.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        value, choices = getattr(config, name), get_args(hint)
+        kinds = (int, float) if hint is float else (hint,)
+        if choices and (value not in choices or type(value) is not type(choices[0])):
+            raise ConfigError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
+        if not choices and (not isinstance(value, kinds) or (isinstance(value, bool) and hint is not bool)):
+            raise ConfigError(
+                f"{name}: expected a value like {config.__dataclass_fields__[name].default!r}, got {value!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """What a U-Net is made of.
+
+    Attributes:
+        width: channels of the first level; each level below has twice as many.
+        depth: number of poolings.
+        outputs: maps that come out: 1, the logit of cell, or 2, the scores of membrane and of cell.
+        up: how a level doubles its size: a transposed 2x2 convolution, or repeated pixels and a 2x2 convolution.
+        init: normal weights with the variance of Glorot and Bengio (2010), or of He et al. (2015, arXiv:1502.01852).
+        padding: `valid` loses a pixel on each side at every 3x3 convolution, `same` pads with zeros.
+        norm: batch normalisation after every 3x3 convolution, or none.
+        dropout: share of activations dropped after each of the last two contracting blocks.
+        up_relu: a ReLU after every up-convolution.
+        last_up: channels of the last up-convolution; 0: those of its level.
+    """
+
+    width: int = 64
+    depth: int = 4
+    outputs: Literal[1, 2] = 2
+    up: Literal["transpose", "upsample"] = "transpose"
+    init: Literal["xavier", "kaiming"] = "kaiming"
+    padding: Literal["valid", "same"] = "valid"
+    norm: Literal["none", "batch"] = "none"
+    dropout: float = 0.0
+    up_relu: bool = False
+    last_up: int = 0
+
+    def __post_init__(self) -> None:
+        _require_types(self)
+        if not (1 <= self.width <= 1024 and 1 <= self.depth <= 6):
+            raise ConfigError(f"U-Net: expected a width of 1 to 1024 and a depth of 1 to 6, got {self}")
+        if not (0 <= self.dropout < 1 and self.last_up >= 0):
+            raise ConfigError(f"U-Net: expected dropout in [0, 1) and last_up of 0 or more, got {self}")
+
+    @property
+    def step(self) -> int:
+        """Pixels by which the sides of inputs differ: 2 to the power of the poolings."""
+        return 1 << self.depth
+
+    @property
+    def reach(self) -> int:
+        """Pixels on each side of an input that valid convolutions lose: 92 for a depth of 4.
+
+        An output pixel can depend on a pixel up to step - 1 further away, since poolings fall on whole steps.
+        """
+        return 6 * self.step - 4
+
+    @property
+    def halo(self) -> int:
+        """Pixels on each side of an input whose outputs are lost, or would feel that it ends there.
+
+        It holds for crops that begin a whole number of steps from each other. Where the network pads, poolings begin at
+        the edge itself, and zeros are felt two pixels further than valid convolutions lose. The 2x2 convolution after
+        repeated pixels is padded by one pixel, which by the last level has spoilt step - 1 at the far edges.
+        """
+        return self.reach + (2 if self.padding == "same" else 0) + (self.step - 1 if self.up == "upsample" else 0)
+
+    def output_side(self, side: int) -> int:
+        """Return the side of the output for an input of `side` pixels.
+
+        Raises:
+            ConfigError: the side does not survive the poolings.
+        """
+        kept = side - 2 * self.reach if self.padding == "valid" else side
+        if kept < 1 or (kept - (4 if self.padding == "valid" else 0)) % self.step:
+            raise ConfigError(f"U-Net: {side} px do not pass through {self.depth} poolings; {self.input_side(1)} px do")
+        return kept
+
+    def largest_input(self, side: int) -> int:
+        """Return the largest side of an input that passes and is not above `side`.
+
+        Raises:
+            ConfigError: none does.
+        """
+        smallest = self.input_side(1)
+        if side < smallest:
+            raise ConfigError(f"U-Net: samples of {side} px are too small; it needs {smallest} px or more")
+        return side - (side - smallest) % self.step
+
+    def input_side(self, output: int) -> int:
+        """Return the smallest side of an input whose output has at least `output` pixels, and 1."""
+        wanted = max(1, output)
+        if self.padding == "same":
+            return -(-wanted // self.step) * self.step
+        return wanted + (4 - wanted) % self.step + 2 * self.reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +187,7 @@ class FitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_types(self)
+        _require_types(self)
         limits = {
             "crop": (0, 1 << 14), "target": (0, 1 << 14), "batch": (1, 1 << 12), "learning_rate": (1e-12, 1e3),
             "momentum": (0, 0.99999), "weight_decay": (0, 1e3), "clip_norm": (0, 1e12), "warm_up": (0, 1),
@@ -159,7 +266,7 @@ def preset(name: str) -> FitConfig:
     """Return a preset.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: there is no preset of that name.
     """
     if name not in PRESETS:
         raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
@@ -167,7 +274,7 @@ def preset(name: str) -> FitConfig:
 
 
 def _read(given: Any, kind: type) -> Any:
-    """Return a value from text; what is not of the kind is left as it is, and refused with the setting's name."""
+    """Return a value from text; text that is no such value is left as it is, and then refused with its name."""
     if not isinstance(given, str) or kind is str:
         return given
     try:

@@ -1,20 +1,19 @@
 """The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.shards import open_dataset
-from pipeline.shards.record import MANIFEST_FILE
-
-Weights = Literal["none", "unet2015"]
-_LEAST_GAP = 3  # slices: build's own default
+from pipeline.shards import Dataset, DatasetRecord, open_dataset
+from pipeline.shards.config import DEFAULT_GAP
+from pipeline.shards.digest import file_digest
+from pipeline.shards.manifest import ManifestRow
+from training.config import Weights
 
 
 class Slice(NamedTuple):
@@ -24,60 +23,51 @@ class Slice(NamedTuple):
     z: int
 
 
-class _Shown(NamedTuple):
-    """What a sample shows: a slice, and the digest of its pixels."""
-
-    slice: Slice
-    pixels: str
-
-
-class Sample(NamedTuple):
-    """Image (h, w) in the shard's dtype, label (h, w) uint8 with 1 where there is a cell, weight float16 or None."""
-
-    image: NDArray[Any]
-    label: NDArray[np.uint8]
-    weight: NDArray[np.float16] | None
-
-
 class ShardDataset:
-    """Some samples of one split, read from the shards when they are asked for.
+    """Some samples of one split, read from the shards when they are asked for: a map-style dataset for torch and Keras.
 
-    It can be pickled: every process opens the shards again for itself. It has the length and the indexing that
-    `torch.utils.data.DataLoader` and `keras.utils.PyDataset` need.
+    A sample is a dict of `image` (h, w) in the dtype of the shards, `label` (h, w) uint8, 1 where there is a cell, and,
+    where weights were asked for, `weights` (h, w) float16. They are numpy arrays: the default collate of
+    `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
+
+    It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
+    when it first reads from them, since no HDF5 handle may cross from one process into another.
 
     Args:
-        folder: the dataset.
+        folder: the dataset, or where it lies.
         split: `train`, `val` or `test`.
         rows: positions within the split; None: all of them.
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
 
     Raises:
-        ConfigError: there is no such split, no sample is left, or there is none of a row.
+        ConfigError: there is no such split, no sample is left, or a row does not exist.
         DatasetError: a shard or the manifest cannot be read, or is not what dataset.json says.
     """
 
     def __init__(
-        self, folder: Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
+        self, folder: Dataset | Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
     ) -> None:
         dataset = open_dataset(folder)
         self._split = dataset[split]
-        self._instances = dataset.record.values["label_kind"] == "instances"
+        self._instances = dataset.record.label_kind == "instances"
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
-            raise ConfigError(f"{folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
+            raise ConfigError(f"{dataset.folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
         if not self.rows:
-            raise ConfigError(f"{folder}: no sample of {split} is left; build more samples or ask for more")
+            raise ConfigError(f"{dataset.folder}: no sample of {split} is left; build more samples or ask for more")
         self.image_dtype, self.window = self._split.images.dtype, self._split.images.shape[1:]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Return one sample."""
-        row = self.rows[index]
-        label = self._split.labels[row]
-        return Sample(self._split.images[row], (label > 0).astype(np.uint8), self._weight(row, label))
+        label = self._split.labels[self.rows[index]]
+        sample = {"image": self.image(index), "label": (label > 0).astype(np.uint8)}
+        if self.weights != "none":
+            sample["weights"] = self._weigh(self.rows[index], label)
+        return sample
 
     def image(self, index: int) -> NDArray[Any]:
         """Return the image of one sample alone."""
@@ -94,13 +84,10 @@ class ShardDataset:
         """Where the first sample of each slice is, in order."""
         found: dict[Slice, int] = {}
         for index, row in enumerate(self.rows):
-            shown = self._split.manifest[row]
-            found.setdefault(Slice(shown.stack, shown.z), index)
+            found.setdefault(_slice_of(self._split.manifest[row]), index)
         return tuple(found.values())
 
-    def _weight(self, row: int, label: NDArray[Any]) -> NDArray[np.float16] | None:
-        if self.weights == "none":
-            return None
+    def _weigh(self, row: int, label: NDArray[Any]) -> NDArray[np.float16]:
         if self._split.weights is not None:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
@@ -135,13 +122,6 @@ class Division:
         if both:
             raise ConfigError(f"division: {len(both)} samples are trained on and watched at once; divide again")
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Division":
-        """Return the division that was written as JSON."""
-        lists = {name: tuple(values[name]) for name in ("train", "watched", "trained_on")}
-        slices = {name: tuple(Slice(*pair) for pair in values[name]) for name in ("train_slices", "watched_slices")}
-        return cls(**{**values, **lists, **slices})
-
 
 def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Division:
     """Return which samples to train on and which to validate with; no slice is on both sides.
@@ -158,33 +138,35 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         ConfigError: too few slices or samples.
         DatasetError: the dataset cannot be read, or shows one slice in two splits.
     """
-    shown = _shown_by_splits(folder)
-    record = open_dataset(folder).record
-    if "train" not in shown:
-        raise ConfigError(f"{folder}: expected a split train, found {', '.join(shown)}")
-    there = shown["train"]
+    dataset = open_dataset(folder)
+    _require_honest(dataset)
+    if "train" not in dataset:
+        raise ConfigError(f"{folder}: expected a split train, found {', '.join(dataset.splits)}")
+    there = dataset["train"].manifest
+    shown = [_slice_of(row) for row in there]
     train = tuple(range(len(there)))
-    if "val" in shown:
-        watched_split, watched = "val", tuple(range(len(shown["val"])))
+    if "val" in dataset:
+        watched_split, watched = "val", tuple(range(len(dataset["val"])))
     else:
         watched_split = "train"
-        block, near = hold_out([each.slice for each in there], share=held_out, gap=_gap(record.values))
-        watched = tuple(row for row in train if there[row].slice in block)
-        copies = {there[row].pixels for row in watched}  # the same picture may stand in a stack twice
-        train = tuple(row for row in train if there[row].slice not in block | near and there[row].pixels not in copies)
+        block, near = hold_out(shown, share=held_out, gap=_find_gap(dataset.record))
+        watched = tuple(row for row in train if shown[row] in block)
+        copies = {there[row].source_sha256 for row in watched}  # the same picture may stand in a stack twice
+        lost = block | near
+        train = tuple(row for row in train if shown[row] not in lost and there[row].source_sha256 not in copies)
     kept = train[: n_train or None]
     if not kept:
         raise ConfigError(f"{folder}: validation leaves no sample to train on; build with --val, or with more slices")
     if n_train > len(kept):
         raise ConfigError(f"--n-train: {n_train} samples asked for, {len(kept)} are there to train on")
     return Division(
-        digest=record.sha256,
+        digest=dataset.digest,
         train=kept,
         watched_split=watched_split,
         watched=watched,
-        train_slices=tuple(sorted({there[row].slice for row in kept})),
-        watched_slices=tuple(sorted({shown[watched_split][row].slice for row in watched})),
-        trained_on=tuple(sorted({there[row].pixels for row in kept})),
+        train_slices=tuple(sorted({shown[row] for row in kept})),
+        watched_slices=tuple(sorted({_slice_of(dataset[watched_split].manifest[row]) for row in watched})),
+        trained_on=tuple(sorted({there[row].source_sha256 for row in kept})),
     )
 
 
@@ -218,32 +200,34 @@ def _distance(z: int, block: Sequence[int]) -> int:
     return max(block[0] - z, z - block[-1], 0)
 
 
-def _gap(values: Any) -> int:
+def _find_gap(record: DatasetRecord) -> int:
     """Return the gap that was asked for; where the strategy asks for none, the one that is there, and 3 at least."""
-    split, config = values["split"], values["config"]
-    if split["independent"]:
+    if record.split.independent:
         return 0
-    asked = config["split"] in ("block", "random", "kfold")
-    return int(config["gap"]) if asked else max(int(split["gap"] or 0), _LEAST_GAP)
+    asked = record.config.split in ("block", "random", "kfold")
+    return record.config.gap if asked else max(record.split.gap or 0, DEFAULT_GAP)
 
 
-def _shown_by_splits(folder: Path | str) -> dict[str, tuple[_Shown, ...]]:
-    """Return the slice of every sample, split by split; refuse a dataset that shows one slice in two splits."""
-    dataset = open_dataset(folder)
-    path = dataset.record.folder / MANIFEST_FILE
-    shown: dict[str, tuple[_Shown, ...]] = {}
-    owner: dict[Slice | str, tuple[str, str]] = {}
+def _slice_of(row: ManifestRow) -> Slice:
+    return Slice(row.stack, row.z)
+
+
+def _require_honest(dataset: Dataset) -> None:
+    """Refuse a dataset that leaks, or whose manifest is another one.
+
+    Raises:
+        DatasetError: one slice is shown in two splits, or the manifest is not the one that dataset.json records.
+    """
+    owner: dict[Slice | str, ManifestRow] = {}
     for split in dataset.splits:
-        rows = dataset[split].manifest
-        shown[split] = tuple(_Shown(Slice(row.stack, row.z), row.source_sha256) for row in rows)
-        for row in rows:
-            for key in (Slice(row.stack, row.z), row.source_sha256):
-                before, sample = owner.setdefault(key, (split, row.id))
-                if before != split:
+        for row in dataset[split].manifest:
+            for key in (_slice_of(row), row.source_sha256):
+                other = owner.setdefault(key, row)
+                if other.split != split:
                     raise DatasetError(
-                        f"{folder}: leakage: {before} sample {sample} and {split} sample {row.id} show the same slice "
-                        f"(stack {row.stack}, z {row.z}); build again, and run augpipe audit"
+                        f"{dataset.folder}: leakage: {other.split} sample {other.id} and {split} sample {row.id} show "
+                        f"the same slice (stack {row.stack}, z {row.z}); build again, and run augpipe audit"
                     )
-    if sha256(path.read_bytes()).hexdigest() != dataset.record.manifest_sha256:
+    path = dataset.manifest_path
+    if file_digest(path) != dataset.record.manifest.sha256:
         raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")
-    return shown

@@ -19,12 +19,13 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    advice = f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}") from error
+        raise ConfigError(advice) from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+        raise ConfigError(advice)
     n_devices = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= n_devices:
         raise ConfigError(f"--device {name}: torch sees {n_devices} CUDA devices here; take auto or cpu")
@@ -53,34 +54,37 @@ def repeatable(threads: int) -> Iterator[None]:
 
     Sums are split by threads: another number of them gives other bits.
     """
-    before = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    n_threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS, once started, repeats itself only so
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    memory: Any = torch.utils.deterministic
-    filled = memory.fill_uninitialized_memory
-    memory.fill_uninitialized_memory = False  # every kernel here writes all of what it returns
-    torch.backends.cudnn.benchmark = False
     try:
-        with full_precision():
+        with (
+            full_precision(),
+            _switched_off(torch.backends.cudnn, "benchmark"),
+            # Every kernel here writes all of what it returns.
+            _switched_off(torch.utils.deterministic, "fill_uninitialized_memory"),
+        ):
             yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cudnn.benchmark = before[1]
-        memory.fill_uninitialized_memory = filled
+        torch.set_num_threads(n_threads)
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Let fp32 mean fp32 on CUDA, where convolutions are otherwise rounded to TF32; leave it as it was."""
-    parts: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [part.allow_tf32 for part in parts]
-    for part in parts:
-        part.allow_tf32 = False
+    with _switched_off(torch.backends.cuda.matmul, "allow_tf32"), _switched_off(torch.backends.cudnn, "allow_tf32"):
+        yield
+
+
+@contextmanager
+def _switched_off(owner: Any, name: str) -> Iterator[None]:
+    """Switch a setting of torch off, and back to what it was."""
+    before = getattr(owner, name)
+    setattr(owner, name, False)
     try:
         yield
     finally:
-        for part, allowed in zip(parts, before, strict=True):
-            part.allow_tf32 = allowed
+        setattr(owner, name, before)

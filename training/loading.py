@@ -2,12 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import ConfigError
+from training.config import FitConfig, Loader
 from training.dataset import ShardDataset
 
 log = logging.getLogger("augtrain")
 
-Loader = Literal["auto", "device", "host", "lazy"]
 _SHARE_OF_MEMORY = 0.5  # of what is free, that samples may take
 
 
@@ -33,57 +33,25 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, 1, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weight (B, Y, X) float32 or None."""
+    """image (B, 1, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weights (B, Y, X) float32 or None."""
 
     image: Tensor
     label: Tensor
-    weight: Tensor | None
+    weights: Tensor | None
     ids: tuple[str, ...]
 
 
-class Store(Protocol):
-    """What holds samples: (image, label, weight or None), each (h, w)."""
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where samples are kept, and how one is read.
+
+    Attributes:
+        tier: `device` or `host`: in its memory, read once; `lazy`: in the shards, read each time.
+        read: returns one sample, as `ShardDataset` does, in tensors.
+    """
 
     tier: str
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return one sample, unchanged."""
-        ...
-
-
-class ResidentStore:
-    """All samples in the memory of the device, or of the host: read once, in the dtype of the shards."""
-
-    def __init__(self, data: ShardDataset, device: torch.device) -> None:
-        self.tier = "host" if device.type == "cpu" else "device"
-        size = (len(data), *data.window)
-        self._images = torch.empty(size, dtype=as_tensor(np.empty(0, data.image_dtype)).dtype, device=device)
-        self._labels = torch.empty(size, dtype=torch.uint8, device=device)
-        self._weights = torch.empty(size, dtype=torch.float16, device=device) if data.weights != "none" else None
-        for index in range(len(data)):
-            sample = data[index]
-            self._images[index] = as_tensor(sample.image)
-            self._labels[index] = torch.from_numpy(sample.label)
-            if self._weights is not None and sample.weight is not None:
-                self._weights[index] = torch.from_numpy(sample.weight)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        weight = None if self._weights is None else self._weights[index]
-        return self._images[index], self._labels[index], weight
-
-
-class LazyStore:
-    """Samples read from the shards each time."""
-
-    tier = "lazy"
-
-    def __init__(self, data: ShardDataset) -> None:
-        self._data = data
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        sample = self._data[index]
-        weight = None if sample.weight is None else torch.from_numpy(sample.weight)
-        return as_tensor(sample.image), torch.from_numpy(sample.label), weight
+    read: Callable[[int], dict[str, Tensor]]
 
 
 def open_store(data: ShardDataset, loader: Loader, device: torch.device) -> Store:
@@ -100,8 +68,15 @@ def open_store(data: ShardDataset, loader: Loader, device: torch.device) -> Stor
     if loader == "device" and not (on_device or device.type == "cpu"):
         raise ConfigError(f"--loader device: {n_bytes / 1e6:.0f} MB do not fit the free memory of {device}")
     tier = loader if loader != "auto" else "device" if on_device else "host" if in_memory else "lazy"
-    store: Store = LazyStore(data) if tier == "lazy" else ResidentStore(data, _home(tier, device))
-    log.info("loader: %s, %d samples, %.0f MB", store.tier, len(data), n_bytes / 1e6)
+    if tier == "device" and device.type == "cpu":
+        tier = "host"
+    home = device if tier == "device" else torch.device("cpu")
+
+    def read(index: int) -> dict[str, Tensor]:
+        return {name: as_tensor(part).to(home) for name, part in data[index].items()}
+
+    store = Store(tier, read if tier == "lazy" else [read(index) for index in range(len(data))].__getitem__)
+    log.info("loader: %s, %d samples, %.0f MB", tier, len(data), n_bytes / 1e6)
     return store
 
 
@@ -112,49 +87,34 @@ class Batches:
     from (seed, batch number). There is no other state.
 
     Args:
-        store: the samples.
-        ids: their ids.
-        window: their size (h, w), in px.
-        batch: samples a batch.
-        crop: side of the square that the network gets, in px.
-        turns: turn and mirror each crop in one of the eight ways.
-        seed: of orders, places and turns.
+        store: keeps the samples.
+        data: the samples, for their ids and their size.
+        config: how many samples a batch has, the side of the crops, whether they are turned, and the seed.
         normalisation: of the gray levels.
         device: where batches go.
     """
 
     def __init__(
-        self,
-        store: Store,
-        ids: tuple[str, ...],
-        window: tuple[int, int],
-        *,
-        batch: int,
-        crop: int,
-        turns: bool,
-        seed: int,
-        normalisation: Normalisation,
-        device: torch.device,
+        self, store: Store, data: ShardDataset, config: FitConfig, normalisation: Normalisation, device: torch.device
     ) -> None:
-        if crop > min(window):
+        if config.crop > min(data.window):
             raise ConfigError(
-                f"crops of {crop} px do not fit samples of {window[0]} x {window[1]} px; set crop smaller"
+                f"crops of {config.crop} px do not fit samples of {data.window[0]} x {data.window[1]} px; "
+                "set crop smaller"
             )
-        self.store, self.ids = store, ids
-        self._window, self._batch, self._crop, self._turns = window, batch, crop, turns
-        self._seed, self._normalisation, self._device = seed, normalisation, device
+        self.store, self.ids, self._window = store, data.ids, data.window
+        self._config, self._normalisation, self._device = config, normalisation, device
 
     def __getitem__(self, number: int) -> Batch:
         """Return one batch."""
         indices = self._indices(number)
-        rng = np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(1, number)))
-        samples = [self.store[index] for index in indices]
-        crops = [self._cut(sample, rng) for sample in samples]
-        image, label = (torch.stack([crop[part] for crop in crops]) for part in (0, 1))
-        weight = None if crops[0][2] is None else torch.stack([crop[2] for crop in crops]).to(self._device).float()
-        image = normalise(image.to(self._device, non_blocking=True), self._normalisation)
-        label = label.to(self._device, non_blocking=True).float()
-        return Batch(image[:, None], label, weight, tuple(self.ids[index] for index in indices))
+        rng = np.random.default_rng(np.random.SeedSequence(self._config.seed, spawn_key=(1, number)))
+        crops = [self._cut(self.store.read(index), rng) for index in indices]
+        parts = {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
+        parts = {name: part.to(self._device, non_blocking=True) for name, part in parts.items()}
+        weights = parts["weights"].float() if "weights" in parts else None
+        image = normalise(parts["image"], self._normalisation)[:, None]
+        return Batch(image, parts["label"].float(), weights, tuple(self.ids[index] for index in indices))
 
     def stream(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches from number `start` up to `stop`; the next one is read while one is used."""
@@ -170,14 +130,15 @@ class Batches:
                 yield batch
 
     def _indices(self, number: int) -> list[int]:
-        n = len(self.ids)
-        places = range(number * self._batch, (number + 1) * self._batch)
-        return [int(_order(self._seed, place // n, n)[place % n]) for place in places]
+        n, size = len(self.ids), self._config.batch
+        places = range(number * size, (number + 1) * size)
+        return [int(_order(self._config.seed, place // n, n)[place % n]) for place in places]
 
-    def _cut(self, sample: tuple[Tensor, Tensor, Tensor | None], rng: np.random.Generator) -> list[Any]:
-        y, x = (int(rng.integers(side - self._crop + 1)) for side in self._window)
-        turn = int(rng.integers(8)) if self._turns else 0
-        return [None if part is None else turned(part[y : y + self._crop, x : x + self._crop], turn) for part in sample]
+    def _cut(self, sample: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        side = self._config.crop
+        y, x = (int(rng.integers(n - side + 1)) for n in self._window)
+        turn = int(rng.integers(8)) if self._config.turns else 0
+        return {name: turned(part[y : y + side, x : x + side], turn) for name, part in sample.items()}
 
 
 def turned(image: Tensor, turn: int) -> Tensor:
@@ -194,6 +155,12 @@ def turned_back(image: Tensor, turn: int) -> Tensor:
 def normalise(image: Tensor, normalisation: Normalisation) -> Tensor:
     """Return gray levels of any dtype as normalised float32."""
     return (image.float() - normalisation.mean) / normalisation.std
+
+
+def as_tensor(levels: NDArray[Any]) -> Tensor:
+    """Return an array as a tensor: uint8 and float16 as they are, others as float32, which holds 16 bits exactly."""
+    kept = levels if levels.dtype in (np.uint8, np.float16) else levels.astype(np.float32)
+    return torch.from_numpy(kept if kept.flags.writeable else kept.copy())
 
 
 def measure_gray(data: ShardDataset) -> Normalisation:
@@ -218,13 +185,3 @@ def _free_memory() -> int:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError):  # no Linux
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _home(tier: str, device: torch.device) -> torch.device:
-    return device if tier == "device" else torch.device("cpu")
-
-
-def as_tensor(image: NDArray[Any]) -> Tensor:
-    """Return gray levels as a tensor: uint8 as they are, others as float32, which holds 16 bits exactly."""
-    levels = image if image.dtype == np.uint8 else image.astype(np.float32)
-    return torch.from_numpy(levels if levels.flags.writeable else levels.copy())

@@ -6,19 +6,32 @@ anything else cell. A pixel is predicted as cell if its probability is above the
 nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from itertools import accumulate, zip_longest
-from typing import Any, ClassVar, NamedTuple
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.errors import AugpipeError
+from pipeline.errors import AugpipeError, ConfigError
+from pipeline.shards.progress import Progress, SilentProgress, track
+from training.regions import adapted_rand_error, count_splits_and_mergers, find_overlaps, info_score, rand_scores, ratio
 
 # Added up in float64 as the challenge does: 0.1, 0.2, 0.30000000000000004, ..., 0.9999999999999999.
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
 _HALF = THRESHOLDS.index(0.5)
+_MEANINGS = {
+    "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",
+    "misclassified": "share of wrong pixels at 0.5, pooled",
+    "iou_cell": "of cell pixels at 0.5, pooled",
+    "iou_membrane": "of membrane pixels at 0.5, pooled",
+    "v_rand": "after border thinning, mean of slices, best threshold",
+    "v_info": "after border thinning, mean of slices, best threshold",
+    "warping_error": "splits and mergers a pixel, best threshold, pooled",
+    "adapted_rand_error": "of 4-connected cells at 0.5, mean of slices",
+}
 
 
 def _round_down(threshold: float) -> np.float32:
@@ -65,6 +78,7 @@ class Scores(PixelScores):
     """How well pixels and whole cells were found; each `_threshold` is the lowest that gives the best score.
 
     Attributes:
+        n: number of slices.
         v_rand: best mean over slices of the Rand F-score after border thinning; 1 is perfect.
         v_info: best mean over slices of the information-theoretic F-score after border thinning; 1 is perfect.
         warping_error: splits and mergers per pixel that warping leaves, at the best of the first ten thresholds;
@@ -75,6 +89,7 @@ class Scores(PixelScores):
         warping_curve: warping_error at each of `thresholds` but the last.
     """
 
+    n: int
     v_rand: float
     v_rand_threshold: float
     v_info: float
@@ -87,33 +102,37 @@ class Scores(PixelScores):
     warping_curve: tuple[float, ...]
 
 
-class Overlap(NamedTuple):
-    """How many pixels the cells of the labels and the regions of a prediction share; membrane labels count nowhere."""
+def score(prediction: Path | str, labels: Path | str, *, progress: Progress | None = None) -> Scores:
+    """Return the scores of one TIFF stack against another, of whatever predicted it.
 
-    cells: NDArray[np.int64]  # size of each cell
-    regions: NDArray[np.int64]  # part of each region that lies in cells
-    shared: NDArray[np.int64]  # of each pair of a cell and a region that share any
-    lone: int  # pixels of cells that are in no region: each is a region of its own
-
-
-def score_stack(prediction: Iterable[ArrayLike], labels: Iterable[ArrayLike]) -> Scores:
-    """Return all scores of a stack: (Z, Y, X) arrays, or anything else that yields (Y, X) slices one by one.
+    Args:
+        prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
+        labels: (Z, Y, X), 0 = membrane, anything else cell.
+        progress: its progress callback.
 
     Raises:
-        ScoreError: shapes or numbers of slices differ, there are none, or a prediction is not in 0..1.
+        ConfigError: a file is not there, or the stacks do not fit each other.
+        SourceError: a file cannot be read.
+        ScoreError: the prediction is not in 0..1.
     """
+    from pipeline.source.tiff import open_stack
 
-    def pairs() -> Iterator[tuple[ArrayLike, ArrayLike]]:
-        for z, (predicted, label) in enumerate(zip_longest(prediction, labels)):
-            if predicted is None or label is None:
-                short = "prediction" if predicted is None else "labels"
-                raise ScoreError(
-                    f"stack: expected as many slices of prediction as of labels, got {z} of {short} and more of the "
-                    "other; choose the slices that both have"
-                )
-            yield predicted, label
+    found, truth = open_stack(Path(prediction)), open_stack(Path(labels), labels=True)
+    if found.shape != truth.shape:
+        raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
+    whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
+    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, truth, strict=True))
+    return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
 
-    return score_slices(pairs())
+
+def score_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each score of a report, with its class, threshold and pooling."""
+    lines = []
+    for name, meaning in _MEANINGS.items():
+        threshold = report.get(f"{name}_threshold")
+        at = "" if threshold is None else f" ({threshold:.1f})"
+        lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
+    return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
 
 
 def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
@@ -132,16 +151,17 @@ def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
         if cells.ndim != 2:
             raise ScoreError(f"{where}: expected a shape of (Y, X), got {cells.shape}; score a stack slice by slice")
         counts += _count(probability, cells)
-        overlaps = find_overlaps(probability, cells)
+        overlaps = find_overlaps(cells, (probability > floor for floor in _FLOORS))
         v_rand += [rand_scores(overlap)[2] for overlap in overlaps]
         v_info += [info_score(overlap) for overlap in overlaps]
-        warping += _count_mistakes(probability, cells)
-        adapted += adapted_rand_error(probability, cells)
+        warping += [count_splits_and_mergers(probability, cells, threshold) for threshold in THRESHOLDS[:-1]]
+        adapted += adapted_rand_error(probability > _FLOORS[_HALF], cells)
         n_slices += 1
     pixels = pixel_scores(counts)
     v_rand, v_info, warping = v_rand / n_slices, v_info / n_slices, warping / counts.sum()
     return Scores(
         **{f.name: getattr(pixels, f.name) for f in fields(pixels)},
+        n=n_slices,
         v_rand=float(v_rand.max()),
         v_rand_threshold=THRESHOLDS[v_rand.argmax()],
         v_info=float(v_info.max()),
@@ -179,72 +199,16 @@ def pixel_scores(counts: NDArray[np.int64]) -> PixelScores:
     misses = below[1]
     hits = counts[1].sum() - misses
     false_alarms = counts[0].sum() - below[0]
-    f_scores = [_ratio(2 * h, 2 * h + m + a) for h, m, a in zip(hits, misses, false_alarms, strict=True)]
+    f_scores = [ratio(2 * h, 2 * h + m + a) for h, m, a in zip(hits, misses, false_alarms, strict=True)]
     wrong = int(misses[_HALF] + false_alarms[_HALF])
     return PixelScores(
         pixel_error=1 - max(f_scores),
         pixel_error_threshold=THRESHOLDS[np.argmax(f_scores)],
         misclassified=wrong / total,
-        iou_cell=_ratio(hits[_HALF], hits[_HALF] + wrong),
-        iou_membrane=_ratio(below[0, _HALF], below[0, _HALF] + wrong),
+        iou_cell=ratio(hits[_HALF], hits[_HALF] + wrong),
+        iou_membrane=ratio(below[0, _HALF], below[0, _HALF] + wrong),
         pixel_f_curve=tuple(f_scores),
     )
-
-
-def find_overlaps(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> list[Overlap]:
-    """Return the overlaps of the 4-connected cells with the prediction after border thinning, at every threshold."""
-    from scipy import ndimage
-
-    from training.watershed import grow_regions
-
-    truth = ndimage.label(cells)[0][cells]
-    return [_find_overlap(truth, grow_regions(probability > floor)[cells]) for floor in _FLOORS]
-
-
-def rand_scores(overlap: Overlap) -> tuple[float, float, float]:
-    """Return the foreground-restricted Rand precision, recall and F-score of one slice at one threshold.
-
-    Of the pairs of cell pixels (a pixel with itself included) that one region holds, the share that one cell holds,
-    the reverse, and their harmonic mean. Rand 1971, doi:10.2307/2284239. All are 1 if there is no cell.
-    """
-    both, in_cells, in_regions = (
-        int(sizes @ sizes) + lone
-        for sizes, lone in ((overlap.shared, overlap.lone), (overlap.cells, 0), (overlap.regions, overlap.lone))
-    )
-    return _ratio(both, in_regions), _ratio(both, in_cells), _ratio(2 * both, in_cells + in_regions)
-
-
-def info_score(overlap: Overlap) -> float:
-    """Return the foreground-restricted information-theoretic F-score of one slice at one threshold.
-
-    Twice the mutual information of cells and regions over the sum of their entropies: Meilă 2005, "Comparing
-    clusterings: an axiomatic view", doi:10.1145/1102351.1102424. It is 0 if either of them is one single part, and 1 if
-    there is no cell, or if both are one single part, where the challenge's own program says 0.
-    """
-    n = int(overlap.cells.sum())
-    if n == 0:
-        return 1.0
-    h_cells, h_regions, h_both = (
-        float(lone * np.log(n) - (sizes * np.log(sizes / n)).sum()) / n
-        for sizes, lone in ((overlap.cells, 0), (overlap.regions, overlap.lone), (overlap.shared, overlap.lone))
-    )
-    return _ratio(2 * max(h_cells + h_regions - h_both, 0.0), h_cells + h_regions)
-
-
-def adapted_rand_error(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> float:
-    """Return the adapted Rand error of one slice at 0.5, as scikit-image's `adapted_rand_error` defines it.
-
-    Of the 4-connected cells in the labels and the 4-connected cells in the prediction, not thinned; membrane is ignored
-    in the labels and is one more region in the prediction. A pixel is no pair with itself. 0 if there are no pairs.
-    """
-    from scipy import ndimage
-
-    truth, found = (ndimage.label(mask)[0][cells] for mask in (cells, probability > _FLOORS[_HALF]))
-    overlap = _find_overlap(truth, found + 1)
-    both, in_cells, in_regions = (
-        int(sizes @ sizes - sizes.sum()) for sizes in (overlap.shared, overlap.cells, overlap.regions)
-    )
-    return 1 - _ratio(2 * both, in_cells + in_regions)
 
 
 def _count(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -253,28 +217,6 @@ def _count(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArra
     bins = np.searchsorted(_FLOORS, probability.ravel(), side="left")
     bins += n_bins * cells.ravel()
     return np.bincount(bins, minlength=2 * n_bins).reshape(2, n_bins)
-
-
-def _count_mistakes(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> list[int]:
-    """Return the splits and mergers that warping leaves at every threshold but the last."""
-    from training.warping import count_splits_and_mergers
-
-    return [count_splits_and_mergers(probability, cells, threshold) for threshold in THRESHOLDS[:-1]]
-
-
-def _find_overlap(truth: NDArray[np.integer[Any]], regions: NDArray[np.integer[Any]]) -> Overlap:
-    """Return the overlap of the cells (1, 2, ...) and the regions (0 = none) of the same pixels."""
-    sizes = np.bincount(regions, minlength=1)
-    pairs = truth.astype(np.int64) * sizes.size + regions
-    ids, shared = np.unique(pairs, return_counts=True)
-    return Overlap(
-        np.unique(truth, return_counts=True)[1], sizes[1:][sizes[1:] > 0], shared[ids % sizes.size > 0], int(sizes[0])
-    )
-
-
-def _ratio(part: float, whole: float) -> float:
-    """Return their ratio, or 1 for nothing of nothing."""
-    return float(part / whole) if whole else 1.0
 
 
 def _check(prediction: ArrayLike, labels: ArrayLike, where: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,45 +1,51 @@
 """Pictures of a run: its curves, what it predicts, and its scores at every threshold."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.files import write_atomically
 from training.metrics import PixelScores, Scores
-from training.validation import Example, Row, Watch
+from training.run_folder import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVES_FILE, SAMPLES_FILE, THRESHOLDS_FILE = "curves.png", "samples.png", "thresholds.png"
-MISSED, FALSE = (230, 85, 0), (0, 100, 190)  # RGB of membrane that was not found, and of what is none but was found
+MISSED, FALSE = (230, 85, 0), (0, 100, 190)  # RGB of membrane that was not found, and of cell taken for membrane
 
 _BLUE, _RED, _GREEN, _INK, _GRAY = "#0072b2", "#d55e00", "#007a5a", "#24292f", "#6e7781"  # after Okabe and Ito 2008
 _DPI, _TEXT_PT, _LINE_PX, _FRAME = 100, 9, 17, 200
-_LEAST_PX, _MOST_PX = 240, 320  # sides in samples.png: what is smaller is enlarged, what is larger cropped
+_MIN_PX, _MAX_PX = 240, 320  # sides in samples.png: what is smaller is enlarged, what is larger cropped
 _GAP_PX, _HEAD_PX, _FOOT_PX = 12, 34, 56
 _PANEL_PX = 575  # in thresholds.png, which has one panel or two
 _PALE = 0.5  # how far the image is lightened under the errors, so that both colours stand out
 
 
-def draw_round(folder: Path, rows: Sequence[Row], watch: Watch, network: nn.Module) -> None:
-    """Write curves.png, samples.png and thresholds.png of a run, as its last round left them.
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One validation sample to look at: image, label and probability of cell, each (h, w) float32."""
 
-    Raises:
-        StorageError: a file cannot be written.
-    """
-    draw_run(folder, rows, watch.examples(network))
-    draw_thresholds(folder / THRESHOLDS_FILE, watch.pixels)
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.float32]
+    probability: NDArray[np.float32]
 
 
-def draw_run(folder: Path, rows: Sequence[Row], examples: Sequence[Example]) -> None:
-    """Write curves.png, of one row or more, and samples.png, if there are examples, which are all of one size.
+def draw_run(folder: Path, rows: Sequence[Row], examples: Sequence[Example], scores: PixelScores | None = None) -> None:
+    """Write pictures of a run: curves.png, of one row or more; samples.png, if there are examples; thresholds.png.
+
+    Args:
+        folder: of the run.
+        rows: its log.
+        examples: all of one size.
+        scores: those of its last round, for thresholds.png.
 
     Raises:
         StorageError: a file cannot be written.
@@ -47,6 +53,8 @@ def draw_run(folder: Path, rows: Sequence[Row], examples: Sequence[Example]) -> 
     _write(folder / CURVES_FILE, _curves(rows))
     if examples:
         _write(folder / SAMPLES_FILE, _samples(examples))
+    if scores is not None:
+        draw_thresholds(folder / THRESHOLDS_FILE, scores)
 
 
 def draw_thresholds(path: Path, scores: PixelScores) -> None:
@@ -130,9 +138,9 @@ def _curves(rows: Sequence[Row]) -> "Figure":
 def _samples(examples: Sequence[Example]) -> "Figure":
     """Return a row of pictures for every example: image, label, probability, errors."""
     full = examples[0].image.shape
-    middle = tuple(slice(max(0, n - _MOST_PX) // 2, max(0, n - _MOST_PX) // 2 + _MOST_PX) for n in full)
+    middle = tuple(slice(max(0, n - _MAX_PX) // 2, max(0, n - _MAX_PX) // 2 + _MAX_PX) for n in full)
     h, w = examples[0].image[middle].shape
-    zoom = -(-_LEAST_PX // max(h, w))
+    zoom = -(-_MIN_PX // max(h, w))
     across, down = w * zoom + _GAP_PX, h * zoom + _FOOT_PX
     paper = np.full((_HEAD_PX + len(examples) * down, _GAP_PX + 4 * across, 3), 255, np.uint8)
     figure = _figure(paper.shape[1], paper.shape[0])
@@ -152,7 +160,8 @@ def _samples(examples: Sequence[Example]) -> "Figure":
             paper[top - 1 : foot + 1, left - 1 : left + w * zoom + 1] = _FRAME
             paper[top:foot, left : left + w * zoom] = part.repeat(zoom, axis=0).repeat(zoom, axis=1)
         write(example.id, 0, foot + 14)
-        write(f"{h} x {w} px" + f", the middle of {full[0]} x {full[1]}" * ((h, w) != full), 0, foot + 32, color=_GRAY)
+        size = f"{h} x {w} px" if (h, w) == full else f"{h} x {w} px, the middle of {full[0]} x {full[1]}"
+        write(size, 0, foot + 32, color=_GRAY)
         for y_px, colour, name in ((foot + 14, MISSED, "missed membrane"), (foot + 32, FALSE, "false membrane")):
             write("\N{BLACK SQUARE}", 3, y_px, color=np.divide(colour, 255))
             write(f"{name}, {(errors == colour).all(axis=-1).mean():.1%} of the pixels", 3, y_px, shift_px=14)

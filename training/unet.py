@@ -1,103 +1,16 @@
-"""The U-Net of Ronneberger, Fischer and Brox (2015, arXiv:1505.04597), in the variants that are in use."""
+"""The U-Net of Ronneberger, Fischer and Brox (2015, arXiv:1505.04597), and the loss that training minimises."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import ConfigError
-from training.kinds import require_types
+from training.config import UNetConfig
 
-
-@dataclass(frozen=True, slots=True)
-class UNetConfig:
-    """What a U-Net is made of.
-
-    Attributes:
-        width: channels of the first level; each level below has twice as many.
-        depth: number of poolings.
-        outputs: maps that come out: 1, the logit of cell, or 2, the scores of membrane and of cell.
-        up: how a level doubles its size: a transposed 2x2 convolution, or repeated pixels and a 2x2 convolution.
-        init: normal weights with the variance of Glorot and Bengio (2010), or of He et al. (2015, arXiv:1502.01852).
-        padding: `valid` loses a pixel on each side at every 3x3 convolution, `same` pads with zeros.
-        norm: batch normalisation after every 3x3 convolution, or none.
-        dropout: share of activations dropped after each of the last two contracting blocks.
-        up_relu: a ReLU after every up-convolution.
-        last_up: channels of the last up-convolution; 0: those of its level.
-    """
-
-    width: int = 64
-    depth: int = 4
-    outputs: Literal[1, 2] = 2
-    up: Literal["transpose", "upsample"] = "transpose"
-    init: Literal["xavier", "kaiming"] = "kaiming"
-    padding: Literal["valid", "same"] = "valid"
-    norm: Literal["none", "batch"] = "none"
-    dropout: float = 0.0
-    up_relu: bool = False
-    last_up: int = 0
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        if not (1 <= self.width <= 1024 and 1 <= self.depth <= 6):
-            raise ConfigError(f"U-Net: expected a width of 1 to 1024 and a depth of 1 to 6, got {self}")
-        if not (0 <= self.dropout < 1 and self.last_up >= 0):
-            raise ConfigError(f"U-Net: expected dropout in [0, 1) and last_up of 0 or more, got {self}")
-
-    @property
-    def step(self) -> int:
-        """Pixels by which the sides of inputs differ: 2 to the power of the poolings."""
-        return 1 << self.depth
-
-    @property
-    def reach(self) -> int:
-        """Pixels on each side of an input that valid convolutions lose: 92 for a depth of 4.
-
-        An output pixel can depend on a pixel up to step - 1 further away, since poolings fall on whole steps.
-        """
-        return 6 * self.step - 4
-
-    @property
-    def halo(self) -> int:
-        """Pixels on each side of an input whose outputs are lost, or would feel that it ends there.
-
-        It holds for crops that begin a whole number of steps from each other. Where the network pads, poolings begin at
-        the edge itself, and zeros are felt two pixels further than valid convolutions lose. The 2x2 convolution after
-        repeated pixels is padded by one pixel, which by the last level has spoilt step - 1 at the far edges.
-        """
-        return self.reach + (2 if self.padding == "same" else 0) + (self.step - 1 if self.up == "upsample" else 0)
-
-    def output_side(self, side: int) -> int:
-        """Return the side of the output for an input of `side` pixels.
-
-        Raises:
-            ConfigError: the side does not survive the poolings.
-        """
-        kept = side - 2 * self.reach if self.padding == "valid" else side
-        if kept < 1 or (kept - (4 if self.padding == "valid" else 0)) % self.step:
-            raise ConfigError(f"U-Net: {side} px do not pass through {self.depth} poolings; {self.input_side(1)} px do")
-        return kept
-
-    def largest_input(self, side: int) -> int:
-        """Return the largest side of an input that passes and is not above `side`.
-
-        Raises:
-            ConfigError: none does.
-        """
-        smallest = self.input_side(1)
-        if side < smallest:
-            raise ConfigError(f"U-Net: samples of {side} px are too small; it needs {smallest} px or more")
-        return side - (side - smallest) % self.step
-
-    def input_side(self, output: int) -> int:
-        """Return the smallest side of an input whose output has at least `output` pixels, and 1."""
-        wanted = max(1, output)
-        if self.padding == "same":
-            return -(-wanted // self.step) * self.step
-        return wanted + (4 - wanted) % self.step + 2 * self.reach
+Image = TypeVar("Image", Tensor, NDArray[Any])
 
 
 class UNet(nn.Module):
@@ -126,7 +39,7 @@ class UNet(nn.Module):
             skips.append(x)
         for skip, up, merge in zip(reversed(skips[:-1]), self.up, self.merge, strict=True):
             x = up(x)
-            x = merge(torch.cat([_centre(skip, x), x], dim=1))
+            x = merge(torch.cat([centre(skip, *x.shape[-2:]), x], dim=1))
         scores: Tensor = self.head(x)
         return scores
 
@@ -158,6 +71,43 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
+def cell_logits(scores: Tensor) -> Tensor:
+    """Return the logit of cell (B, Y, X) for scores (B, 1, Y, X), a logit, or (B, 2, Y, X), membrane and cell.
+
+    The softmax over two scores is the logistic function of their difference, so that one loss serves both; it works
+    pixel by pixel, which keeps it deterministic on CUDA, where torch's 2D cross-entropy is not.
+    """
+    return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
+
+
+def weighted_cross_entropy(scores: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy per pixel, or per unit of weight; a scalar float32, in nats.
+
+    Args:
+        scores: (B, 1 or 2, Y', X'), of any float dtype.
+        label: (B, Y, X) float, 1 = cell; the centre of the size of the scores counts.
+        weight: (B, Y, X) or None.
+    """
+    logits = cell_logits(scores).float()
+    label = centre(label, logits.shape[-1])
+    if weight is None:
+        return functional.binary_cross_entropy_with_logits(logits, label)
+    weight = centre(weight, logits.shape[-1])
+    return functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / weight.sum()
+
+
+def centre(image: Image, height: int, width: int = 0) -> Image:
+    """Return the middle (..., height, width) of an image, or of that height both ways; all of it where height is 0.
+
+    An axis along which the image is not larger stays as it is.
+    """
+    if not height:
+        return image
+    size = height, width or height
+    top, left = (max(0, n - kept) // 2 for n, kept in zip(image.shape[-2:], size, strict=True))
+    return image[..., top : top + size[0], left : left + size[1]]
+
+
 def _block(config: UNetConfig, inputs: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
@@ -174,10 +124,6 @@ def _up(config: UNetConfig, inputs: int, outputs: int) -> nn.Sequential:
         layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, outputs, 2, stride=2)]
     else:
         layers = [nn.Upsample(scale_factor=2), nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(inputs, outputs, 2)]
-    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if config.up_relu else []))
-
-
-def _centre(skip: Tensor, like: Tensor) -> Tensor:
-    """Return the middle of `skip`, of the size of `like`."""
-    dy, dx = ((a - b) // 2 for a, b in zip(skip.shape[-2:], like.shape[-2:], strict=True))
-    return skip[..., dy : dy + like.shape[-2], dx : dx + like.shape[-1]]
+    if config.up_relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)

@@ -18,15 +18,11 @@ import numpy as np
 from pipeline.build.builder import build_dataset
 from pipeline.files import write_atomically
 from pipeline.shards.config import BuildConfig
+from pipeline.shards.digest import canonical_json
 from pipeline.source.readers import read_folder
-from training.checkpoint import as_json
-from training.config import preset
+from training import evaluate, fit, preset, resume
 from training.dataset import Division, divide
-from training.evaluation import evaluate_slices
-from training.fit import fit_division, resume
-from training.predict import open_predictor
-from training.run import CONFIG_FILE
-from training.trainer import Listener
+from training.run_folder import CONFIG_FILE, Row
 
 FOLDS = 5
 COLUMNS = ("iou_cell", "iou_membrane", "pixel_error", "misclassified", "v_rand", "v_info", "warping_error")
@@ -46,7 +42,7 @@ def main() -> None:
         if name not in rows:
             print(f"{name} ...", flush=True)
             rows[name] = make()
-            write_atomically(path, [as_json(rows)])
+            write_atomically(path, [canonical_json(rows)])
     text = table(rows)
     write_atomically(arguments.work / "table.md", [text.encode()])
     print(text)
@@ -71,16 +67,18 @@ def row(
     dataset = Path("datasets") / f"results-{config.split}-{config.fold}"
     build_dataset(read_folder(arguments.source), config, out=dataset)
     folder = arguments.work / name
-    listener = Listener(on_round=lambda found: print(f"  {found}", flush=True))
+
+    def on_round(found: Row) -> None:
+        print(f"  {found}", flush=True)
+
     if (folder / CONFIG_FILE).exists():
-        run = resume(folder, dataset=dataset, pictures=False, listener=listener)
+        resume(folder, dataset=dataset, pictures=False, on_round=on_round)
     else:
-        run = fit_division(
-            dataset, division(dataset), folder, preset("small"), minutes=minutes, pictures=False, listener=listener
-        )
+        shared = {"minutes": minutes, "pictures": False, "on_round": on_round}
+        fit(dataset, folder, preset("small"), division=division(dataset), **shared)
     images, labels = (arguments.source / f"train-{part}.tif" for part in ("volume", "labels"))
     scores = {
-        name: evaluate_slices(open_predictor(run, tta=tta), dataset, "test", images, labels).as_dict()
+        name: evaluate(folder, dataset, "test", images=images, labels=labels, tta=tta).as_dict()
         for name, tta in (("test", True), ("test_without_tta", False))
     }
     rounds = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

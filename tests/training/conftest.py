@@ -45,4 +45,4 @@ def phantom_copy(tmp_path: Path, phantom_dataset: Path) -> Path:
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock by which everything that is timed takes a second."""
     ticks = itertools.count()
-    monkeypatch.setattr("training.trainer.time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr("training.fitting.time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))

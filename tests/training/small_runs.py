@@ -2,21 +2,23 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from training.checkpoint import load
-from training.config import FitConfig
-from training.fit import fit
+from pipeline.shards.progress import SilentProgress
+from training.config import FitConfig, UNetConfig
+from training.fitting import fit
+from training.inference import Predictor
 from training.loading import Normalisation
-from training.predict import Predictor
-from training.run import Run
-from training.unet import UNet, UNetConfig
+from training.metrics import Scores, score_slices
+from training.run_folder import Run, load
+from training.unet import UNet
 
 # AdamW along a cosine, batch norm, crops that turn; two rounds of two steps.
 COSINE = FitConfig(
@@ -46,6 +48,22 @@ PLATEAU = FitConfig(
     threads=1,
 )
 LOG = ("metrics.csv", "metrics.jsonl")
+
+
+class CountedProgress(SilentProgress):
+    """Writes down how it is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def start(self, what: str, total: int, *, unit: str = "samples", done: int = 0) -> None:
+        self.calls.append(f"start {what} {total} {unit} {done}")
+
+    def advance(self) -> None:
+        self.calls.append("advance")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
 
 
 def fit_small(dataset: Path, out: Path, config: FitConfig = COSINE, **changes: Any) -> Run:
@@ -118,6 +136,11 @@ def small_predictor(
     scale = {"uint8": 1.0, "uint16": 257.0}[dtype]
     run = Run(folder, folder, config, None, Normalisation(128 * scale, 40 * scale), dtype)  # type: ignore[arg-type]
     return Predictor(run, network, torch.device("cpu"), tta=tta, tile=tile)
+
+
+def score_stack(prediction: Iterable[ArrayLike], labels: Iterable[ArrayLike]) -> Scores:
+    """Return all scores of (Z, Y, X) arrays, or of whatever yields slices one by one."""
+    return score_slices(zip(prediction, labels, strict=True))
 
 
 def noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:

@@ -1,26 +1,16 @@
 """What `augtrain bench` measures, and that it measures by the clock and leaves nothing."""
 
-import itertools
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from small_runs import COSINE, contents
 
-import training.bench
-from training.bench import bench
 from training.dataset import divide
+from training.fitting import bench
 from training.trainer import Trainer
-
-
-@pytest.fixture
-def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock by which everything that is timed takes a second."""
-    ticks = itertools.count()
-    monkeypatch.setattr(training.bench, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
 
 def test_every_tier_and_both_kinds_of_data_are_measured(phantom_dataset: Path) -> None:

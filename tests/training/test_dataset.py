@@ -3,14 +3,13 @@
 import json
 import multiprocessing
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,9 +20,8 @@ from small_datasets import WINDOW, build_phantom, phantom_stack, read_rows, writ
 from augment.weight_map import unet_weight_map
 from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.shards import open_dataset
+from training.config import Weights
 from training.dataset import Division, ShardDataset, Slice, divide, hold_out
-
-ROOT = Path(__file__).parents[2]
 
 
 def slices(*zs: Iterable[int]) -> list[Slice]:
@@ -39,18 +37,18 @@ def test_samples_are_those_of_the_shards(phantom_dataset: Path) -> None:
     assert len(data) == 18
     assert (data.window, data.image_dtype, data.ids) == (WINDOW, np.uint8, split.ids)
     for sample, stored in zip(data, split, strict=True):
-        assert np.array_equal(sample.image, stored.image)
-        assert np.array_equal(sample.label, stored.label > 0)
-        assert sample.label.dtype == np.uint8
-        assert sample.weight is None
-    assert {value for sample in data for value in np.unique(sample.label)} == {0, 1}
+        assert set(sample) == {"image", "label"}
+        assert np.array_equal(sample["image"], stored.image)
+        assert np.array_equal(sample["label"], stored.label > 0)
+        assert sample["label"].dtype == np.uint8
+    assert {value for sample in data for value in np.unique(sample["label"])} == {0, 1}
 
 
 def test_rows_choose_samples_in_their_order(phantom_dataset: Path) -> None:
     data, whole = ShardDataset(phantom_dataset, "train", [17, 3]), ShardDataset(phantom_dataset, "train")
     assert data.ids == (whole.ids[17], whole.ids[3])
-    assert np.array_equal(data[0].image, whole[17].image)
-    assert np.array_equal(data[1].label, whole[3].label)
+    assert np.array_equal(data[0]["image"], whole[17]["image"])
+    assert np.array_equal(data[1]["label"], whole[3]["label"])
 
 
 def test_stored_weights_are_read_and_missing_ones_computed(phantom_dataset: Path, phantom_with_weights: Path) -> None:
@@ -58,13 +56,13 @@ def test_stored_weights_are_read_and_missing_ones_computed(phantom_dataset: Path
     computed = ShardDataset(phantom_dataset, "train", [0, 9], weights="unet2015")
     for index, row in enumerate((0, 9)):
         held = open_dataset(phantom_with_weights)["train"].weights[row]
-        weight = stored[index].weight
+        weight = stored[index]["weights"]
         assert weight.dtype == np.float16
         assert np.array_equal(weight, held)
         label = open_dataset(phantom_dataset)["train"].labels[row]
-        assert np.array_equal(computed[index].weight, unet_weight_map(label).astype(np.float16))
-        assert np.array_equal(weight, computed[index].weight)
-    assert ShardDataset(phantom_with_weights, "train")[0].weight is None
+        assert np.array_equal(computed[index]["weights"], unet_weight_map(label).astype(np.float16))
+        assert np.array_equal(weight, computed[index]["weights"])
+    assert "weights" not in ShardDataset(phantom_with_weights, "train")[0]
 
 
 def test_labels_that_number_the_cells_show_cells(tmp_path: Path) -> None:
@@ -75,9 +73,9 @@ def test_labels_that_number_the_cells_show_cells(tmp_path: Path) -> None:
     labels = open_dataset(folders[0])["train"].labels
     assert max(label.max() for label in labels) > 1
     for ours, theirs, label in zip(computed, stored, labels, strict=True):
-        assert np.array_equal(ours.label, label > 0)
-        assert ours.label.dtype == np.uint8
-        assert np.array_equal(ours.weight, theirs.weight)
+        assert np.array_equal(ours["label"], label > 0)
+        assert ours["label"].dtype == np.uint8
+        assert np.array_equal(ours["weights"], theirs["weights"])
 
 
 def test_firsts_are_where_each_slice_is_first_shown(phantom_dataset: Path) -> None:
@@ -102,7 +100,7 @@ def test_no_samples_or_no_such_split_are_refused(phantom_dataset: Path) -> None:
 
 
 def read_digest(data: ShardDataset) -> list[bytes]:
-    return [sample.image.tobytes() + sample.label.tobytes() for sample in data]
+    return [sample["image"].tobytes() + sample["label"].tobytes() for sample in data]
 
 
 def test_a_pickled_dataset_opens_the_shards_again(phantom_dataset: Path) -> None:
@@ -123,11 +121,26 @@ def test_a_worker_process_reads_the_same(phantom_dataset: Path, method: str) -> 
     assert read_digest(data) == here
 
 
-def test_importing_the_dataset_loads_numpy_and_h5py_alone() -> None:
-    heavy = {"torch", "numba", "scipy", "cv2", "tifffile", "click", "joblib", "rich", "keras", "matplotlib"}
-    code = f"import sys, training.dataset; print(sorted({heavy!r} & set(sys.modules)), 'h5py' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout == "[] True\n", done.stderr
+@pytest.mark.parametrize("weights", ["none", "unet2015"])
+@pytest.mark.parametrize("folder", ["phantom_with_weights", "phantom_16_bit"])
+def test_the_default_loader_of_torch_takes_it_as_it_is(
+    request: pytest.FixtureRequest, folder: str, weights: Weights
+) -> None:
+    """In this process, in workers that are forked with the shards open, and in fresh ones: the same batches."""
+    from torch.utils.data import DataLoader
+
+    data = ShardDataset(request.getfixturevalue(folder), "train", [3, 0, 17, 9, 5], weights=weights)
+    samples = [data[index] for index in range(len(data))]  # the shards are open from now on
+    keys = {"image", "label"} if weights == "none" else {"image", "label", "weights"}
+    for workers, context in ((0, None), (2, None), (2, "fork"), (2, "spawn")):
+        batches = list(DataLoader(data, batch_size=2, num_workers=workers, multiprocessing_context=context))
+        assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
+        for batch, expected in zip(batches, (samples[:2], samples[2:4], samples[4:]), strict=True):
+            assert set(batch) == keys
+            for key in keys:
+                found = batch[key].numpy()
+                assert found.dtype == expected[0][key].dtype
+                assert np.array_equal(found, np.stack([sample[key] for sample in expected])), (workers, context, key)
 
 
 # Datasets that cannot be trusted
@@ -319,7 +332,7 @@ def test_n_train_takes_the_first_samples(phantom_dataset: Path, phantom_with_val
 
 def test_a_division_survives_json(phantom_dataset: Path) -> None:
     division = divide(phantom_dataset)
-    again = Division.from_dict(json.loads(json.dumps(asdict(division))))
+    again = msgspec.convert(json.loads(json.dumps(asdict(division))), Division)
     assert again == division
     assert isinstance(again.train_slices[0], Slice)
 

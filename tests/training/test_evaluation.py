@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 from small_datasets import OPTIONS, build_phantom, phantom_stack
-from small_runs import PLATEAU, fit_small
+from small_runs import PLATEAU, fit_small, score_stack
 
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, exit_code
@@ -18,11 +18,9 @@ from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.source.stacks import make_source
 from pipeline.source.tiff import write_stack
-from training.evaluation import evaluate_samples, evaluate_slices
-from training.metrics import ScoreError, score_stack
-from training.predict import Predictor, open_predictor
-from training.run import read_run
-from training.scoring import score_files
+from training.inference import Evaluation, Predictor, evaluate, open_predictor
+from training.metrics import ScoreError, score
+from training.run_folder import read_run
 
 KEYS = (
     "pixel_error", "misclassified", "iou_cell", "iou_membrane", "v_rand", "v_info", "warping_error",
@@ -62,6 +60,15 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[Any]]:
     return images
 
 
+def evaluate_slices(predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path) -> Evaluation:
+    tile = predictor.tile
+    return evaluate(predictor.run.folder, dataset, split, images=images, labels=labels, device="cpu", tile=tile)
+
+
+def evaluate_samples(predictor: Predictor, dataset: Path, split: str) -> Evaluation:
+    return evaluate(predictor.run.folder, dataset, split, device="cpu", tile=predictor.tile)
+
+
 # Whole slices
 
 
@@ -74,7 +81,7 @@ def test_whole_slices_of_the_split_are_scored(
     assert np.array_equal(seen, images[9:])
     expected = score_stack([predictor(image) for image in images[9:]], labels[9:] == 255)
     assert result.scores == expected
-    assert (result.split, result.shown, result.n) == ("test", "whole slices", 3)
+    assert (result.split, result.shown, result.scores.n) == ("test", "whole slices", 3)
 
 
 def test_train_may_be_scored_and_says_what_was_trained_on(
@@ -82,7 +89,7 @@ def test_train_may_be_scored_and_says_what_was_trained_on(
 ) -> None:
     """Slices 0 to 7, of which some were held out."""
     result = evaluate_slices(predictor, phantom_dataset, "train", *stack)
-    assert result.n == 8
+    assert result.scores.n == 8
     assert np.array_equal(seen, phantom_stack()[0][:8])
     assert 0 < result.trained_on == len(predictor.run.division.train_slices) < 8
     assert evaluate_slices(predictor, phantom_dataset, "test", *stack).trained_on == 0
@@ -116,19 +123,19 @@ def test_another_stack_is_refused_by_its_digest(
     predictor: Predictor, phantom_dataset: Path, stack: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """One gray level of one pixel of one slice is enough, and the labels are told from one another, too."""
-    record = open_dataset(phantom_dataset).record.values["inputs"][0]
+    record = open_dataset(phantom_dataset).record.inputs[0]
     images, labels = (pixels.copy() for pixels in phantom_stack())
     images[0, 0, 0] ^= 1
     labels[0] = labels[0, ::-1]
     write_stack(tmp_path / "images.tif", images)
     write_stack(tmp_path / "labels.tif", labels)
-    made_of = record["images"]["sha256"][:12]
+    made_of = record.images.sha256[:12]
     with pytest.raises(
         ConfigError, match=rf"images\.tif: .* digest [0-9a-f]{{12}}, .* was made of {made_of}"
     ) as caught:
         evaluate_slices(predictor, phantom_dataset, "test", tmp_path / "images.tif", stack[1])
     assert exit_code(caught.value) == 2
-    known = record["labels"]["sha256"][:12]
+    known = record.labels.sha256[:12]
     with pytest.raises(ConfigError, match=rf"labels\.tif: .* digest [0-9a-f]{{12}}, the dataset's labels {known}"):
         evaluate_slices(predictor, phantom_dataset, "test", stack[0], tmp_path / "labels.tif")
     with pytest.raises(ConfigError, match="digest"):
@@ -151,7 +158,7 @@ def test_a_split_without_slices_is_refused(
 def test_samples_of_the_split_are_scored(predictor: Predictor, phantom_dataset: Path, seen: list[NDArray[Any]]) -> None:
     result = evaluate_samples(predictor, phantom_dataset, "test")
     assert np.array_equal(seen, open_dataset(phantom_dataset)["test"].images[:])
-    assert (result.split, result.shown, result.n) == ("test", "augmented samples", 6)
+    assert (result.split, result.shown, result.scores.n) == ("test", "augmented samples", 6)
 
 
 def test_samples_are_scored_where_training_scores_them(phantom_dataset: Path, tmp_path: Path) -> None:
@@ -198,8 +205,8 @@ def test_integers_mean_shares_of_their_largest_value(tmp_path: Path, kind: str) 
     probability = smooth(labels.shape)
     whole = 1 if kind == "float32" else np.iinfo(kind).max
     prediction = (probability * whole).astype(kind)
-    scores, n = score_files(*write_pair(tmp_path, prediction, labels))
-    assert n == 2
+    scores = score(*write_pair(tmp_path, prediction, labels))
+    assert scores.n == 2
     assert scores == score_stack(prediction.astype(np.float32) / np.float32(whole), labels)
     assert scores != score_stack(1 - probability, labels)
 
@@ -208,17 +215,17 @@ def test_every_label_but_0_is_cell(tmp_path: Path) -> None:
     labels = phantom_stack()[1][:1, :40, :40]
     numbered = ndimage.label(labels)[0].astype(np.uint16)
     probability = smooth(labels.shape)
-    assert score_files(*write_pair(tmp_path, probability, numbered))[0] == score_stack(probability, labels)
+    assert score(*write_pair(tmp_path, probability, numbered)) == score_stack(probability, labels)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     labels = phantom_stack()[1][:2, :20, :20]
     with pytest.raises(ConfigError, match=r"expected the shape of the labels, \(2, 20, 20\), got \(1, 20, 20\)"):
-        score_files(*write_pair(tmp_path, smooth((1, 20, 20)), labels))
+        score(*write_pair(tmp_path, smooth((1, 20, 20)), labels))
     with pytest.raises(ScoreError, match=r"expected probabilities of cell in 0\.\.1, got"):
-        score_files(*write_pair(tmp_path, 3 * smooth(labels.shape), labels))
+        score(*write_pair(tmp_path, 3 * smooth(labels.shape), labels))
     with pytest.raises(ConfigError, match="expected a TIFF file, found nothing"):
-        score_files(tmp_path / "none.tif", tmp_path / "truth.tif")
+        score(tmp_path / "none.tif", tmp_path / "truth.tif")
 
 
 @pytest.mark.isbi
@@ -230,8 +237,8 @@ def test_files_get_the_challenges_own_scores(file: str, key: str) -> None:
         pytest.skip(f"{OFFICIAL} is missing")
     numbers = json.loads((OFFICIAL / "official.json").read_text(encoding="utf-8"))
     official = next(values for name, values in numbers.items() if name.startswith(key))
-    scores, n = score_files(OFFICIAL / file, OFFICIAL / "labels.tif")
-    assert n == len(tifffile.TiffFile(OFFICIAL / "labels.tif").pages)
+    scores = score(OFFICIAL / file, OFFICIAL / "labels.tif")
+    assert scores.n == len(tifffile.TiffFile(OFFICIAL / "labels.tif").pages)
     assert scores.pixel_error == pytest.approx(1 - official["pixel_f_max"], abs=1e-6)
     assert scores.misclassified == pytest.approx(official["pixel_misclassified@0.5"], abs=1e-6)
     assert scores.v_rand == pytest.approx(official["v_rand_max"], abs=1e-3)

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,16 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.errors import ConfigError
 from training import loading
-from training.dataset import Sample, ShardDataset
+from training.config import FitConfig
+from training.dataset import ShardDataset
 from training.loading import (
     Batch,
     Batches,
-    LazyStore,
     Normalisation,
-    ResidentStore,
     measure_gray,
     normalise,
     open_store,
@@ -47,22 +48,21 @@ class Drawn:
     def image(self, index: int) -> NDArray[np.uint16]:
         return (100 * index + np.arange(np.prod(self.window)).reshape(self.window)).astype(np.uint16)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         image = self.image(index)
-        return Sample(image, (image % 2).astype(np.uint8), (image % 1024).astype(np.float16))
+        return {
+            "image": image, "label": (image % 2).astype(np.uint8), "weights": (image % 1024).astype(np.float16)
+        }  # fmt: skip
 
 
 def batches_of(data, loader="lazy", *, batch=3, crop=4, turns=True, seed=0, normalisation=PLAIN, device=CPU) -> Batches:
-    store = open_store(data, loader, device)
-    return Batches(
-        store, data.ids, data.window, batch=batch, crop=crop, turns=turns, seed=seed, normalisation=normalisation,
-        device=device,
-    )  # fmt: skip
+    config = FitConfig(batch=batch, crop=crop, turns=turns, seed=seed)
+    return Batches(open_store(data, loader, device), data, config, normalisation, device)
 
 
 def assert_equal(one: Batch, other: Batch) -> None:
     assert one.ids == other.ids
-    for name in ("image", "label", "weight"):
+    for name in ("image", "label", "weights"):
         ours, theirs = getattr(one, name), getattr(other, name)
         assert (ours is None) == (theirs is None)
         if ours is not None:
@@ -81,12 +81,11 @@ def test_every_tier_yields_the_same_batches(request: pytest.FixtureRequest, fold
     tiers = {
         tier: batches_of(data, tier, crop=64, normalisation=measured) for tier in ("lazy", "host", "device", "auto")
     }
-    assert {tier: type(batches.store) for tier, batches in tiers.items()} == {
-        "lazy": LazyStore, "host": ResidentStore, "device": ResidentStore, "auto": ResidentStore
-    }  # fmt: skip
+    kept = {tier: batches.store.tier for tier, batches in tiers.items()}
+    assert kept == {"lazy": "lazy", "host": "host", "device": "host", "auto": "host"}
     for number in range(4):
         first = tiers["lazy"][number]
-        assert (first.weight is None) == (weights == "none")
+        assert (first.weights is None) == (weights == "none")
         for batches in tiers.values():
             assert_equal(batches[number], first)
 
@@ -164,10 +163,10 @@ def test_a_crop_lies_in_its_sample_with_label_and_weight_at_the_same_place(numbe
     data = Drawn()
     batch = batches_of(data, crop=crop, seed=seed)[number]
     assert batch.image.shape == (3, 1, crop, crop)
-    assert batch.label.shape == batch.weight.shape == (3, crop, crop)
-    assert batch.image.dtype == batch.label.dtype == batch.weight.dtype == torch.float32
+    assert batch.label.shape == batch.weights.shape == (3, crop, crop)
+    assert batch.image.dtype == batch.label.dtype == batch.weights.dtype == torch.float32
     assert torch.equal(batch.label, batch.image[:, 0] % 2)
-    assert torch.equal(batch.weight, batch.image[:, 0] % 1024)
+    assert torch.equal(batch.weights, batch.image[:, 0] % 1024)
     for name, image in zip(batch.ids, batch.image[:, 0], strict=True):
         sample = torch.from_numpy(data.image(data.ids.index(name)).astype(np.float32))
         top, left = ((sample == image.min()).nonzero()[0]).tolist()  # numbers grow to the right and downwards
@@ -215,7 +214,7 @@ def test_16_bits_arrive_exactly(phantom_16_bit: Path, loader: str) -> None:
     data = ShardDataset(phantom_16_bit, "train", [4])
     assert data.image_dtype == np.uint16
     batch = batches_of(data, loader, batch=1, crop=108, turns=False)[0]
-    image = data[0].image
+    image = data[0]["image"]
     assert image.max() > 255
     assert len(np.unique(image % 256)) > 100  # low bits that eight would lose
     assert np.array_equal(batch.image[0, 0].numpy(), image)
@@ -224,7 +223,7 @@ def test_16_bits_arrive_exactly(phantom_16_bit: Path, loader: str) -> None:
 def test_gray_levels_are_measured_over_all_samples(phantom_dataset: Path, phantom_16_bit: Path) -> None:
     for folder in (phantom_dataset, phantom_16_bit):
         data = ShardDataset(folder, "train", [0, 7, 16])
-        images = np.stack([sample.image for sample in data]).astype(np.float64)
+        images = np.stack([sample["image"] for sample in data]).astype(np.float64)
         measured = measure_gray(data)
         assert measured.mean == pytest.approx(images.mean(), rel=1e-12)
         assert measured.std == pytest.approx(images.std(), rel=1e-9)
@@ -285,9 +284,9 @@ def test_what_a_store_takes_is_what_was_reckoned(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, folder: str, weights: str, bytes_a_pixel: int
 ) -> None:
     data = ShardDataset(request.getfixturevalue(folder), "train", [0, 1], weights=weights)
-    store = ResidentStore(data, CPU)
-    parts = [part for part in (store._images, store._labels, store._weights) if part is not None]
-    n_bytes = sum(part.numel() * part.element_size() for part in parts)
+    store = open_store(data, "host", CPU)
+    assert store.read(0)["image"] is store.read(0)["image"]  # it was read once, and is kept
+    n_bytes = sum(part.numel() * part.element_size() for index in (0, 1) for part in store.read(index).values())
     assert n_bytes == 2 * 108 * 108 * bytes_a_pixel
     for free, tier in ((2 * n_bytes, "host"), (2 * n_bytes - 1, "lazy")):
         with_memory(monkeypatch, free)
@@ -297,13 +296,13 @@ def test_what_a_store_takes_is_what_was_reckoned(
 def test_a_device_with_room_is_preferred_and_one_without_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a pretended CUDA device, since the choice is made before anything is put there."""
     cuda, data, n_bytes = torch.device("cuda"), Drawn(), 7 * 6 * 9 * 7
-    homes = []
-    monkeypatch.setattr(loading, "ResidentStore", lambda _data, device: homes.append(device) or LazyStore(data))
-    for free, expected in ((2 * n_bytes, "cuda"), (2 * n_bytes - 1, "cpu")):
+    homes: list[str] = []
+    monkeypatch.setattr(Tensor, "to", lambda part, home: homes.append(home.type) or part)
+    for free, tier in ((2 * n_bytes, "device"), (2 * n_bytes - 1, "host")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device, free=free: (free, free))
-        open_store(data, "auto", cuda)
-        assert homes.pop().type == expected
+        assert open_store(data, "auto", cuda).tier == tier
+        assert homes.pop() == {"device": "cuda", "host": "cpu"}[tier]
     with pytest.raises(ConfigError, match="--loader device: 0 MB do not fit the free memory of cuda"):
         open_store(data, "device", cuda)
-    open_store(data, "host", cuda)
-    assert homes.pop().type == "cpu"
+    assert open_store(data, "host", cuda).tier == "host"
+    assert homes.pop() == "cpu"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.losses import cell_logits, centre, weighted_cross_entropy
+from training.unet import cell_logits, centre, weighted_cross_entropy
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import score_stack
 
-from training.metrics import THRESHOLDS, Scores, count_pixels, pixel_scores, score_stack
-from training.plots import CURVES_FILE, FALSE, MISSED, SAMPLES_FILE, draw_run, draw_thresholds, overlay_errors
-from training.validation import Example, Row
+from training.metrics import THRESHOLDS, Scores, count_pixels, pixel_scores
+from training.plots import CURVES_FILE, FALSE, MISSED, SAMPLES_FILE, Example, draw_run, draw_thresholds, overlay_errors
+from training.run_folder import Row
 
 CELL, MEMBRANE = 1.0, 0.0
 
@@ -158,7 +159,7 @@ def test_pyplot_is_never_loaded(tmp_path):
     """Its figures are global and never freed; a program that embeds a run keeps its own."""
     code = (
         "import sys; from pathlib import Path;"
-        "from training.plots import draw_run; from training.validation import Row;"
+        "from training.plots import draw_run; from training.run_folder import Row;"
         "assert 'matplotlib' not in sys.modules;"
         f"draw_run(Path({str(tmp_path)!r}), [Row(1, 1, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.9, 0.9)], []);"
         "assert 'matplotlib.pyplot' not in sys.modules"

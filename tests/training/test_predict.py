@@ -19,10 +19,9 @@ import pipeline.files
 import pipeline.source.tiff
 from pipeline.errors import ConfigError, StorageError
 from pipeline.source.tiff import read_stack, write_stack
-from training.checkpoint import RunError
-from training.predict import Predictor, mirrored, open_predictor, predict_slices, predict_stack
-from training.run import read_run
-from training.unet import UNetConfig
+from training.config import UNetConfig
+from training.inference import Predictor, mirrored, open_predictor, predict
+from training.run_folder import RunError, read_run
 
 NETWORKS = {
     "valid, transposed, none": UNetConfig(width=2, depth=1),
@@ -45,6 +44,10 @@ def run_folder(phantom_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def predictor(run_folder: Path) -> Predictor:
     return open_predictor(read_run(run_folder), device="cpu", tile=32)
+
+
+def predict_stack(predictor: Predictor, stack: Path, out: Path, *, overwrite: bool = False) -> tuple[int, int, int]:
+    return predict(predictor.run.folder, stack, out, overwrite=overwrite, device="cpu", tile=predictor.tile)
 
 
 # Tiles
@@ -148,11 +151,10 @@ def test_probabilities_lie_in_0_to_1(tmp_path: Path) -> None:
 
 
 def test_predicting_needs_no_gradients(predictor: Predictor) -> None:
-    """And a loop over slices does not switch them off for whoever reads from it."""
+    """And does not switch them off for whoever calls it."""
     assert isinstance(predictor(noise((8, 8))), np.ndarray)
-    for _ in predict_slices(predictor, [noise((8, 8))]):
-        assert not torch.is_inference_mode_enabled()
-        assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
 
 
 # Stacks

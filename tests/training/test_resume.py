@@ -25,9 +25,8 @@ from small_runs import (
 )
 
 from pipeline.errors import ConfigError, exit_code
-from training.checkpoint import RunError, load, save
-from training.fit import fit, resume
-from training.trainer import Listener
+from training.fitting import fit, resume
+from training.run_folder import RunError, load, save
 
 STEPS, ROUNDS = 6, 3
 FILES = ("checkpoint.pt", "config.json", "metrics.csv", "metrics.jsonl", "network.pt", "times.jsonl")
@@ -216,7 +215,7 @@ def test_generators_matter(phantom_dataset: Path, tmp_path: Path) -> None:
     expected = fit_small(phantom_dataset, tmp_path / "whole", config).folder
     for name in ("kept", "lost"):
         with pytest.raises(Stop):
-            fit(phantom_dataset, tmp_path / name, config, pictures=False, listener=Listener(on_round=stop))
+            fit(phantom_dataset, tmp_path / name, config, pictures=False, on_round=stop)
     values = load(tmp_path / "lost" / "checkpoint.pt")
     values["random"]["cpu"] = torch.Generator().manual_seed(5).get_state()
     save(tmp_path / "lost" / "checkpoint.pt", values)
@@ -400,6 +399,6 @@ def test_a_run_on_a_gpu_goes_on_to_the_same_bits(
     config = replace(config, device="cuda", loader="device", precision=precision)
     expected = fit_small(phantom_dataset, tmp_path / "whole", config).folder
     with pytest.raises(Stop):
-        fit(phantom_dataset, tmp_path / "run", config, pictures=False, listener=Listener(on_round=stop))
+        fit(phantom_dataset, tmp_path / "run", config, pictures=False, on_round=stop)
     resume(tmp_path / "run", pictures=False)
     assert lasting(tmp_path / "run") == lasting(expected)

@@ -21,10 +21,10 @@ from small_runs import COSINE, contents, copy_run, fit_small, network_bytes, noi
 import training.trainer
 from pipeline.shards import open_dataset
 from pipeline.source.tiff import read_stack, write_stack
-from training.cli import PRESET_NAMES, cli, main
+from training.cli import cli, main
 from training.config import PRESETS, FitConfig
-from training.report import bench_lines
-from training.run import read_run
+from training.fitting import bench_lines
+from training.run_folder import read_run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = cli.commands
@@ -89,31 +89,22 @@ def test_the_installed_command_is_this_one() -> None:
     assert project["scripts"]["augtrain"] == "training.cli:run"
 
 
-@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
-@pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_is_there_and_exits_0(augtrain: Run, path: tuple[str, ...], flag: str) -> None:
-    code, out, err = augtrain(*path, flag)
-    assert (code, err) == (0, "")
-    assert out.startswith("Usage: augtrain")
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_has_help(name: str) -> None:
-    command = COMMANDS[name]
-    assert command.help
-    first = command.help.splitlines()[0]
-    assert first[0].isupper()
-    assert first.endswith(".")
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
-
-
-@pytest.mark.parametrize("path", [(), *((name,) for name in COMMANDS)], ids=" ".join)
-def test_help_fits_80_columns(augtrain: Run, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]) -> None:
-    """However wide the terminal is."""
+def test_the_help_is_this_text_however_wide_the_terminal_is(augtrain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command and option with its default; what changes here changes for every user."""
     monkeypatch.setenv("COLUMNS", "200")
-    assert [line for line in augtrain(*path, "--help").out.splitlines() if len(line) > 80] == []
+    pages = [augtrain(*path, "--help") for path in ((), *((name,) for name in COMMANDS))]
+    assert {(page.code, page.err) for page in pages} == {(0, "")}
+    text = "\n".join(page.out for page in pages) + "\n"
+    assert text == Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
+    assert max(map(len, text.splitlines())) <= 80
+    assert augtrain("fit", "-h") == augtrain("fit", "--help")
+
+
+def test_every_command_and_option_has_help() -> None:
+    for name, command in COMMANDS.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, (name, parameter.name)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -125,11 +116,6 @@ def test_the_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in COMMANDS:
         assert f"augtrain {name} " in readme, name
-
-
-def test_presets_in_the_help_are_those_of_the_library() -> None:
-    """The help is told without importing torch, so the names stand in two places."""
-    assert set(PRESET_NAMES) == set(PRESETS)
 
 
 def test_help_loads_no_torch(tmp_path: Path) -> None:
@@ -318,7 +304,7 @@ run()
 # fit and resume
 
 
-@pytest.mark.parametrize("name", PRESET_NAMES)
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_trains_on_what_fits(augtrain: Run, phantom_dataset: Path, tmp_path: Path, name: str) -> None:
     """With its own optimiser, loss, schedule and network, only narrower."""
     narrow = ("--set", "network.last_up=4") if name == "release" else ()
@@ -371,12 +357,9 @@ def test_compile_reaches_the_run(
     assert len(seen) == 1
 
 
-def test_minutes_are_fixed_as_steps(
-    augtrain: Run, phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("ticking")
+def test_minutes_are_fixed_as_steps(augtrain: Run, phantom_dataset: Path, tmp_path: Path) -> None:
     """By a clock by which everything takes a second: 0.95 of 36 s, less 21 to try and 4 to validate."""
-    ticks = itertools.count()
-    monkeypatch.setattr(training.trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     options = (*TINY, "--set", "crop=64", "--precision", "fp32", "--rounds", "1", "--minutes", "0.6")
     assert augtrain("fit", phantom_dataset, "--out", tmp_path / "run", *options).code == 0
     for _ in range(2):
@@ -397,7 +380,7 @@ def test_a_run_tells_its_rounds_and_what_comes_next(
     assert lines[1:] == [f"run          {out}", f"next         augtrain evaluate {out} {phantom_dataset} --split test"]
     assert caplog.messages[0].startswith("loader: host, 12 samples")
     report = json.loads((tmp_path / "report.json").read_bytes())
-    assert report["dataset"] == open_dataset(phantom_dataset).record.sha256
+    assert report["dataset"] == open_dataset(phantom_dataset).digest
     assert FitConfig.from_dict(report["config"]) == read_run(out).config
 
 
@@ -536,8 +519,8 @@ def test_full_memory_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("training.run.load", fail)
-    monkeypatch.setattr("training.run.UNet", fail)
+    monkeypatch.setattr("training.run_folder.load", fail)
+    monkeypatch.setattr("training.run_folder.UNet", fail)
     code, _, err = augtrain("predict", run_folder, "stack.tif", "out.tif")
     assert (code, err) == (3, "augtrain: the memory is full; try a smaller --batch, crop or --tile\n")
 
@@ -549,7 +532,7 @@ def test_an_interruption_says_what_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.run.json.loads", interrupt)
+    monkeypatch.setattr("training.run_folder.json.loads", interrupt)
     arguments = {"resume": (run_folder,), "predict": (run_folder, tmp_path / "stack.tif", tmp_path / "out.tif")}
     code, _, err = augtrain(command, *arguments[command])
     words = "; a run goes on with augtrain resume" if hint else ""
@@ -581,6 +564,29 @@ def test_quiet_is_quiet(
     for name, arguments in commands.items():
         assert augtrain(*arguments, "--quiet") == (0, "", ""), name
         assert not caplog.messages, name
+
+
+def test_long_commands_show_their_progress_on_standard_error(
+    augtrain: Run, phantom_dataset: Path, run_folder: Path, stack: tuple[Path, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By a clock by which every sample takes eleven seconds; standard output is for the result."""
+    ticks = itertools.count(0, 11)
+    monkeypatch.setattr("pipeline.shards.progress.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    run, settings = copy_run(run_folder, tmp_path / "run"), ("--set=network.width=2", "--set=crop=64")
+    files = ("--images", stack[0], "--labels", stack[1])
+    commands: dict[str, tuple[object, ...]] = {
+        "scoring: 1 of 6 samples": ("evaluate", run, phantom_dataset),
+        "scoring: 1 of 3 slices": ("evaluate", run, phantom_dataset, *files),
+        "predicting: 1 of 12 slices": ("predict", run, stack[0], tmp_path / "out.tif"),
+        "scoring: 1 of 12 slices": ("score", stack[1], stack[1]),
+        "timing: 1 of 10 steps": ("bench", phantom_dataset, "--steps", "1", *settings),
+    }
+    for line, arguments in commands.items():
+        outcome = augtrain(*arguments)
+        assert any(told.startswith(line) for told in outcome.err.splitlines()), outcome.err
+        assert outcome.code == 0
+        assert outcome.out
 
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no /dev/null here")
@@ -617,11 +623,11 @@ def test_score_of_the_fixtures_is_the_challenges(augtrain: Run) -> None:
 
 
 def test_a_missing_library_is_one_line(tmp_path: Path) -> None:
-    """`pip install augpipe` without [train]."""
+    """Installed without [train]; no index has this package, so the advice is for a checkout."""
     code = "import sys\nsys.modules['torch'] = None\nfrom training.cli import main\nsys.exit(main(sys.argv[1:]))"
     result = run_python(code, "fit", "d", "--out", "r", cwd=tmp_path)
     assert result.returncode == 3
-    assert result.stderr == "augtrain: torch is missing; pip install 'augpipe[train]'\n"
+    assert result.stderr.startswith("augtrain: torch is missing; run pip install '.[train]'")
 
 
 def test_the_small_config_is_what_the_tests_think(run_folder: Path) -> None:

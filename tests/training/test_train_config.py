@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from training.config import PRESETS, FitConfig, preset
-from training.unet import UNetConfig
+from training.config import PRESETS, FitConfig, UNetConfig, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -14,9 +14,8 @@ from small_datasets import phantom_stack
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from training.config import PRESETS
-from training.losses import weighted_cross_entropy
-from training.unet import UNet, UNetConfig, count_parameters
+from training.config import PRESETS, UNetConfig
+from training.unet import UNet, count_parameters, weighted_cross_entropy
 
 META = torch.device("meta")  # shapes without numbers: networks of any size cost nothing
 

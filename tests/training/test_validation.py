@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import COSINE, PLATEAU, fit_small, random_network, read_log
+from small_runs import COSINE, PLATEAU, fit_small, random_network, read_log, score_stack
 from torch import nn
 
 from pipeline.shards import open_dataset
-from training.config import FitConfig
+from training.config import FitConfig, UNetConfig
 from training.dataset import divide
 from training.loading import Normalisation
-from training.metrics import score_stack
-from training.run import read_network, read_run
-from training.unet import UNetConfig
-from training.validation import DivergedError, Row, Watch
+from training.run_folder import Row, Run, read_network, read_run
+from training.trainer import DivergedError, Validation
 
 CPU = torch.device("cpu")
 GRAY = Normalisation(100.0, 50.0)
@@ -30,8 +28,8 @@ class Copier(nn.Module):
         return 3 * image
 
 
-def watch_of(dataset: Path, config: FitConfig = COSINE) -> Watch:
-    return Watch(dataset, divide(dataset), config, GRAY, CPU)
+def validation_of(dataset: Path, config: FitConfig = COSINE) -> Validation:
+    return Validation(Run(dataset, dataset, config, divide(dataset), GRAY, "uint8"), CPU)
 
 
 def watched(dataset: Path) -> list[Any]:
@@ -42,7 +40,7 @@ def watched(dataset: Path) -> list[Any]:
 
 def test_scores_are_those_of_the_pooled_samples(phantom_with_val: Path) -> None:
     """By hand: the probability of every pixel of the split val, and the metrics of all of them together."""
-    scores = watch_of(phantom_with_val).score(Copier())
+    scores = validation_of(phantom_with_val).score(Copier())
     samples = watched(phantom_with_val)
     assert len(samples) == 5
     logits = np.stack([(sample.image.astype(np.float32) - 100) / 50 * 3 for sample in samples])
@@ -56,13 +54,13 @@ def test_scores_are_those_of_the_pooled_samples(phantom_with_val: Path) -> None:
 
 def test_rows_have_a_column_for_each_score(phantom_with_val: Path) -> None:
     names = {field.name for field in fields(Row)}
-    assert set(watch_of(phantom_with_val).score(Copier())) == {name for name in names if name.startswith("val_")}
+    assert set(validation_of(phantom_with_val).score(Copier())) == {name for name in names if name.startswith("val_")}
 
 
 def test_only_what_the_network_takes_is_scored(phantom_with_val: Path) -> None:
     """A padded network of depth 3 takes 104 of 108 px: the middle."""
     config = replace(COSINE, network=UNetConfig(width=1, depth=3, padding="same"))
-    (example, *_) = watch_of(phantom_with_val, config).examples(Copier())
+    (example, *_) = validation_of(phantom_with_val, config).examples(Copier())
     sample = watched(phantom_with_val)[0]
     assert np.array_equal(example.image, sample.image[2:106, 2:106].astype(np.float32))
     assert np.array_equal(example.label, (sample.label[2:106, 2:106] > 0).astype(np.float32))
@@ -75,7 +73,7 @@ def test_valid_networks_are_scored_on_the_centre(phantom_with_val: Path, target:
     network = random_network(config.network)
     side = target or 92
     margin = (108 - side) // 2
-    (example, *_) = watch_of(phantom_with_val, config).examples(network)
+    (example, *_) = validation_of(phantom_with_val, config).examples(network)
     sample = watched(phantom_with_val)[0]
     inner = slice(margin, margin + side)
     assert np.array_equal(example.image, sample.image[inner, inner].astype(np.float32))
@@ -93,18 +91,18 @@ def test_watching_changes_nothing(phantom_with_val: Path) -> None:
     network = random_network(config.network).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = torch.get_rng_state()
-    watch = watch_of(phantom_with_val, config)
-    assert watch.score(network) == watch.score(network)
+    validation = validation_of(phantom_with_val, config)
+    assert validation.score(network) == validation.score(network)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_examples_are_the_first_of_each_slice(phantom_with_val: Path) -> None:
     """Five samples of slices 6 and 7: two pictures, of which no two are alike."""
-    watch = watch_of(phantom_with_val)
+    validation = validation_of(phantom_with_val)
     first_of_each = ["s000-z00006-r0000000", "s000-z00007-r0000000"]
-    assert [example.id for example in watch.examples(Copier())] == first_of_each
-    assert [example.id for example in watch.examples(Copier(), n=1)] == first_of_each[:1]
+    assert [example.id for example in validation.examples(Copier())] == first_of_each
+    assert [example.id for example in validation.examples(Copier(), n=1)] == first_of_each[:1]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -115,12 +113,12 @@ def test_a_loss_that_is_not_finite_names_the_sample(phantom_with_val: Path, valu
 
     first = watched(phantom_with_val)[0].id
     with pytest.raises(DivergedError, match=rf"validation: the loss of sample {first} is (nan|inf); .*--set clip_norm"):
-        watch_of(phantom_with_val).score(Broken())
+        validation_of(phantom_with_val).score(Broken())
 
 
 def test_pixel_weights_count_in_the_loss_alone(phantom_with_weights: Path) -> None:
-    plain = watch_of(phantom_with_weights).score(Copier())
-    weighted = watch_of(phantom_with_weights, replace(COSINE, loss_weights="unet2015")).score(Copier())
+    plain = validation_of(phantom_with_weights).score(Copier())
+    weighted = validation_of(phantom_with_weights, replace(COSINE, loss_weights="unet2015")).score(Copier())
     assert weighted.pop("val_loss") != plain.pop("val_loss")
     assert weighted == plain
 
@@ -128,9 +126,9 @@ def test_pixel_weights_count_in_the_loss_alone(phantom_with_weights: Path) -> No
 def test_the_log_holds_what_the_kept_network_scores(phantom_with_val: Path, tmp_path: Path) -> None:
     folder = fit_small(phantom_with_val, tmp_path / "run").folder
     run = read_run(folder)
-    watch = Watch(phantom_with_val, run.division, run.config, run.normalisation, CPU)
+    validation = Validation(run, CPU)
     last = read_log(folder)[-1]
-    for name, value in watch.score(read_network(run, CPU)).items():
+    for name, value in validation.score(read_network(run, CPU)).items():
         assert value == pytest.approx(last[name], rel=1e-6), name
 
 

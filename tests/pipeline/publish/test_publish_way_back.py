@@ -39,9 +39,7 @@ def test_what_was_published_is_audited_downloads_verifies_and_trains(
     assert augpipe("verify", download).code == 0
     assert augpipe("verify", download, "--replay", "--source", folder).code == 0
 
-    from training.config import FitConfig
-    from training.fit import fit
-    from training.unet import UNetConfig
+    from training import FitConfig, UNetConfig, fit
 
     network = UNetConfig(width=2, depth=1, outputs=1, padding="same", norm="batch")
     config = FitConfig(network=network, crop=64, turns=True, batch=2, optimizer="adamw", learning_rate=3e-3)

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_runs import CountedProgress
 
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError
 from pipeline.shards.config import BuildConfig
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import make_source
-from training.config import FitConfig, preset
+from training.config import FitConfig, UNetConfig, preset
 from training.dataset import ShardDataset
-from training.fit import fit
-from training.keras_fit import fit_keras
-from training.keras_unet import (
+from training.fitting import fit
+from training.keras_fitting import (
     TorchView,
     build_keras_unet,
     copy_weights,
@@ -29,12 +29,10 @@ from training.keras_unet import (
     shard_sequence,
     to_torch,
 )
-from training.loading import Batches, LazyStore, Normalisation
-from training.losses import centre
-from training.run import read_network, read_run
-from training.trainer import Listener
-from training.unet import UNet, UNetConfig, count_parameters
-from training.validation import DivergedError, Row, Watch
+from training.loading import Batches, Normalisation, open_store
+from training.run_folder import Row, read_network, read_run
+from training.trainer import DivergedError, Validation
+from training.unet import UNet, centre, count_parameters
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 pytest.importorskip("keras")
@@ -58,7 +56,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_keras(dataset: Path, out: Path, config: FitConfig = SMALL, **options: Any) -> list[dict[str, Any]]:
     """Train without pictures and return the rows."""
-    fit_keras(dataset, out, config, pictures=False, **options)
+    fit(dataset, out, config, framework="keras", pictures=False, **options)
     return rows_of(out)
 
 
@@ -139,7 +137,7 @@ def test_layers_that_keras_s_network_does_not_have_are_refused(change: dict[str,
 
 def test_keras_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
-    with pytest.raises(ConfigError, match=r"pip install 'augpipe\[keras\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[keras\]'"):
         import_keras()
 
 
@@ -160,10 +158,8 @@ def test_another_backend_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sequence_holds_the_batches_of_the_torch_run(world: Path) -> None:
     """Epoch after epoch: number 5 is batch 2 of epoch 1."""
     data = ShardDataset(world, "train", weights="unet2015")
-    batches = Batches(
-        LazyStore(data), data.ids, data.window, batch=2, crop=100, turns=True, seed=4,
-        normalisation=Normalisation(120.0, 40.0), device=torch.device("cpu"),
-    )  # fmt: skip
+    config, cpu = FitConfig(batch=2, crop=100, turns=True, seed=4), torch.device("cpu")
+    batches = Batches(open_store(data, "lazy", cpu), data, config, Normalisation(120.0, 40.0), cpu)
     sequence = shard_sequence(batches, steps=3, side=60)
     assert len(sequence) == 3
     for epoch, index in ((0, 0), (0, 2), (1, 0), (1, 2)):
@@ -172,10 +168,10 @@ def test_a_sequence_holds_the_batches_of_the_torch_run(world: Path) -> None:
         batch = batches[3 * epoch + index]
         assert (image.shape, label.shape, weight.shape) == ((2, 100, 100, 1), (2, 60, 60, 1), (2, 60, 60))
         assert {part.dtype for part in (image, label, weight)} == {np.dtype(np.float32)}
-        assert batch.weight is not None
+        assert batch.weights is not None
         np.testing.assert_array_equal(image[..., 0], batch.image[:, 0])
         np.testing.assert_array_equal(label[..., 0], batch.label[:, 20:80, 20:80])
-        np.testing.assert_array_equal(weight, centre(batch.weight, 60))
+        np.testing.assert_array_equal(weight, centre(batch.weights, 60))
 
 
 # Runs
@@ -197,15 +193,15 @@ def test_a_keras_run_takes_the_steps_of_the_torch_run(world: Path, tmp_path: Pat
 def test_a_keras_run_is_read_as_any_other(world: Path, tmp_path: Path) -> None:
     """The network that is kept has the scores that Keras had in its best round."""
     config = replace(SMALL, clip_norm=0.5, learning_rate=0.5, steps=12)
-    run = fit_keras(world, tmp_path / "run", config, pictures=False)
+    run = fit(world, tmp_path / "run", config, framework="keras", pictures=False)
     again = read_run(tmp_path / "run")
     assert again == replace(run, dataset=run.dataset.resolve())
     cpu = torch.device("cpu")
-    watch = Watch(world, again.division, again.config, again.normalisation, cpu)
+    validation = Validation(again, cpu)
     rows = rows_of(run.folder)
     best = min(rows, key=lambda row: row["val_loss"])
     assert best["val_loss"] < 0.95 * rows[-1]["val_loss"], "the last round must not be the best"
-    for name, value in watch.score(read_network(again, cpu)).items():
+    for name, value in validation.score(read_network(again, cpu)).items():
         assert value == pytest.approx(best[name], abs=1e-4), name
     described = json.loads((run.folder / "config.json").read_text())
     assert described["framework"] == "keras"
@@ -239,14 +235,12 @@ def test_a_loss_that_is_not_finite_names_the_samples(world: Path, tmp_path: Path
 
 @pytest.mark.usefixtures("ticking")
 def test_a_run_of_some_minutes_counts_its_steps_first(world: Path, tmp_path: Path) -> None:
-    """And tells a listener of each."""
-    told: list[tuple[int, int]] = []
-    seen: list[int] = []
-    listener = Listener(on_step=lambda done, steps: told.append((done, steps)), on_round=lambda r: seen.append(r.round))
-    rows = run_keras(world, tmp_path / "run", minutes=0.5, listener=listener)
-    steps = read_run(tmp_path / "run").config.steps
-    assert steps == rows[-1]["step"] == 2
-    assert told == [(number + 1, steps) for number in range(steps)]
+    """And calls back for each."""
+    progress, seen = CountedProgress(), []
+    callbacks = {"progress": progress, "on_round": lambda row: seen.append(row.round)}
+    rows = run_keras(world, tmp_path / "run", minutes=0.5, **callbacks)
+    assert read_run(tmp_path / "run").config.steps == rows[-1]["step"] == 2
+    assert progress.calls == ["start training 2 steps 0", "advance", "advance", "stop"]
     assert seen == [1, 2]
 
 

@@ -1,5 +1,6 @@
-"""The folder of a run: what its files are, what config.json says, and the network that it keeps."""
+"""The folder of a run: config.json, the log, and the files that hold tensors."""
 
+import io
 import json
 import platform
 from collections.abc import Sequence
@@ -7,25 +8,58 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import msgspec
 import torch
 
-from pipeline.errors import ConfigError, StorageError
-from pipeline.files import write_atomically
+from pipeline.errors import AugpipeError, ConfigError
+from pipeline.files import storage_errors, write_atomically
 from pipeline.shards import open_dataset
-from training.checkpoint import RunError, as_json, load
-from training.config import FitConfig
+from pipeline.shards.digest import canonical_json
+from training.config import FitConfig, Framework
 from training.dataset import Division
 from training.loading import Normalisation
 from training.unet import UNet, count_parameters
-from training.validation import Row
 
 CONFIG_FILE, CHECKPOINT_FILE, NETWORK_FILE = "config.json", "checkpoint.pt", "network.pt"
 ROWS_FILE, TABLE_FILE, TIMES_FILE = "metrics.jsonl", "metrics.csv", "times.jsonl"
-_UNBORN = f".{CONFIG_FILE}.tmp"  # what is left of config.json where a run was killed while it wrote it
+_UNFINISHED = f".{CONFIG_FILE}.tmp"  # what is left of config.json where a run was killed while it wrote it
 RUN_SCHEMA = "augtrain/run/1"
 _LIBRARIES = ("augpipe", "torch", "numpy", "h5py")
+
+
+class RunError(AugpipeError):
+    """The folder of a run that cannot be read, or is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One round of a run, as the log has it.
+
+    Attributes:
+        round: its number, from 1.
+        step: steps so far.
+        rate: the last learning rate.
+        loss: mean over the round's batches, while they were trained on.
+        gradient: largest norm of a gradient, before it was clipped.
+        val_loss: mean over the validation samples.
+        val_pixel_error: 1 - best F-score of cell pixels over the thresholds, pooled over the samples.
+        val_misclassified: share of wrong pixels at 0.5.
+        val_iou_cell: of the cells' pixels at 0.5, pooled.
+        val_iou_membrane: of the membranes' pixels at 0.5, pooled.
+    """
+
+    round: int
+    step: int
+    rate: float
+    loss: float
+    gradient: float
+    val_loss: float
+    val_pixel_error: float
+    val_misclassified: float
+    val_iou_cell: float
+    val_iou_membrane: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +83,24 @@ class Run:
     division: Division
     normalisation: Normalisation
     image_dtype: str
-    framework: str = "torch"
+    framework: Framework = "torch"
     versions: tuple[tuple[str, str], ...] = ()
 
 
-def find_versions(framework: str = "torch") -> tuple[tuple[str, str], ...]:
+def find_versions(framework: Framework = "torch") -> tuple[tuple[str, str], ...]:
     """Return the versions of what computes, by name."""
     names = _LIBRARIES if framework == "torch" else (*_LIBRARIES, framework)
     return tuple(sorted({"python": platform.python_version(), **{name: version(name) for name in names}}.items()))
 
 
 def write_run(run: Run) -> None:
-    """Write config.json of a run into its folder.
+    """Make the folder of a run, and write its config.json there.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: they cannot be made.
     """
+    with storage_errors(run.folder):
+        run.folder.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):  # draws no weights, and so leaves torch's generator where a resume finds it
         n_parameters = count_parameters(UNet(run.config.network))
     values = {
@@ -81,7 +117,7 @@ def write_run(run: Run) -> None:
         "parameters": n_parameters,
         "versions": dict(run.versions),
     }
-    write_atomically(run.folder / CONFIG_FILE, [as_json(values)])
+    write_atomically(run.folder / CONFIG_FILE, [canonical_json(values)])
 
 
 def require_free(out: Path) -> None:
@@ -97,24 +133,12 @@ def require_free(out: Path) -> None:
         raise ConfigError(f"{out}: holds a run already; go on with augtrain resume {out}, or choose another --out")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: expected a folder or nothing, found a file; choose another --out")
-    foreign = sorted(entry.name for entry in out.iterdir() if entry.name != _UNBORN) if out.exists() else []
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name != _UNFINISHED) if out.exists() else []
     if foreign:
         raise ConfigError(
             f"{out}: expected an empty folder or nothing, found {foreign[0]} in it; choose another --out, so that the "
             "run's files do not mix with others"
         )
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder of a new run.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror or error}); choose another --out") from error
 
 
 def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
@@ -125,7 +149,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         dataset: where its dataset lies now; None: where it was.
 
     Raises:
-        RunError: there is none, or its config.json is not one.
+        RunError: there is no run, or its config.json is damaged.
     """
     path = folder / CONFIG_FILE
     if folder.exists() and not folder.is_dir():
@@ -133,12 +157,12 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
     try:
         values = json.loads(path.read_bytes())
         if values["schema"] != RUN_SCHEMA:
-            _refuse(path, f"schema {values['schema']!r:.40}, expected {RUN_SCHEMA}")
+            raise ConfigError(f"schema {values['schema']!r:.40}, expected {RUN_SCHEMA}")  # noqa: TRY301  as any other
         return Run(
             folder=folder,
             dataset=dataset or Path(values["dataset"]["folder"]),
             config=FitConfig.from_dict(values["config"]),
-            division=Division.from_dict(values["dataset"]["division"]),
+            division=msgspec.convert(values["dataset"]["division"], Division),
             normalisation=Normalisation(**values["normalisation"]),
             image_dtype=values["image_dtype"],
             framework=values["framework"],
@@ -148,14 +172,17 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ConfigError as error:
-        _refuse(path, str(error))
-    except KeyError as error:
-        _refuse(path, f"it does not say {error.args[0]!r:.40}")
-    except json.JSONDecodeError as error:
-        _refuse(path, f"no JSON from line {error.lineno} on")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        _refuse(path, "its values are of other kinds")
+    except (ConfigError, ValueError, LookupError, TypeError, AttributeError) as error:
+        match error:
+            case ConfigError() | msgspec.ValidationError():
+                reason = str(error)
+            case KeyError():
+                reason = f"it does not say {error.args[0]!r:.40}"
+            case json.JSONDecodeError():
+                reason = f"no JSON from line {error.lineno} on"
+            case _:
+                reason = "its values are of other kinds"
+        raise RunError(f"{path}: not the config of a run of this version ({reason}); train again") from error
 
 
 def read_network(run: Run, device: torch.device) -> UNet:
@@ -169,9 +196,42 @@ def read_network(run: Run, device: torch.device) -> UNet:
     try:
         network.load_state_dict(load(path)["network"])
     except (LookupError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise RunError(f"{path}: not the network that {CONFIG_FILE} describes ({reason}); train again") from error
+        reason = f"not the network that {CONFIG_FILE} describes ({summary(error)})"
+        raise RunError(f"{path}: {reason}; train again") from error
     return network.to(device).eval()
+
+
+def save(path: Path, values: dict[str, Any]) -> None:
+    """Write tensors and plain values into a file, which appears whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    write_atomically(path, [buffer.getvalue()])
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Return what `save` wrote; nothing in the file is ever run.
+
+    Raises:
+        RunError: the file is missing, damaged, or holds more than tensors and plain values.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: not there; is this the folder of a run of augtrain fit?") from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        values = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise RunError(f"{path}: not a checkpoint that can be trusted ({summary(error)}); train again") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{path}: expected a checkpoint, found {type(values).__name__}; train again")
+    return values
+
+
+def summary(error: Exception) -> str:
+    """Return the beginning of what torch says of a file, on one line."""
+    return " ".join(str(error).split())[:120]
 
 
 def write_rows(folder: Path, rows: Sequence[Row], seconds: float) -> None:
@@ -183,13 +243,13 @@ def write_rows(folder: Path, rows: Sequence[Row], seconds: float) -> None:
     values = [asdict(row) for row in rows]
     table = [",".join(values[0]), *(",".join(map(str, row.values())) for row in values)]
     write_atomically(folder / TABLE_FILE, [f"{line}\n".encode() for line in table])
-    write_atomically(folder / ROWS_FILE, [as_json(row) for row in values])
+    write_atomically(folder / ROWS_FILE, [canonical_json(row) for row in values])
     times = [*_read_times(folder / TIMES_FILE)[: len(rows) - 1], {"round": len(rows), "seconds": round(seconds, 3)}]
-    write_atomically(folder / TIMES_FILE, [as_json(line) for line in times])
+    write_atomically(folder / TIMES_FILE, [canonical_json(line) for line in times])
 
 
 def count_rows(folder: Path) -> int:
-    """Return how many rounds the log of a run tells of."""
+    """Return how many rounds are in the log of a run."""
     with suppress(OSError):
         return len((folder / ROWS_FILE).read_bytes().splitlines())
     return 0
@@ -200,7 +260,3 @@ def _read_times(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
         return []
-
-
-def _refuse(path: Path, reason: str) -> NoReturn:
-    raise RunError(f"{path}: not the config of a run of this version ({reason}); train again")

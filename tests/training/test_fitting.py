@@ -16,22 +16,20 @@ from typing import Any
 import pytest
 import torch
 from small_datasets import read_rows, write_rows
-from small_runs import COSINE, PLATEAU, contents, fit_small, lasting, network_bytes, read_log
+from small_runs import COSINE, PLATEAU, CountedProgress, contents, fit_small, lasting, network_bytes, read_log
 from torch import Tensor
 
-import training.fit
+import training.fitting
 import training.trainer
 from pipeline.errors import ConfigError, DatasetError, StorageError, exit_code
 from pipeline.shards import open_dataset
-from training.checkpoint import load
-from training.config import FitConfig
+from training.config import FitConfig, UNetConfig
 from training.dataset import ShardDataset
-from training.fit import fit, settle
+from training.fitting import fit, settle
 from training.loading import open_store
-from training.run import read_network, read_run
-from training.trainer import Listener, Trainer
-from training.unet import UNetConfig, count_parameters
-from training.validation import DivergedError
+from training.run_folder import load, read_network, read_run
+from training.trainer import DivergedError, Trainer
+from training.unet import count_parameters
 
 FILES = {"checkpoint.pt", "config.json", "metrics.csv", "metrics.jsonl", "network.pt", "times.jsonl"}
 CPU = torch.device("cpu")
@@ -139,12 +137,15 @@ def test_nothing_is_left_to_choose(phantom_dataset: Path) -> None:
     assert settle(config, phantom_dataset, 18) == config
 
 
-def test_a_listener_is_told_every_step_and_round(phantom_dataset: Path, tmp_path: Path) -> None:
-    steps, rounds = [], []
-    listener = Listener(lambda done, n: steps.append((done, n)), lambda row: rounds.append(row.round))
-    fit(phantom_dataset, tmp_path / "run", COSINE, pictures=False, listener=listener)
-    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert rounds == [1, 2]
+def test_callbacks_are_called_for_every_step_and_round(phantom_dataset: Path, tmp_path: Path) -> None:
+    progress, rounds = CountedProgress(), []
+    callbacks = {"progress": progress, "on_round": lambda row: rounds.append((row.round, progress.calls[-1]))}
+    fit(phantom_dataset, tmp_path / "run", COSINE, pictures=False, **callbacks)
+    assert progress.calls == ["start training 4 steps 0", *["advance"] * 4, "stop"]
+    assert rounds == [(1, "advance"), (2, "advance")]
+    again = CountedProgress()
+    training.fitting.resume(tmp_path / "run", pictures=False, progress=again)
+    assert again.calls == ["start training 4 steps 4", "stop"]
 
 
 def test_pictures_change_nothing_but_themselves(phantom_dataset: Path, tmp_path: Path, run_folder: Path) -> None:
@@ -321,9 +322,9 @@ def test_trying_ends_when_the_time_is_over(  # each step ends 2 s after the last
 ) -> None:  # fmt: skip
     """It must not cost more than was given: neither all the steps to try, nor a validation of many samples."""
     steps, validated = [], []
-    take, run = Trainer.step, training.trainer.Watch._run
+    take, run = Trainer.step, training.trainer.Validation._run
     monkeypatch.setattr(Trainer, "step", lambda *given: steps.append(1) or take(*given))
-    monkeypatch.setattr(training.trainer.Watch, "_run", lambda *given: validated.append(1) or run(*given))
+    monkeypatch.setattr(training.trainer.Validation, "_run", lambda *given: validated.append(1) or run(*given))
     with pytest.raises(ConfigError, match=words):
         fit(phantom_dataset, tmp_path / "run", COSINE, minutes=seconds / 60, pictures=False)
     assert (len(steps), len(validated)) == (n_steps, n_validated)
@@ -345,12 +346,12 @@ def falling_then_flat(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Validation that returns these losses, one a round."""
     losses = [0.5, 0.4, 0.6, 0.7, 0.3, 0.9, 0.9, 0.9, 0.9, 0.9]
     given: Iterator[float] = iter(losses)
-    real = training.trainer.Watch.score
+    real = training.trainer.Validation.score
 
-    def score(watch: Any, network: torch.nn.Module) -> dict[str, Any]:
-        return {**real(watch, network), "val_loss": next(given)}
+    def score(validation: Any, network: torch.nn.Module) -> dict[str, Any]:
+        return {**real(validation, network), "val_loss": next(given)}
 
-    monkeypatch.setattr(training.trainer.Watch, "score", score)
+    monkeypatch.setattr(training.trainer.Validation, "score", score)
     return losses
 
 
@@ -364,7 +365,7 @@ def test_plateaus_lower_the_rate_stop_the_run_and_keep_the_best(
         kept.append((row.round, network_bytes(tmp_path / "run")))
 
     config = replace(PLATEAU, steps=10, rounds=10, plateau_patience=1, stop_patience=4, learning_rate=0.01)
-    fit(phantom_dataset, tmp_path / "run", config, pictures=False, listener=Listener(on_round=remember))
+    fit(phantom_dataset, tmp_path / "run", config, pictures=False, on_round=remember)
     rows = read_log(tmp_path / "run")
     assert [row["val_loss"] for row in rows] == falling_then_flat[:9]
     assert [row["rate"] for row in rows] == pytest.approx([0.01] * 4 + [0.001] * 3 + [0.0001] * 2)
@@ -374,7 +375,7 @@ def test_plateaus_lower_the_rate_stop_the_run_and_keep_the_best(
     latest = load(tmp_path / "run" / "checkpoint.pt")["network"]
     assert {name: tensor.numpy().tobytes() for name, tensor in latest.items()} != best
     monkeypatch.undo()
-    training.fit.resume(tmp_path / "run", pictures=False)
+    training.fitting.resume(tmp_path / "run", pictures=False)
     assert read_log(tmp_path / "run") == rows
 
 
@@ -444,7 +445,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_samples_of_the_batch(
     assert set(contents(tmp_path / "run")) == FILES
     assert read_log(tmp_path / "run") == read_log(run_folder)[:1]
     armed(99)
-    training.fit.resume(tmp_path / "run", pictures=False)
+    training.fitting.resume(tmp_path / "run", pictures=False)
     assert lasting(tmp_path / "run") == lasting(run_folder)
 
 
@@ -557,16 +558,16 @@ def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(
             with pytest.raises(StorageError, match="the disk is full"):
                 fit_small(phantom_dataset, tmp_path / str(after))
         assert set(contents(tmp_path / str(after))) == FILES
-        training.fit.resume(tmp_path / str(after), pictures=False)
+        training.fitting.resume(tmp_path / str(after), pictures=False)
         assert lasting(tmp_path / str(after)) == lasting(run_folder)
 
 
 def test_every_file_of_a_run_may_be_the_one_that_fails(
     phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder lies in its place, made by somebody else once the run has begun."""
+    """A folder lies in its place, made by somebody else once the run's own was found to be free."""
     for name in FILES - {"config.json"}:
-        monkeypatch.setattr(training.fit, "make_folder", lambda out, name=name: (out / name).mkdir(parents=True))
+        monkeypatch.setattr(training.fitting, "require_free", lambda out, name=name: (out / name).mkdir(parents=True))
         with pytest.raises(StorageError, match=rf"{name}: cannot be written"):
             fit_small(phantom_dataset, tmp_path / name)
 

@@ -1,7 +1,6 @@
 """A file of a run is whole or not there, and nothing in a checkpoint is ever run."""
 
 import errno
-import json
 import os
 import pickle
 import zipfile
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.errors import StorageError
-from training.checkpoint import RunError, as_json, load, save
+from training.run_folder import RunError, load, save
 
 VALUES = {"network": {"a": torch.arange(6.0).reshape(2, 3)}, "rows": [{"round": 1, "loss": 0.1}], "digest": "ab"}
 
@@ -103,8 +102,3 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkey
         save(tmp_path / "a.pt", {"step": 2})
     assert load(tmp_path / "a.pt") == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
-
-
-def test_json_is_one_line_in_one_order() -> None:
-    assert as_json({"b": 1, "a": "Meilă"}) == '{"a":"Meilă","b":1}\n'.encode()
-    assert json.loads(as_json({"a": 0.1 + 0.2})) == {"a": 0.1 + 0.2}

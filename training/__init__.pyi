@@ -1,0 +1,11 @@
+from .config import FitConfig as FitConfig
+from .config import UNetConfig as UNetConfig
+from .config import preset as preset
+from .dataset import ShardDataset as ShardDataset
+from .fitting import bench as bench
+from .fitting import fit as fit
+from .fitting import resume as resume
+from .inference import evaluate as evaluate
+from .inference import predict as predict
+from .metrics import score as score
+from .unet import UNet as UNet
