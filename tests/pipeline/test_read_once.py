@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.look.show import dataset_lines
+from pipeline.look.fact_sheet import show_dataset
 from small_worlds import OPTIONS, small_config, small_source
 
 import pipeline.shards.manifest
@@ -63,7 +63,7 @@ def test_so_do_rebuilding_and_building_what_is_there(
     "look",
     [
         verify_dataset,
-        dataset_lines,
+        lambda out: show_dataset(out).lines(),
         lambda out: audit_dataset(out, manifest_only=True),
         lambda out: split_check([out / "manifest.jsonl"]),
     ],
