@@ -1,5 +1,6 @@
 """From a source to a dataset on disk: planned, rendered shard by shard, recorded, and renamed when it is whole."""
 
+import io
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import storage_errors
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, describe_dataset, make_plan
-from pipeline.render.encoding import ShardMemory, encode_shard
+from pipeline.render.encoding import encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
@@ -187,7 +188,7 @@ class _Build:
     def _render_and_write(self, shards: list[PlannedShard]) -> dict[str, ShardRecord]:
         """Render shard after shard; while one is rendered, the one before is hashed and written."""
         written: list[Future[ShardRecord]] = []
-        memory = ShardMemory(self._n_bytes(max(shard.n for shard in shards)))
+        memory = io.BytesIO()
         with (
             ThreadPoolExecutor(1) as writer,
             joblib.Parallel(self.jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
@@ -211,8 +212,9 @@ class _Build:
 
     def _write(self, shard: PlannedShard, data: memoryview, rows: list[ManifestRow]) -> ShardRecord:
         content_sha256 = content_digest([row.array_digests for row in rows])
-        record = ShardRecord(shard.file, shard.split, shard.n, len(data), bytes_digest(data), content_sha256)
-        self.workspace.finish_shard(record, data, rows)
+        with data:  # released at the end, so that its memory can be used again
+            record = ShardRecord(shard.file, shard.split, shard.n, len(data), bytes_digest(data), content_sha256)
+            self.workspace.finish_shard(record, data, rows)
         return record
 
     def _require_free(self, existing: Dataset | None) -> None:

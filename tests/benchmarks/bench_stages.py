@@ -3,6 +3,7 @@
 python tests/benchmarks/bench_stages.py
 """
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
 from pipeline.files import write_atomically
 from pipeline.plan.plan import make_plan
-from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
+from pipeline.render.encoding import deflate_array, encode_shard
 from pipeline.render.rendering import ShardRenderer, weigh_label
 from pipeline.shards.digest import array_digest, bytes_digest
 from pipeline.source.phantom import make_phantom
@@ -37,7 +38,7 @@ def main() -> None:
     prepared = prepare_slice(stack.images[0], stack.labels[0])
     out = Sample(np.empty((700, 700), np.uint8), np.empty((700, 700), np.uint8))
     render_prepared(prepared, row.recipe, out)
-    memory = ShardMemory(40_000_000)
+    memory = io.BytesIO()
 
     def encode():
         return encode_shard(

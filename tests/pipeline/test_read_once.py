@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.look.fact_sheet import show_dataset
 from small_worlds import OPTIONS, small_config, small_source
 
 import pipeline.shards.manifest
 from pipeline import audit_dataset, build_dataset, split_check, verify_dataset
+from pipeline.look.fact_sheet import show_dataset
 
 N_SAMPLES = 12
 
