@@ -129,7 +129,7 @@ def choose_mutants(room: str, n_mutants: int, seed: int) -> list[Mutant]:
     return [rng.choice(places[place]) for place in drawn]
 
 
-def find_mutants(room: str, path: Path):  # noqa: ANN201
+def find_mutants(room: str, path: Path):
     """Yield every possible mutant of a module, and the line and column of its change."""
     nodes = list(ast_nodes(get_ast(path.read_text(encoding="utf-8"))))
     for name in OPERATORS:
