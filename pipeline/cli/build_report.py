@@ -1,4 +1,4 @@
-"""What a command says at its end, as text for people and as JSON for programs."""
+"""What a build prints at its end: lines for people, and JSON for programs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from pipeline.build.builder import BuildResult
 from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
 from pipeline.source.stacks import Source
-from pipeline.verify.verification import Verification
 
 _MOST_PICTURES = 12
 
@@ -121,26 +120,3 @@ def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
         f"digest       {sha256}  (of dataset.json; the one that {lock} records)",
         f"{'rebuilt' if result.outcome == 'built' else 'reused'}: every byte is as recorded",
     ]
-
-
-def verification_lines(verification: Verification) -> list[str]:
-    """Return the closing lines of a verification; its findings are told before."""
-    dataset = verification.dataset
-    replayed = f", {verification.n_replayed} rendered again" if verification.n_replayed else ""
-    checked = f"{dataset.folder}: {verification.n_checked} samples in {len(dataset.record.shards)} shards{replayed}"
-    n_found = len(verification.findings)
-    verdict = f"{n_found} finding{'s' * (n_found > 1)}" if n_found else "every digest holds"
-    return [f"{checked}: {verdict}", f"digest {dataset.digest}"]
-
-
-def verification_json(verification: Verification) -> dict[str, Any]:
-    """Return a verification as plain JSON values."""
-    dataset = verification.dataset
-    return {
-        "schema": "augpipe/verify-report/1",
-        "dataset": str(dataset.folder),
-        "dataset_sha256": dataset.digest,
-        "checked": verification.n_checked,
-        "replayed": verification.n_replayed,
-        "findings": list(verification.findings),
-    }
