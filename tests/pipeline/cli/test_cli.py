@@ -329,7 +329,21 @@ TRANSCRIPT = (
     ("build", "small", "--out", "d", *OPTIONS, "--json", "-"),
     ("build", "small", "--n", "12", "--size", "70", "--split", "random", "--gap", "0", "--dry-run"),
     ("build", "small", "--n", "12", "--size", "70", "--label-kind", "instances", "--independent", "--dry-run"),
-    ("build", "small", "--n", "12", "--size", "40", "--split", "random", "--gap", "1", "--val", "0.1", "--dry-run"),
+    (
+        "build",
+        "small",
+        "--n",
+        "12",
+        "--size",
+        "64",
+        "--label-kind",
+        "instances",
+        "--split",
+        "random",
+        "--gap",
+        "3",
+        "--dry-run",
+    ),
     ("verify", "d", "--replay"),
     ("verify", "d", "--json", "-"),
     ("verify", "cut", "--json", "-"),
@@ -525,6 +539,19 @@ def test_several_stacks_are_one_source(tmp_path: Path, pairs: list[str], augpipe
     record = recorded(augpipe, tmp_path / "d", *pairs, "--split", "stack", "--test", "0.3")
     assert letters(record, (12, 8, 6)) == ["T" * 12, "T" * 8, "E" * 6]
     assert [stack["images"]["shape"][0] for stack in record["inputs"]] == [12, 8, 6]
+
+
+def test_the_first_of_many_stacks_are_drawn(tmp_path: Path, augpipe: Run) -> None:
+    images, labels = small_stack()
+    write_stack(tmp_path / "labels.tif", labels[:2])
+    pairs: list[str] = []
+    for k in range(14):
+        write_stack(tmp_path / f"{k}.tif", np.roll(images[:2], k, axis=1))
+        pairs += ["--images", str(tmp_path / f"{k}.tif"), "--labels", str(tmp_path / "labels.tif")]
+    lines = augpipe("build", *pairs, "--split", "stack", "--size", 40, "--dry-run").out.splitlines()
+    drawn = [line.partition("  ")[2].strip() for line in lines if line.startswith("split ")]
+    assert drawn == ["TT"] * 11 + ["... and 3 more stacks  (T train 22, E test 6)"]
+    assert "14 stacks, 28 slices of 64 x 72 uint8" in "".join(lines)
 
 
 def test_images_go_with_labels_in_the_order_given(tmp_path: Path, pairs: list[str], augpipe: Run) -> None:
