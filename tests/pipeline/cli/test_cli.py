@@ -102,7 +102,7 @@ def test_help_loads_no_library_but_click(tmp_path: Path) -> None:
         loaded = set(run_python(code, *arguments, cwd=tmp_path).stderr.split())
         assert "click" in loaded
         assert not loaded & {"numpy", "numba", "h5py", "msgspec", "joblib", "rich", "tomllib", "difflib"}
-        assert not loaded & {"pipeline.shards.dataset", "pipeline.shards.facts", "pipeline.build.builder"}
+        assert not loaded & {"pipeline.shards.dataset", "pipeline.shards.provenance", "pipeline.build.builder"}
 
 
 # The process
