@@ -62,5 +62,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Run as the installed command."""
     code = main()
-    gc.freeze()  # or Python would spend 0.2 s at its end on looking for garbage among all that was imported
+    gc.freeze()  # or Python would end 0.1 s later, after a search for garbage in all that was imported
     sys.exit(code)

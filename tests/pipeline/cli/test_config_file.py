@@ -223,26 +223,26 @@ def test_an_empty_file_says_nothing(place: Path) -> None:
 # Mistakes in the file
 
 
-# What each key is held to, in words, and values that it does not take
-REFUSED_VALUES: dict[tuple[str, str], list[str]] = {
-    ("n", "a whole number"): ["3.7", "3.0", "true", '"300"', "[300]", "1979-05-27"],
-    ("seed", "a whole number"): ["false"],
-    ("fold", "a whole number"): ["1.0"],
-    ("test", "a number"): ["true", '"0.2"'],
-    ("sigma", "a number"): [str(10**400)],
-    ("rotate", "true or false"): ["0"],
-    ("flip", "true or false"): ['"yes"'],
-    ("overwrite", "true or false"): ["1"],
-    ("independent", "true or false"): ["[]"],
-    ("zoom", "two numbers"): ["1.5", "[1.5]", "[1, 2, 3]", '[1, "2"]', "[false, true]"],
-    ("size", "a side"): ['"40x"', "40.0", "-40", "true", "[40]", "[40, 36, 3]", '["40", "36"]', "9" * 4000],
-    ("split", 'one of "block", "random", "kfold", "stack", "explicit"'): ['"blocks"', "5", "{ test = 0.2 }"],
-    ("preset", 'one of "unet2015", "original", "strong"'): ['"Strong"'],
-    ("images", "a path, or a list of them"): ['""', "[]", '["a", 3]', '"a\\u0000"'],
-    ("out", "a path"): ['["d"]'],
-    ("folder", "a path"): ["3"],
-    ("name", "text"): ["3"],
-    ("source", "a table [source]"): ['"data"', "[]"],
+# What each key is held to, in words, and values in TOML, separated by ;, that it does not take
+REFUSED_VALUES = {
+    ("n", "a whole number"): '3.7; 3.0; true; "300"; [300]; 1979-05-27',
+    ("seed", "a whole number"): "false",
+    ("fold", "a whole number"): "1.0",
+    ("test", "a number"): 'true; "0.2"',
+    ("sigma", "a number"): str(10**400),
+    ("rotate", "true or false"): "0",
+    ("flip", "true or false"): '"yes"',
+    ("overwrite", "true or false"): "1",
+    ("independent", "true or false"): "[]",
+    ("zoom", "two numbers"): '1.5; [1.5]; [1, 2, 3]; [1, "2"]; [false, true]',
+    ("size", "a side"): f'"40x"; 40.0; -40; true; [40]; [40, 36, 3]; ["40", "36"]; {"9" * 4000}',
+    ("split", 'one of "block", "random", "kfold", "stack", "explicit"'): '"blocks"; 5; { test = 0.2 }',
+    ("preset", 'one of "unet2015", "original", "strong"'): '"Strong"',
+    ("images", "a path, or a list of them"): r'""; []; ["a", 3]; "a\u0000"',
+    ("out", "a path"): '["d"]',
+    ("folder", "a path"): "3",
+    ("name", "text"): "3",
+    ("source", "a table [source]"): '"data"; []',
 }
 
 
@@ -259,7 +259,7 @@ def mistake(place: Path, text: str) -> str:
 
 @pytest.mark.parametrize(("key", "expected"), REFUSED_VALUES)
 def test_a_value_of_another_type_is_refused_by_its_key(place: Path, key: str, expected: str) -> None:
-    for value in REFUSED_VALUES[key, expected]:
+    for value in REFUSED_VALUES[key, expected].split("; "):
         message = mistake(place, f"{key} = {value}\n")
         assert message.startswith(f"{key}: expected {expected}")
         if value.isalnum() or value[0] == '"':
@@ -367,22 +367,19 @@ def test_a_source_on_the_command_line_makes_that_of_the_file_void(place: Path, a
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "named"),
     [
-        'folder = "small"\nimages = "a"\nlabels = "b"',
-        'folder = "small"\nimages = "a"',
-        'images = "a"',
-        'labels = "a"',
+        ('folder = "small"\nimages = "a"\nlabels = "b"', "SOURCE"),
+        ('folder = "small"\nimages = "a"', "SOURCE"),
+        ('images = "a"', "--labels"),
+        ('labels = "a"', "--images"),
+        ('images = ["a", "b"]\nlabels = ["c"]', "2 --images and 1 --labels"),
     ],
 )
-def test_two_sources_or_half_a_source_in_a_file_are_refused(place: Path, augpipe: Run, text: str) -> None:
+def test_two_sources_or_half_a_source_in_a_file_are_refused(place: Path, augpipe: Run, text: str, named: str) -> None:
     err = refusal(augpipe, place, text)
-    assert f"{place / 'set.toml'}: name either a SOURCE folder, or both --images and --labels" in err
-
-
-def test_stacks_without_partners_are_refused(place: Path, augpipe: Run) -> None:
-    err = refusal(augpipe, place, 'images = ["a", "b"]\nlabels = ["c"]')
-    assert "expected one --labels for every --images, in the same order, got 2 --images and 1 --labels" in err
+    assert f"{place / 'set.toml'}: " in err
+    assert named in err
 
 
 # Two strategies
@@ -424,27 +421,25 @@ def test_a_strategy_on_the_command_line_makes_void_what_does_not_fit_it(
 
 
 @pytest.mark.parametrize(
-    ("text", "typed", "words"),
+    ("text", "typed", "where"),
     [
-        ('split = "block"\nfolds = 4', [], "set.toml: folds: it goes with split kfold, not with block"),
-        ("fold = 0", [], "set.toml: fold: it goes with split kfold or explicit, not with block"),
-        (
-            'split = "kfold"\ntest = 0.2',
-            [],
-            "set.toml: test: it goes with split block, random or stack, not with kfold",
-        ),
-        ('split = "kfold"', ["--test", "0.2"], "--test: it goes with split block, random or stack, not with kfold"),
-        ('split = "explicit"', [], "set.toml: split: explicit needs a --split-file"),
-        ('split = "random"\nsplit-file = "s.json"', [], "set.toml: split-file: it says where every slice goes"),
-        ('split-file = "s.json"\nval = 0.1', [], "set.toml: val: it goes with split"),
-        ('split-file = "s.json"\ngap = 1', [], "set.toml: gap: it goes with split"),
-        ('split-file = "s.json"', ["--gap", "1"], "--gap: it goes with split"),
-        ("independent = true\ngap = 3", [], "set.toml: gap: slices that are independent have no neighbours"),
-        ("independent = true", ["--gap", "3"], "--gap: slices that are independent have no neighbours"),
+        ('split = "block"\nfolds = 4', [], "set.toml: folds: "),
+        ("fold = 0", [], "set.toml: fold: "),
+        ('split = "kfold"\ntest = 0.2', [], "set.toml: test: "),
+        ('split = "kfold"', ["--test", "0.2"], "augpipe: --test: "),
+        ('split = "explicit"', [], "set.toml: split: "),
+        ('split = "random"\nsplit-file = "s.json"', [], "set.toml: split-file: "),
+        ('split-file = "s.json"\nval = 0.1', [], "set.toml: val: "),
+        ('split-file = "s.json"\ngap = 1', [], "set.toml: gap: "),
+        ('split-file = "s.json"', ["--gap", "1"], "augpipe: --gap: "),
+        ("independent = true\ngap = 3", [], "set.toml: gap: "),
+        ("independent = true", ["--gap", "3"], "augpipe: --gap: "),
     ],
 )
-def test_what_would_be_ignored_is_refused(place: Path, augpipe: Run, text: str, typed: list[str], words: str) -> None:
-    assert words in refusal(augpipe, place, f'folder = "small"\n{text}\n', *typed, "--out", "d")
+def test_what_would_be_ignored_is_refused_where_it_was_set(
+    place: Path, augpipe: Run, text: str, typed: list[str], where: str
+) -> None:
+    assert where in refusal(augpipe, place, f'folder = "small"\n{text}\n', *typed, "--out", "d")
 
 
 # What a file says about the source
