@@ -10,13 +10,13 @@ from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
 from pipeline.cli.build_options import DEFAULTS
-from pipeline.cli.config_file import ConfigFile
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 from pipeline.shards.config import BuildConfig
 
 if TYPE_CHECKING:
+    from pipeline.cli.config_file import ConfigFile
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -114,16 +114,18 @@ class BuildRequest:
         Raises:
             ConfigError: the split file does not fit the source.
         """
-        from pipeline.plan.split_file import read_split_file
+        picture: tuple[str, ...] = ()
+        if self.split.file:
+            from pipeline.plan.split_file import read_split_file
 
-        file, (height, width) = self.split.file, self.config.size
-        picture = read_split_file(file, source, fold=self.split.fold) if file else ()
+            picture = read_split_file(self.split.file, source, fold=self.split.fold)
+        height, width = self.config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         ranges = preset_ranges(self.preset, gray_span=source.gray_span, covered=covered)
         return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
 
 
-def read_request(context: click.Context, file: ConfigFile | None, options: Mapping[str, Any]) -> BuildRequest:
+def read_request(context: click.Context, file: "ConfigFile | None", options: Mapping[str, Any]) -> BuildRequest:
     """Return what the user asks for, so that mistakes are found before a large stack is read.
 
     Args:
@@ -166,7 +168,7 @@ class SourceChoice:
     notes: tuple[str, ...] = ()
 
 
-def choose_source(user: UserOptions, file: ConfigFile | None) -> SourceChoice:
+def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     """Return the source that was asked for; one on the command line overrules one in a file.
 
     Raises:
@@ -256,7 +258,7 @@ def choose_split(user: UserOptions) -> SplitChoice:
     return SplitChoice({"split": strategy, **user.only(*names)}, file, user.get("fold", 0))
 
 
-def _read_user_options(context: click.Context, file: ConfigFile | None) -> UserOptions:
+def _read_user_options(context: click.Context, file: "ConfigFile | None") -> UserOptions:
     """Return what the user set for the command that is being run."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     by_user = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -268,7 +270,7 @@ def _read_user_options(context: click.Context, file: ConfigFile | None) -> UserO
     )
 
 
-def _source_notes(user: UserOptions, file: ConfigFile | None) -> tuple[str, ...]:
+def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ...]:
     """Return which file is used, and a warning where its facts may not belong to the pixels."""
     if file is None:
         return ()

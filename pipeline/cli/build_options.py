@@ -23,10 +23,10 @@ _RANGES = DEFAULTS.ranges
 
 def use_config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> "ConfigFile | None":
     """Make the options in a file the defaults of the command: the callback of an eager option."""
-    from pipeline.cli.config_file import read_config_file
-
     if path is None or context.resilient_parsing:
         return None
+    from pipeline.cli.config_file import read_config_file
+
     file = read_config_file(path, context.command)
     context.default_map = dict(file.options)
     return file

@@ -3,20 +3,41 @@
 import gc
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import click
 
-from pipeline.cli.auditing import audit, split_check
-from pipeline.cli.building import build, phantom, rebuild
-from pipeline.cli.inspecting import preview, show, verify
 from pipeline.cli.output import print_error
-from pipeline.cli.publishing import card, publish
 from pipeline.errors import INTERRUPTED, AugpipeError, exit_code
 
-_CONTINUED = tuple(command.name for command in (build, publish, rebuild))
+_COMMANDS = {
+    "auditing": ("audit", "split-check"),
+    "building": ("build", "phantom", "rebuild"),
+    "inspecting": ("preview", "show", "verify"),
+    "publishing": ("card", "publish"),
+}
+_CONTINUED = ("build", "publish", "rebuild")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """All commands; the module of a command is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        del ctx
+        return sorted(name for names in _COMMANDS.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        """Return the command of this name, None if there is none."""
+        del ctx
+        for module, names in _COMMANDS.items():
+            if cmd_name in names:
+                return getattr(import_module(f"pipeline.cli.{module}"), cmd_name.replace("-", "_"))
+        return None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="augpipe")
 def cli() -> None:
     """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
@@ -31,10 +52,6 @@ def cli() -> None:
     augpipe publish DATASET --to ...   give it to others, with that proof
     augpipe rebuild LOCK-FOLDER        make it again from its records
     """  # noqa: D301  # \b is the character by which click knows a table
-
-
-for command in (audit, build, card, phantom, preview, publish, rebuild, show, split_check, verify):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

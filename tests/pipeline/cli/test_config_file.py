@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_worlds import digests, names, small_stack, write_folder
 
-from pipeline.cli import cli
+from pipeline.cli.building import build
 from pipeline.cli.config_file import read_config_file
 from pipeline.cli.options import file_key
 from pipeline.errors import ConfigError
 from pipeline.source.tiff import write_stack
 
 Run = Callable[..., Any]
-BUILD = cli.commands["build"]
 SMALL = {"n": 12, "size": "40x36", "gap": 1, "test": 0.25, "shard-size": 4, "jobs": 1}
 
 
@@ -61,7 +60,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def read(place: Path, text: str) -> Any:
     (place / "set.toml").write_text(text, encoding="utf-8")
-    return read_config_file(place / "set.toml", BUILD)
+    return read_config_file(place / "set.toml", build)
 
 
 def fingerprint(augpipe: Run, *arguments: object) -> str:
@@ -137,7 +136,7 @@ TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
 
 
 def test_every_option_is_tried() -> None:
-    keys = {file_key(parameter) for parameter in BUILD.params} - {"config", "json", "quiet"}
+    keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
     assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW}
 
 
@@ -195,8 +194,8 @@ def test_click_sees_the_same_values(tmp_path_factory: pytest.TempPathFactory, va
     """For any options at all: numbers of any size and form, paths, pairs."""
     file = tmp_path_factory.mktemp("any") / "set.toml"
     file.write_text(toml(values))
-    from_file = BUILD.make_context("build", ["--config", str(file)]).params
-    from_flags = BUILD.make_context("build", flags(values)).params
+    from_file = build.make_context("build", ["--config", str(file)]).params
+    from_flags = build.make_context("build", flags(values)).params
     assert {**from_file, "config": None} == from_flags
 
 

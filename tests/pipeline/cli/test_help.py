@@ -17,11 +17,12 @@ from pipeline.source.labels import AUTO
 
 Run = Callable[..., Any]
 HERE = Path(__file__).parent
+CONTEXT = click.Context(cli)
 
 
 def help_pages(augpipe: Run) -> str:
     """Return the help of augpipe and of all its commands, each after the command that prints it."""
-    commands = [(), *((name,) for name in sorted(cli.commands))]
+    commands = [(), *((name,) for name in cli.list_commands(CONTEXT))]
     return "\n".join(f"$ augpipe {' '.join((*each, '--help'))}\n{augpipe(*each, '--help').out}" for each in commands)
 
 
@@ -50,10 +51,10 @@ def test_help_has_a_short_form_and_is_the_answer_to_nothing(augpipe: Run, capsys
     assert capsys.readouterr().out == wanted.out
 
 
-@pytest.mark.parametrize("name", cli.commands)
+@pytest.mark.parametrize("name", cli.list_commands(CONTEXT))
 def test_every_command_reports_and_every_option_has_help(name: str) -> None:
     """DESIGN: --json FILE everywhere."""
-    command = cli.commands[name]
+    command = cli.get_command(CONTEXT, name)
     assert isinstance(command, Command)
     assert command.help
     assert {"quiet", "json_file"} <= {parameter.name for parameter in command.params}
@@ -65,7 +66,7 @@ def test_what_the_help_of_build_says_in_words_is_so(augpipe: Run) -> None:
     out = " ".join(augpipe("build", "--help").out.split())
     assert all(f"({strategy})" in out for strategy in STRATEGIES)
     assert all(name in out for name in PRESETS)
-    options = {parameter.name: parameter for parameter in cli.commands["build"].params}
+    options = {parameter.name: parameter for parameter in cli.get_command(CONTEXT, "build").params}
     assert preset_ranges(options["preset"].default) == BuildConfig().ranges
     ranges, (height, width) = BuildConfig().ranges, BuildConfig().size
     assert (ranges.shift_px, ranges.grid_points, height) == (None, 3, width)

@@ -89,5 +89,5 @@ def test_a_preview_without_a_place_is_refused_before_the_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("pipeline.look.preview._draw", never)
+    monkeypatch.setattr("pipeline.look.preview.draw_preview", never)
     assert augpipe("preview", built, "--out", tmp_path / "none" / "p.png").code == 3

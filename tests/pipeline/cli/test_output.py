@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from small_worlds import OPTIONS, contents, small_stack, write_folder
 
@@ -138,7 +139,7 @@ def test_a_report_without_a_place_is_refused_before_the_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(cli.commands[name], "callback", never)
+    monkeypatch.setattr(cli.get_command(click.Context(cli), name), "callback", never)
     code, _, err = augpipe(name, built, "--json", tmp_path / "none" / "r.json")
     assert code == 3
     assert len(err.splitlines()) == 1
