@@ -40,16 +40,9 @@ _WHY_NOT = {
 }
 _MIN = {"folds": 2, "fold": 0}
 
-_RANGE_OPTIONS = {
-    "flip": "flip",
-    "zoom": "zoom",
-    "shift": "shift_px",
-    "gain": "gain",
-    "bias": "bias",
-    "grid": "grid_points",
-    "sigma": "sigma_px",
-    "extent": "extent",
-}
+# The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +118,19 @@ class BuildRequest:
         return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
 
 
-def read_request(context: click.Context, file: "ConfigFile | None", options: Mapping[str, Any]) -> BuildRequest:
+def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
     """Return what the user asks for, so that mistakes are found before a large stack is read.
 
     Args:
-        context: of the command that is being run.
+        context: of the command that is being run, with its options.
         file: the config file.
-        options: all options by their names, with defaults.
 
     Raises:
         ConfigError: options that do not go together, or are out of range.
     """
-    user = _read_user_options(context, file)
+    user, options = _read_user_options(context, file), context.params
     source, split = choose_source(user, file), choose_split(user)
-    ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_OPTIONS.items() if name in user}
+    ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
     config = BuildConfig(

@@ -152,7 +152,7 @@ _OPTIONS = (
 )
 
 
-def build_options(function: Function) -> Function:
+def add_build_options(function: Function) -> Function:
     """Add the options, in the order in which the help lists them."""
     for add in reversed(_OPTIONS):
         function = add(function)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.build_choices import read_request, read_source
-from pipeline.cli.build_options import build_options
+from pipeline.cli.build_options import add_build_options
 from pipeline.cli.options import PATH, Command, jobs_option, option
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("build", cls=Command)
 @click.argument("source", type=PATH, required=False)
-@build_options
+@add_build_options
 @click.pass_context
 def build(
     context: click.Context, /, output: Output, config: "ConfigFile | None", jobs: int, dry_run: bool, **options: Any
@@ -36,7 +36,7 @@ def build(
     """  # noqa: D301  # \b is the character by which click knows a table
     from pipeline.render.kernels import load_kernels_in_background
 
-    request = read_request(context, config, options)
+    request = read_request(context, config)
     require_jobs(jobs)
     progress = output.progress()
     kernels = None if dry_run else load_kernels_in_background(progress, then=_import_build)

@@ -89,17 +89,12 @@ def gap_option(heading: str) -> Callable[[Function], Function]:
     return option(heading, "--gap", type=int, default=DEFAULT_GAP, help="Slices of two splits are further apart.")
 
 
-def jobs_option(function: Function) -> Function:
-    """Add --jobs to a command."""
-    return option("Running", "--jobs", type=int, default=-1, help="Threads; -1 for one a core.")(function)
-
-
-def allow_unknown_option(function: Function) -> Function:
-    """Add --allow-unknown to a command that audits."""
-    wording = "Samples whose slice is not found are only warned of."
-    return option("Checks", "--allow-unknown", is_flag=True, help=wording)(function)
-
-
 def file_key(parameter: click.Parameter) -> str:
     """Return what a parameter is called in a config file: an option's long name, and `folder` for SOURCE."""
     return parameter.opts[0].lstrip("-") if isinstance(parameter, click.Option) else "folder"
+
+
+jobs_option = option("Running", "--jobs", type=int, default=-1, help="Threads; -1 for one a core.")
+allow_unknown_option = option(
+    "Checks", "--allow-unknown", is_flag=True, help="Samples whose slice is not found are only warned of."
+)
