@@ -159,6 +159,12 @@ class SourceChoice:
     options: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
+    @property
+    def exists(self) -> bool:
+        """Whether all files and folders that are named exist; what is in them shows when they are read."""
+        named = [self.folder or Path(), *(path for pair in self.pairs for path in pair)]
+        return all(path.exists() for path in named)
+
 
 def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     """Return the source that was asked for; one on the command line overrules one in a file.

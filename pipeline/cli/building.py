@@ -39,7 +39,9 @@ def build(
     request = read_request(context, config)
     require_jobs(jobs)
     progress = output.progress()
-    kernels = None if dry_run else load_kernels_in_background(progress, then=_import_build)
+    kernels = None
+    if request.source.exists and not dry_run:  # a mistyped name must not wait for them
+        kernels = load_kernels_in_background(progress, then=_import_build)
     source = read_source(request.source, output)
     if kernels:
         kernels.join()

@@ -32,11 +32,22 @@ def test_the_version_is_told(augpipe: Run) -> None:
 
 
 def test_no_traceback_reaches_the_terminal(tmp_path: Path) -> None:
-    """As a user runs it: in a process of its own, which ends while the kernels are loading in the background."""
-    result = run_python(RUN, "build", str(tmp_path / "none"), cwd=tmp_path)
-    assert result.returncode == 2
+    """As a user runs it: in a process of its own, which fails while the kernels are loading in the background."""
+    for name in ("train-volume.tif", "train-labels.tif"):
+        (tmp_path / name).write_text("not a TIFF file")
+    before = names(tmp_path)
+    result = run_python(RUN, "build", str(tmp_path), cwd=tmp_path)
+    assert result.returncode == 3
     assert len(result.stderr.splitlines()) == 1
-    assert names(tmp_path) == []
+    assert names(tmp_path) == before
+
+
+def test_a_mistyped_name_does_not_wait_for_the_kernels(
+    tmp_path: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.render.kernels.load_kernels_in_background", None)
+    assert augpipe("build", tmp_path / "none").code == 2
+    assert augpipe("build", "--images", tmp_path / "none", "--labels", tmp_path).code == 2
 
 
 def test_all_that_is_printed_arrives(tmp_path: Path, built: Path) -> None:
