@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from augment.errors import ConfigError
-from augment.recipe import to_float32
 
 Extent: TypeAlias = Literal["window", "padded"]
 Preset: TypeAlias = Literal["unet2015", "original", "strong"]
@@ -98,6 +97,8 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
     if name == "original":
         return AugmentRanges(rotate_deg=(0.0, 0.0), extent="padded")
     if name == "strong":
+        from augment.recipe import to_float32  # loads numpy, which the help of `augpipe build` does without
+
         bias = to_float32(_STRONG_BIAS * gray_span)
         shift_px = _STRONG_SHIFT_PX if covered else None
         return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))

@@ -1,208 +1,159 @@
 """The options of `augpipe build`, each of which a config file can give as well.
 
-Those that nobody gave are None where a preset or a strategy decides: the help then tells the default in words.
+Their defaults and choices are those of the library's own configuration. An option that the user leaves out is decided
+by the preset or by the strategy; the help shows what they decide by default.
 """
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from pipeline.cli.options import PATH, Command, WindowSize, option
+from augment.ranges import PRESETS, Extent
+from pipeline.cli.options import PATH, Function, WindowSize, option
+from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, STRATEGIES, WEIGHTS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
 
+DEFAULTS = BuildConfig()
+_RANGES = DEFAULTS.ranges
+
 
 def use_config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> "ConfigFile | None":
     """Make the options in a file the defaults of the command: the callback of an eager option."""
-    from pipeline.cli.config_file import read_config_file
-
     if path is None or context.resilient_parsing:
         return None
+    from pipeline.cli.config_file import read_config_file
+
     file = read_config_file(path, context.command)
     context.default_map = dict(file.options)
     return file
 
 
-_SOURCE = (
-    option(
-        "Source",
+def _low_high(pair: tuple[float, float]) -> str:
+    return "{:g} {:g}".format(*pair)
+
+
+_source = partial(option, "Source")
+_dataset = partial(option, "Dataset")
+_split = partial(option, "Split")
+_augmentation = partial(option, "Augmentation")
+_range = partial(option, "Augmentation", type=float, nargs=2, metavar="LOW HIGH")
+_running = partial(option, "Running")
+
+_OPTIONS = (
+    _source(
         "--images",
         type=PATH,
         multiple=True,
         help="Slices, instead of SOURCE: a TIFF stack or a folder of TIFFs. Repeatable.",
     ),
-    option(
-        "Source",
-        "--labels",
-        type=PATH,
-        multiple=True,
-        help="Their labels, likewise; the k-th go with the k-th --images.",
-    ),
-    option(
-        "Source",
+    _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
+    _source(
         "--label-kind",
-        type=click.Choice(["auto", "binary", "classes", "instances"]),
+        type=click.Choice(["auto", *LABEL_KINDS]),
         default="auto",
-        show_default=True,
         help="What the numbers in the labels are; auto looks at them.",
     ),
-    option(
-        "Source",
+    _source(
         "--independent/--no-independent",
         default=None,
         help="Slices are fields of view without neighbours, not sections.",
     ),
-    option("Source", "--name", help="What to call the dataset.  [default: as the source]"),
-)
-
-_DATASET = (
-    option("Dataset", "--n", type=int, default=300, show_default=True, help="Samples in all splits together."),
-    option("Dataset", "--seed", type=int, default=0, show_default=True, help="Seed of every random number."),
-    option("Dataset", "--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
-    option("Dataset", "--size", type=WindowSize(), default="700", show_default=True, help="Sample size, 700 or HxW."),
-    option("Dataset", "--shard-size", type=int, default=64, show_default=True, help="Samples in one HDF5 file."),
-    option(
-        "Dataset",
+    _source("--name", help="What to call the dataset.  [default: as the source]"),
+    _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),
+    _dataset("--seed", type=int, default=DEFAULTS.seed, help="Seed of every random number."),
+    _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
+    _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
+    _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
+    _dataset(
         "--weights",
-        type=click.Choice(["none", "unet2015"]),
-        default="none",
-        show_default=True,
+        type=click.Choice(WEIGHTS),
+        default=DEFAULTS.weights,
         metavar="KIND",
         help="Weights to store for the loss. unet2015: classes balanced, borders between cells emphasised.",
     ),
-)
-
-_SPLIT = (
-    option(
-        "Split",
+    _split(
         "--split",
-        type=click.Choice(["block", "random", "kfold", "stack", "explicit"]),
+        type=click.Choice(STRATEGIES),
+        default=DEFAULTS.split,
         metavar="STRATEGY",
         help="Hold out for testing: the end of every stack (block), single slices (random), one block of several "
-        "(kfold), whole stacks (stack), what a file says (explicit).  [default: block]",
+        "(kfold), whole stacks (stack), what a file says (explicit).",
     ),
-    option("Split", "--test", type=float, help="Fraction of slices and samples to test on.  [default: 0.2]"),
-    option("Split", "--val", type=float, help="Fraction to validate on.  [default: 0.0]"),
-    option("Split", "--gap", type=int, help="Slices left out between two splits.  [default: 3]"),
-    option("Split", "--folds", type=int, help="With kfold: how many blocks.  [default: 5]"),
-    option(
-        "Split",
+    _split("--test", type=float, default=DEFAULTS.test, help="Fraction of slices and samples to test on."),
+    _split("--val", type=float, default=DEFAULTS.val, help="Fraction to validate on."),
+    _split("--gap", type=int, default=DEFAULTS.gap, help="Slices left out between two splits."),
+    _split("--folds", type=int, default=DEFAULT_FOLDS, help="With kfold: how many blocks."),
+    _split(
         "--fold",
         type=int,
-        help="With kfold or a splits_final.json: which one to hold out, from 0.  [default: 0]",
+        default=DEFAULTS.fold,
+        help="With kfold or a splits_final.json: which one to hold out, from 0.",
     ),
-    option(
-        "Split",
+    _split(
         "--split-file",
         type=PATH,
         help="With explicit: the split of every slice, or nnU-Net's splits_final.json.",
     ),
-)
-
-_AUGMENTATION = (
-    option(
-        "Augmentation",
+    _augmentation(
         "--preset",
-        type=click.Choice(["unet2015", "original", "strong"]),
-        default="unet2015",
-        show_default=True,
+        type=click.Choice(PRESETS),
+        default=PRESETS[0],
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
         "shift, gain and bias.",
     ),
-    option(
-        "Augmentation",
+    _augmentation(
         "--rotate/--no-rotate",
         default=None,
-        help="Rotate by any angle.  [default: 0 to 360 degrees]",
+        help="Rotate by any angle.  [default: {:g} to {:g} degrees]".format(*_RANGES.rotate_deg),
     ),
-    option(
-        "Augmentation",
-        "--flip/--no-flip",
-        default=None,
-        help="Mirror every second sample, by chance.  [default: no-flip]",
-    ),
-    option(
-        "Augmentation",
-        "--zoom",
-        type=float,
-        nargs=2,
-        metavar="LOW HIGH",
-        help="Magnify; above 1 shows less, larger.  [default: 1 1]",
-    ),
-    option(
-        "Augmentation",
+    _augmentation("--flip/--no-flip", default=_RANGES.flip, help="Mirror every second sample, by chance."),
+    _range("--zoom", help=f"Magnify; above 1 shows less, larger.  [default: {_low_high(_RANGES.zoom)}]"),
+    _augmentation(
         "--shift",
         type=float,
         metavar="PX",
         help="Shift by up to PX.  [default: to every corner of the slice]",
     ),
-    option(
-        "Augmentation",
-        "--gain",
-        type=float,
-        nargs=2,
-        metavar="LOW HIGH",
-        help="Multiply the gray levels.  [default: 1 1]",
-    ),
-    option(
-        "Augmentation",
-        "--bias",
-        type=float,
-        nargs=2,
-        metavar="LOW HIGH",
-        help="Add to the gray levels.  [default: 0 0]",
-    ),
-    option("Augmentation", "--grid", type=int, help="Control points of the deformation a side.  [default: 3]"),
-    option("Augmentation", "--sigma", type=float, help="Their displacement, in px (s.d.).  [default: 10.0]"),
-    option(
-        "Augmentation",
+    _range("--gain", help=f"Multiply the gray levels.  [default: {_low_high(_RANGES.gain)}]"),
+    _range("--bias", help=f"Add to the gray levels.  [default: {_low_high(_RANGES.bias)}]"),
+    _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
+    _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),
+    _augmentation(
         "--extent",
-        type=click.Choice(["window", "padded"]),
-        help="What the grid spans; padded is milder.  [default: window]",
+        type=click.Choice(get_args(Extent)),
+        default=_RANGES.extent,
+        help="What the grid spans; padded is milder.",
     ),
-)
-
-_RUNNING = (
-    option(
-        "Running",
-        "--jobs",
-        type=int,
-        default=-1,
-        show_default=True,
-        help="Threads; -1 for one a core. Changes no byte.",
-    ),
-    option(
-        "Running",
+    _running("--jobs", type=int, default=-1, help="Threads; -1 for one a core. Changes no byte."),
+    _running(
         "--engine",
-        type=click.Choice(["fused", "staged"]),
-        default="fused",
-        show_default=True,
+        type=click.Choice(ENGINES),
+        default=DEFAULTS.engine,
         help="staged: slow, by elasticdeform, to compare.",
     ),
-    option("Running", "--overwrite", is_flag=True, help="Replace another dataset, or a damaged one."),
-    option("Running", "--dry-run", is_flag=True, help="Say what would be made or reused, and why; write nothing."),
+    _running("--overwrite", is_flag=True, help="Replace another dataset, or a damaged one."),
+    _running("--dry-run", is_flag=True, help="Say what would be made or reused, and why; write nothing."),
+    option(
+        "Config file",
+        "--config",
+        type=PATH,
+        metavar="FILE",
+        is_eager=True,
+        callback=use_config_file,
+        help="TOML: options by their long names, SOURCE as folder, and facts such as title and licence in a table "
+        "[source]. Options given here win over the file.",
+    ),
 )
 
-_CONFIG = option(
-    "Config file",
-    "--config",
-    type=PATH,
-    metavar="FILE",
-    is_eager=True,
-    callback=use_config_file,
-    help="TOML: options by their long names, SOURCE as folder, and facts such as title and licence in a table "
-    "[source]. Options given here win over the file.",
-)
 
-
-def build_options(command: Command) -> Command:
+def add_build_options(function: Function) -> Function:
     """Add the options, in the order in which the help lists them."""
-    add: Callable[[Any], Any]
-    for add in reversed((*_SOURCE, *_DATASET, *_SPLIT, *_AUGMENTATION, *_RUNNING, _CONFIG)):
-        command = add(command)
-    return command
+    for add in reversed(_OPTIONS):
+        function = add(function)
+    return function

@@ -1,25 +1,43 @@
 """The entry point: the group of all commands, and what every failure of theirs means to the shell."""
 
-import os
+import gc
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import click
 
-from pipeline.cli.audit import audit, split_check
-from pipeline.cli.build import build
-from pipeline.cli.card import card
-from pipeline.cli.phantom import phantom
-from pipeline.cli.preview import preview
-from pipeline.cli.publish import publish
-from pipeline.cli.rebuild import rebuild
-from pipeline.cli.show import show
-from pipeline.cli.verify import verify
-from pipeline.cli.voice import printable
+from pipeline.cli.output import print_error
 from pipeline.errors import INTERRUPTED, AugpipeError, exit_code
 
+_COMMANDS = {
+    "auditing": ("audit", "split-check"),
+    "building": ("build", "phantom", "rebuild"),
+    "inspecting": ("preview", "show", "verify"),
+    "publishing": ("card", "publish"),
+}
+_CONTINUED = ("build", "publish", "rebuild")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class _Commands(click.Group):
+    """All commands; the module of a command is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        del ctx
+        return sorted(name for names in _COMMANDS.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        """Return the command of this name, None if there is none."""
+        del ctx
+        for module, names in _COMMANDS.items():
+            if cmd_name in names:
+                return getattr(import_module(f"pipeline.cli.{module}"), cmd_name.replace("-", "_"))
+        return None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="augpipe")
 def cli() -> None:
     """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
@@ -36,40 +54,30 @@ def cli() -> None:
     """  # noqa: D301  # \b is the character by which click knows a table
 
 
-for command in (audit, build, card, phantom, preview, publish, rebuild, show, split_check, verify):
-    cli.add_command(command)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        code = cli.main(given or ["--help"], prog_name="augpipe", standalone_mode=False)
+        code = cli.main(words, prog_name="augpipe", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except AugpipeError as error:
-        return _fail(str(error), exit_code(error))
+        message, code = str(error), exit_code(error)
     except click.exceptions.Abort:
-        named = next(iter(sys.argv[1:] if arguments is None else arguments), "")
-        goes_on = named in (build.name, publish.name, rebuild.name)
-        hint = "; the same command continues where it stopped" if goes_on else ""
-        return _fail(f"interrupted{hint}", INTERRUPTED)
+        hint = "; the same command continues where it stopped" if words[0] in _CONTINUED else ""
+        message, code = f"interrupted{hint}", INTERRUPTED
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "augpipe"
-        return _fail(f"{error.format_message()} ({command} --help tells more)", 2)
+        message, code = f"{error.format_message()} ({command} --help tells more)", 2
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        message, code = error.format_message(), error.exit_code
     except OSError as error:
-        return _fail(f"{error.filename or 'augpipe'}: {error.strerror or error}", 3)
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo(printable(f"augpipe: {' '.join(message.split())}"), err=True)
+        message, code = f"{error.filename or 'augpipe'}: {error.strerror or error}", 3
+    print_error(message)
     return code
 
 
 def run() -> None:
-    """Run as the installed command: nothing is left to tidy up at the end, so the interpreter does not try to."""
+    """Run as the installed command."""
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    gc.freeze()  # or Python would end 0.1 s later, after a search for garbage in all that was imported
+    sys.exit(code)

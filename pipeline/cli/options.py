@@ -1,27 +1,52 @@
-"""Options as the commands of `augpipe` have them: grouped in the help, with the types that they share."""
+"""Commands and options of `augpipe`, grouped in the help, and the types and options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+from pipeline.cli.output import Output
+from pipeline.shards.config import DEFAULT_GAP
 
-PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told by whoever tries to read it
-_MOST_DIGITS = 9  # Python refuses to read numbers of thousands of digits, and a larger side is refused anyway
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path, readable=False)  # the library reports what cannot be read
+REMEMBERED = "Folder of the source.  [default: as remembered]"
+_MAX_DIGITS = 9  # Python refuses to read numbers of thousands of digits, and a larger side is refused anyway
 
 
 class GroupedOption(click.Option):
-    """An option that help lists under a heading."""
+    """An option that the help lists under a heading, with its default."""
 
-    def __init__(self, *arguments: Any, heading: str = "Options", **keywords: Any) -> None:
+    def __init__(self, names: Sequence[str], heading: str = "Output", **keywords: Any) -> None:
         self.heading = heading
+        super().__init__(names, **{"show_default": True, **keywords})
+
+
+class Command(click.Command):
+    """A command with grouped options; its function is called with an `output`, made of --quiet and --json.
+
+    What the function returns is the exit status, 0 if it returns nothing.
+    """
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self.params += [
+            GroupedOption(["--quiet"], is_flag=True, help="Print nothing but errors and verdicts."),
+            GroupedOption(
+                ["--json", "json_file"],
+                type=click.Path(),
+                metavar="FILE",
+                help="Write a report; - for standard output.",
+            ),
+        ]
 
-
-class GroupedCommand(click.Command):
-    """A command whose help lists its options under their headings."""
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the function."""
+        quiet, json_file = ctx.params.pop("quiet"), ctx.params.pop("json_file")
+        ctx.params["output"] = Output(quiet=quiet, json_file=json_file)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, heading by heading, in the order of definition."""
@@ -51,27 +76,25 @@ class WindowSize(click.ParamType):  # type: ignore[type-arg]  # generic since cl
     def accepts(self, text: str) -> bool:
         """Return whether the text is a size."""
         sides = text.lower().split("x")
-        return len(sides) <= 2 and all(side.isdecimal() and len(side) <= _MOST_DIGITS for side in sides)
+        return len(sides) <= 2 and all(side.isdecimal() and len(side) <= _MAX_DIGITS for side in sides)
 
 
-def option(heading: str, *names: str, **keywords: Any) -> Callable[[Command], Command]:
+def option(heading: str, *names: str, **keywords: Any) -> Callable[[Function], Function]:
     """Return the decorator that adds one option under a heading."""
     return click.option(*names, cls=GroupedOption, heading=heading, **keywords)
 
 
-def report_options(command: Command) -> Command:
-    """Add what every command has: --quiet and --json."""
-    command = option(
-        "Output",
-        "--json",
-        "json_file",
-        type=click.Path(),
-        metavar="FILE",
-        help="Write a report; - for standard output.",
-    )(command)
-    return option("Output", "--quiet", is_flag=True, help="Print nothing but errors and verdicts.")(command)
+def gap_option(heading: str) -> Callable[[Function], Function]:
+    """Return the decorator that adds --gap to a command that audits."""
+    return option(heading, "--gap", type=int, default=DEFAULT_GAP, help="Slices of two splits are further apart.")
 
 
 def file_key(parameter: click.Parameter) -> str:
     """Return what a parameter is called in a config file: an option's long name, and `folder` for SOURCE."""
     return parameter.opts[0].lstrip("-") if isinstance(parameter, click.Option) else "folder"
+
+
+jobs_option = option("Running", "--jobs", type=int, default=-1, help="Threads; -1 for one a core.")
+allow_unknown_option = option(
+    "Checks", "--allow-unknown", is_flag=True, help="Samples whose slice is not found are only warned of."
+)

@@ -36,7 +36,7 @@ def load_kernels_in_background(
             gc.freeze()  # what is there now is never looked through
             gc.enable()
 
-    thread = threading.Thread(target=load, daemon=True)
+    thread = threading.Thread(target=load)  # no daemon: Python must not end while it runs compiled code
     thread.start()
     return thread
 

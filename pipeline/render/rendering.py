@@ -16,9 +16,9 @@ from augment.recipe import Recipe
 from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard
 from pipeline.render.encoding import deflate_array
+from pipeline.shards.config import LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
-from pipeline.shards.provenance import LabelKind
 from pipeline.source.stacks import Source
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]

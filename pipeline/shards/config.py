@@ -12,7 +12,9 @@ from pipeline.errors import ConfigError
 SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explicit"]
 Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
+LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
+LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
 MAX_WINDOW_PX = 16384

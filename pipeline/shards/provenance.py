@@ -4,16 +4,15 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from pipeline.errors import ConfigError, advise
+from pipeline.shards.config import LabelKind
 from pipeline.shards.digest import SHA256
 
-LabelKind: TypeAlias = Literal["binary", "classes", "instances"]
-LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 MAX_LABEL_VALUE = 65535  # of a label as it is in its file
 
 _MAX_STACKS, _MAX_SLICES = 10**3, 10**5  # what the ids of samples have room for

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
-from pipeline.shards.config import RENDERER_VERSION, BuildConfig, SplitStrategy
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind, SplitStrategy
 from pipeline.shards.digest import SHA256, bytes_digest, canonical_json
-from pipeline.shards.provenance import LabelKind, SourceFacts, StackInput, require_inputs
+from pipeline.shards.provenance import SourceFacts, StackInput, require_inputs
 
 DATASET_SCHEMA = "augpipe/dataset/1"
 SHARD_SCHEMA = "augpipe/shard/1"

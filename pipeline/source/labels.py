@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.shards.provenance import LABEL_KINDS, MAX_LABEL_VALUE, LabelKind
+from pipeline.shards.config import LABEL_KINDS, LabelKind
+from pipeline.shards.provenance import MAX_LABEL_VALUE
 
 AUTO = "auto"
 

@@ -68,7 +68,7 @@ class KaggleSession:
         except ImportError as error:
             raise MissingDependencyError(
                 f"publishing to Kaggle needs its client, which cannot be imported ({error}); "
-                "pip install 'augpipe[kaggle]'"
+                "run pip install '.[kaggle]' in the checkout of augpipe"
             ) from error
         self._credentials = credentials
         self._clock = clock

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import pipeline.build.builder
-import pipeline.cli.closing_lines
+import pipeline.cli.build_report
 import pipeline.shards.progress
 import pipeline.source.tiff  # noqa: F401  # imported once, before the forks
 from augment.draw import draw_recipe

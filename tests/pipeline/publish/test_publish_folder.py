@@ -59,7 +59,7 @@ def test_a_folder_needs_no_client_of_kaggle(
     assert augpipe("publish", dataset, *to_folder(tmp_path / "cells"), *report).code == 0
     code, _, err = augpipe("publish", dataset, *TO_KAGGLE, *report)
     assert code == 3
-    assert "augpipe[kaggle]" in one_line(err)
+    assert "pip install '.[kaggle]'" in one_line(err)
 
 
 def test_a_mirror_is_whole_at_every_moment(

@@ -1,4 +1,4 @@
-"""What a command says at its end, as text for people and as JSON for programs."""
+"""What a build prints at its end: lines for people, and JSON for programs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,19 @@ from pipeline.build.builder import BuildResult
 from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
 from pipeline.source.stacks import Source
-from pipeline.verify.verification import Verification
 
-_MOST_PICTURES = 12
+_MAX_STACKS_SHOWN = 12
 
 
 def source_line(source: Source) -> str:
     """Return what the source is, in one line."""
     sizes = {f"{height} x {width}" for height, width in (stack.slice_size for stack in source.stacks)}
-    n_slices = sum(len(stack.images) for stack in source.stacks)
-    size = sizes.pop() if len(sizes) == 1 else "several sizes"
-    stacks = f"{len(source.stacks)} stacks, " * (len(source.stacks) > 1)
+    n_stacks, n_slices = len(source.stacks), sum(len(stack.images) for stack in source.stacks)
     synthetic = " (synthetic, no real tissue)" if source.is_phantom else ""
-    coding = source.coding
-    values = " ".join(
-        f"{value} -> {index}" + "," * (value != coding.values[-1]) for index, value in enumerate(coding.values)
-    )
-    labels = f"{coding.kind} labels{': ' * bool(values)}{values}"
+    stacks = f"{n_stacks} stacks, " if n_stacks > 1 else ""
+    size = sizes.pop() if len(sizes) == 1 else "several sizes"
+    values = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.coding.values))
+    labels = f"{source.coding.kind} labels{': ' if values else ''}{values}"
     return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
 
 
@@ -60,36 +56,27 @@ def mirror_notes(plan: Plan, source: Source) -> list[str]:
 def build_lines(result: BuildResult, source: Source) -> list[str]:
     """Return the closing lines of a build."""
     plan, dataset = result.plan, result.dataset
-    counts = {split: len(plan.assignment.slices(split)) for split in plan.assignment.splits}
-    unused = sum(owner is None for _, owner in plan.assignment)
-    letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
-    legend = [f"{letters[split]} {split} {n}" for split, n in counts.items()] + [f". unused {unused}"] * bool(unused)
     n_shards = len(dataset.record.shards) if dataset else sum(1 for _ in plan.shards())
     size = f"{'' if dataset else 'about '}{result.n_bytes / 1e6:.1f} MB"
-    shown = [*plan.assignment.pictures]
-    if len(shown) > _MOST_PICTURES:
-        shown[_MOST_PICTURES - 1 :] = [f"... and {len(shown) - _MOST_PICTURES + 1} more stacks"]
-    shown[-1] += f"  ({', '.join(legend)})"
     samples = ", ".join(f"{n} {split}" for split, n in plan.counts.items())
-    weights = f", weights {plan.config.weights}" * plan.config.weighted
+    weights = f", weights {plan.config.weights}" if plan.config.weighted else ""
     lines = [
         f"source       {source_line(source)}",
-        *(f"split        {picture}" for picture in shown[:_MOST_PICTURES]),
+        *(f"split        {line}" for line in _split_lines(plan)),
         f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px{weights}",
         f"dataset      {result.out}: {n_shards} shards, {size}",
     ]
     if result.n_rendered:
-        lines.append(
-            f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, "
-            f"{result.n_rendered / result.seconds:.0f} samples/s"
-        )
-    lines += [*split_warnings(plan), *mirror_notes(plan, source)]
-    lines.append(f"fingerprint  {plan.fingerprint}")
+        speed = result.n_rendered / result.seconds
+        lines.append(f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, {speed:.0f} samples/s")
+    lines += [*split_warnings(plan), *mirror_notes(plan, source), f"fingerprint  {plan.fingerprint}"]
     if dataset:
-        lines.append(f"digest       {dataset.digest}  (of dataset.json; the one to cite)")
         neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
-        smaller = f" --gap {plan.config.gap}" * (neighbours and plan.config.gap < DEFAULT_GAP)
-        lines.append(f"next         augpipe audit {result.out}{smaller}")
+        gap = f" --gap {plan.config.gap}" if neighbours and plan.config.gap < DEFAULT_GAP else ""
+        lines += [
+            f"digest       {dataset.digest}  (of dataset.json; the one to cite)",
+            f"next         augpipe audit {result.out}{gap}",
+        ]
     return [*lines, f"{result.outcome}{': ' if result.reason else ''}{result.reason}"]
 
 
@@ -123,24 +110,14 @@ def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
     ]
 
 
-def verification_lines(verification: Verification) -> list[str]:
-    """Return the closing lines of a verification; its findings are told before."""
-    dataset = verification.dataset
-    replayed = f", {verification.n_replayed} rendered again" if verification.n_replayed else ""
-    checked = f"{dataset.folder}: {verification.n_checked} samples in {len(dataset.record.shards)} shards{replayed}"
-    n_found = len(verification.findings)
-    verdict = f"{n_found} finding{'s' * (n_found > 1)}" if n_found else "every digest holds"
-    return [f"{checked}: {verdict}", f"digest {dataset.digest}"]
-
-
-def verification_json(verification: Verification) -> dict[str, Any]:
-    """Return a verification as plain JSON values."""
-    dataset = verification.dataset
-    return {
-        "schema": "augpipe/verify-report/1",
-        "dataset": str(dataset.folder),
-        "dataset_sha256": dataset.digest,
-        "checked": verification.n_checked,
-        "replayed": verification.n_replayed,
-        "findings": list(verification.findings),
-    }
+def _split_lines(plan: Plan) -> list[str]:
+    """Return the split of every slice, a line for each of the first stacks, with a legend in the last."""
+    letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
+    legend = [f"{letters[split]} {split} {len(plan.assignment.slices(split))}" for split in plan.assignment.splits]
+    if unused := sum(owner is None for _, owner in plan.assignment):
+        legend.append(f". unused {unused}")
+    shown = list(plan.assignment.pictures)
+    if len(shown) > _MAX_STACKS_SHOWN:
+        shown[_MAX_STACKS_SHOWN - 1 :] = [f"... and {len(shown) - _MAX_STACKS_SHOWN + 1} more stacks"]
+    shown[-1] += f"  ({', '.join(legend)})"
+    return shown

@@ -1,12 +1,12 @@
-"""`augpipe publish`: a dataset, with its proof, for others."""
+"""`augpipe card` and `augpipe publish`: a dataset described and given to others, with its proof."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import PATH, GroupedCommand, option, report_options
-from pipeline.cli.voice import Voice
+from pipeline.cli.options import PATH, REMEMBERED, Command, allow_unknown_option, gap_option, jobs_option, option
+from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +15,47 @@ if TYPE_CHECKING:
     from pipeline.publish.remote import Remote
 
 
-@click.command(cls=GroupedCommand)
+@click.command("card", cls=Command)
+@click.argument("dataset", type=PATH)
+@option("Source", "--source", type=PATH, help="Folder of the stack.  [default: as remembered]")
+@gap_option("Checks")
+@allow_unknown_option
+@jobs_option
+def card(dataset: Path, source: Path | None, gap: int, allow_unknown: bool, jobs: int, output: Output) -> int:
+    """Audit DATASET and describe it, for people and programs, in DATASET/card.
+
+    There: the card (README.md), Croissant and Kaggle metadata, an index of the samples, the audit, and pictures.
+
+    Exit status: that of the audit, 0 clean, 1 a finding, 3 a check could not be run. The card tells the verdict.
+    """
+    from pipeline.card.files import CARD_FILE, CARD_FILES, CARD_FOLDER
+    from pipeline.card.folder import write_card
+
+    written = write_card(
+        dataset,
+        source=source,
+        gap=gap,
+        allow_unknown=allow_unknown,
+        jobs=jobs,
+        progress=output.progress(lines=False),
+    )
+    report, folder = written.report, dataset / CARD_FOLDER
+    (output.verdict if report.exit_code else output.line)(report.verdict)
+    output.line(f"card: {folder / CARD_FILE}")
+    output.report(
+        {
+            "schema": "augpipe/card-report/1",
+            "card": str(folder),
+            "dataset_sha256": written.dataset.digest,
+            "files": list(CARD_FILES),
+            "gap": report.gap,
+            "verdict": report.verdict,
+        }
+    )
+    return report.exit_code
+
+
+@click.command("publish", cls=Command)
 @click.argument("dataset", type=PATH)
 @click.argument("path", type=PATH, required=False)
 @option("Place", "--to", type=click.Choice(["kaggle", "folder"]), required=True, help="Where to; a folder needs PATH.")
@@ -23,16 +63,15 @@ if TYPE_CHECKING:
 @option("Listing", "--title", help="6 to 50 characters.  [default: the card's]")
 @option("Listing", "--license", "licence", metavar="NAME", help="As Kaggle spells it.  [default: the source's]")
 @option("Listing", "--private", is_flag=True, help="For your own eyes only.")
-@option("Listing", "--notes", default="", help="What is new in this version.")
-@option("Proof", "--source", type=PATH, help="Folder of the source.  [default: as remembered]")
-@option("Proof", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
+@option("Listing", "--notes", default="", show_default=False, help="What is new in this version.")
+@option("Proof", "--source", type=PATH, help=REMEMBERED)
+@gap_option("Proof")
 @option(
     "Proof", "--audit", "report_file", type=PATH, help="Report of an audit.  [default: card/audit.json, or audit now]"
 )
 @option("Proof", "--allow-phantom", is_flag=True, help="Publish a synthetic stack, too.")
 @option("Running", "--dry-run", is_flag=True, help="Check everything, send nothing.")
-@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
-@report_options
+@jobs_option
 def publish(
     dataset: Path,
     path: Path | None,
@@ -41,8 +80,7 @@ def publish(
     source: Path | None,
     report_file: Path | None,
     jobs: int,
-    quiet: bool,
-    json_file: str | None,
+    output: Output,
     **options: Any,
 ) -> None:
     """Publish DATASET with its card and its audit: all of it, or nothing.
@@ -56,12 +94,10 @@ def publish(
     """  # noqa: D301  # \b is the character by which click knows a table
     from pipeline.publish.options import PublishOptions
     from pipeline.publish.publisher import publish_dataset
-    from pipeline.shards.progress import choose_progress
 
     chosen = _identity(to, identity, path)
     if path and (options["private"] or options["notes"]):
         raise ConfigError("publish: --private and --notes are for Kaggle; a folder has neither")
-    say = Voice(quiet=quiet, json_file=json_file)
     published = publish_dataset(
         dataset,
         _remote(dataset, path, chosen),
@@ -69,11 +105,11 @@ def publish(
         source_folder=source,
         report_file=report_file,
         jobs=jobs,
-        progress=choose_progress(quiet=quiet, lines=False),
-        say=say.line,
+        progress=output.progress(lines=False),
+        say=output.line,
     )
-    say.lines(_lines(published))
-    say.json(_json(published))
+    output.lines(_lines(published))
+    output.report(_json(published))
 
 
 def _identity(to: str, identity: str | None, path: Path | None) -> "KaggleId | None":

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import PATH, GroupedCommand, option, report_options
-from pipeline.cli.voice import Voice
+from pipeline.cli.options import PATH, Command, allow_unknown_option, gap_option, jobs_option, option
+from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from pipeline.source.stacks import Slices
 
 
-@click.command(cls=GroupedCommand)
+@click.command("audit", cls=Command)
 @click.argument("dataset", type=PATH, required=False)
 @option("Bare folders", "--train", type=PATH, help="Samples to train on: TIFF, PNG, JPEG or HDF5.")
 @option("Bare folders", "--val", type=PATH, help="Samples to validate on.")
 @option("Bare folders", "--test", type=PATH, help="Samples to test on.")
-@option("Bare folders", "--key", default="images", show_default=True, help="The array in HDF5 files.")
+@option("Bare folders", "--key", default="images", help="The array in HDF5 files.")
 @option("Bare folders", "--independent", is_flag=True, help="The slices of --source have no neighbours.")
 @option(
     "Source",
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     type=PATH,
     help="Folder of the stack, or the TIFF stack itself.  [default: as remembered]",
 )
-@option("Checks", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
+@gap_option("Checks")
 @option("Checks", "--manifest-only", is_flag=True, help="Look at no pixels.")
-@option("Checks", "--allow-unknown", is_flag=True, help="Samples whose slice is not found are only warned of.")
-@option("Running", "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 for one a core.")
+@allow_unknown_option
+@jobs_option
 @option("Output", "--pictures", type=PATH, metavar="DIR", help="Draw the worst findings: both pictures, and why.")
-@report_options
 def audit(
     dataset: Path | None,
     train: Path | None,
@@ -49,9 +48,8 @@ def audit(
     allow_unknown: bool,
     jobs: int,
     pictures: Path | None,
-    quiet: bool,
-    json_file: str | None,
-) -> None:
+    output: Output,
+) -> int:
     """Prove from the pixels that no test sample of DATASET shows tissue that was trained on.
 
     Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
@@ -60,7 +58,6 @@ def audit(
     from pipeline.audit.pictures import write_pictures
     from pipeline.audit.subject import DatasetSubject
     from pipeline.shards.dataset import open_dataset
-    from pipeline.shards.progress import choose_progress
 
     bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
     if dataset and pictures and pictures.resolve().is_relative_to(dataset.resolve()):
@@ -68,7 +65,7 @@ def audit(
             f"{pictures}: lies in the dataset, which is not to be changed; name another --pictures folder"
         )
     _require_one(dataset, bare, manifest_only=manifest_only, independent=independent)
-    say, progress = Voice(quiet=quiet, json_file=json_file), choose_progress(quiet=quiet, lines=False)
+    progress = output.progress(lines=False)
     gathered = DatasetSubject(open_dataset(dataset)) if dataset else None
     if gathered:
         report = audit_dataset(
@@ -92,15 +89,14 @@ def audit(
             subject = gathered.subject()
             stacks, labels = _read_stacks(gathered.dataset, source)
         for path in write_pictures(pictures, report, subject, stacks, labels):
-            say.line(f"picture: {path}")
-    _tell(report, say)
+            output.line(f"picture: {path}")
+    return _finish(report, output)
 
 
-@click.command("split-check", cls=GroupedCommand)
+@click.command("split-check", cls=Command)
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE...")
-@option("Checks", "--gap", type=int, default=3, show_default=True, help="Slices of two splits are further apart.")
-@report_options
-def split_check(files: Sequence[Path], gap: int, quiet: bool, json_file: str | None) -> None:
+@gap_option("Checks")
+def split_check(files: Sequence[Path], gap: int, output: Output) -> int:
     """Check splits by their records alone.
 
     FILE: a manifest.jsonl, nnU-Net's splits_final.json, or a CSV table with the columns id, group, split and, where
@@ -108,7 +104,7 @@ def split_check(files: Sequence[Path], gap: int, quiet: bool, json_file: str | N
     """
     from pipeline.audit.split_check import split_check as check_files
 
-    _tell(check_files(files, gap=gap), Voice(quiet=quiet, json_file=json_file))
+    return _finish(check_files(files, gap=gap), output)
 
 
 def _require_one(dataset: Path | None, bare: Mapping[str, Path], *, manifest_only: bool, independent: bool) -> None:
@@ -143,12 +139,12 @@ def _read_stacks(
     return [stack.images for stack in stacks], [stack.labels for stack in stacks]
 
 
-def _tell(report: "AuditReport", say: Voice) -> None:
+def _finish(report: "AuditReport", output: Output) -> int:
+    """Print an audit's report, and return its exit status."""
     from pipeline.audit.text import report_lines
 
-    lines = report_lines(report)
-    say.always(lines[0])
-    say.lines(lines[1:])
-    say.json(report.to_json())
-    if report.exit_code:
-        raise click.exceptions.Exit(report.exit_code)
+    verdict, *lines = report_lines(report)
+    output.verdict(verdict)
+    output.lines(lines)
+    output.report(report.to_json())
+    return report.exit_code

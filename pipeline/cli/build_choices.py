@@ -1,0 +1,327 @@
+"""What the options of `augpipe build` ask for: a source, a split, ranges, and the configuration of them all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from augment.ranges import preset_ranges
+from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.options import file_key
+from pipeline.cli.output import Output
+from pipeline.errors import ConfigError
+from pipeline.shards.config import BuildConfig
+
+if TYPE_CHECKING:
+    from pipeline.cli.config_file import ConfigFile
+    from pipeline.source.stacks import Source
+
+_NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
+
+_UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source is read
+
+# Which strategies an option goes with, and why not with another, where that needs to be said.
+_STRATEGIES = {
+    "folds": ("kfold",),
+    "fold": ("kfold", "explicit"),
+    "test": ("block", "random", "stack"),
+    "val": ("block", "random", "kfold", "stack"),
+    "gap": ("block", "random", "kfold"),
+}
+_WHY_NOT = {
+    ("test", "kfold"): "kfold tests on one fold, which is 1 / folds of the slices",
+    ("test", "explicit"): "the split file says which slices to test on",
+    ("val", "explicit"): "the split file says which slices to validate on",
+    ("gap", "explicit"): "the split file says which slices are left out",
+    ("gap", "stack"): "different stacks are no neighbours",
+}
+_MIN = {"folds": 2, "fold": 0}
+
+# The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
+
+
+@dataclass(frozen=True, slots=True)
+class UserOptions:
+    """The options that a user set, on the command line or in a config file; not those left to their defaults.
+
+    Attributes:
+        values: what they were set to, by the parameter's name.
+        keys: what each parameter is called in a config file.
+        flags: the names of those that were set on the command line.
+        file: where the others were set.
+    """
+
+    values: Mapping[str, Any]
+    keys: Mapping[str, str]
+    flags: frozenset[str]
+    file: Path | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of an option that was set, else the default."""
+        return self.values.get(name, default)
+
+    def only(self, *names: str) -> dict[str, Any]:
+        """Return the values of these, as far as they were set."""
+        return {name: self.values[name] for name in names if name in self.values}
+
+    def where(self, name: str) -> str:
+        """Return what to call an option in a message, so that the user finds it."""
+        key = self.keys[name]
+        return f"--{key}" if name in self.flags or self.file is None else f"{self.file}: {key}"
+
+    def without_file(self, *names: str) -> "UserOptions":
+        """Return all but what the file says of these: the command line has overruled it."""
+        overruled = {name for name in names if name not in self.flags}
+        return replace(self, values={name: value for name, value in self.values.items() if name not in overruled})
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What is to be built.
+
+    Attributes:
+        source: what to read.
+        split: how its slices are to be assigned.
+        config: all options that decide a byte, as far as they are known before the source is read.
+        preset: which ranges to start from.
+        ranges: what to change in them.
+    """
+
+    source: "SourceChoice"
+    split: "SplitChoice"
+    config: BuildConfig
+    preset: str
+    ranges: Mapping[str, Any]
+
+    def config_for(self, source: "Source") -> BuildConfig:
+        """Return the configuration with all that depends on the source.
+
+        Raises:
+            ConfigError: the split file does not fit the source.
+        """
+        picture: tuple[str, ...] = ()
+        if self.split.file:
+            from pipeline.plan.split_file import read_split_file
+
+            picture = read_split_file(self.split.file, source, fold=self.split.fold)
+        height, width = self.config.size
+        covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
+        ranges = preset_ranges(self.preset, gray_span=source.gray_span, covered=covered)
+        return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+
+
+def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
+    """Return what the user asks for, so that mistakes are found before a large stack is read.
+
+    Args:
+        context: of the command that is being run, with its options.
+        file: the config file.
+
+    Raises:
+        ConfigError: options that do not go together, or are out of range.
+    """
+    user, options = _read_user_options(context, file), context.params
+    source, split = choose_source(user, file), choose_split(user)
+    ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
+    if "rotate" in user:
+        ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
+    config = BuildConfig(
+        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
+        **split.options,
+        independent=bool(options["independent"]),
+        picture=_UNKNOWN_PICTURE if split.file else (),
+        ranges=replace(preset_ranges(options["preset"]), **ranges),
+    )
+    return BuildRequest(source, split, config, options["preset"], ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChoice:
+    """What to read.
+
+    Attributes:
+        folder: one with train-volume.tif and train-labels.tif.
+        pairs: images and labels, stack by stack, instead of a folder.
+        options: for `read_folder` and `read_pairs`.
+        notes: what the user should know of the choice.
+    """
+
+    folder: Path | None
+    pairs: tuple[tuple[Path, Path], ...]
+    options: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether all files and folders that are named exist; what is in them shows when they are read."""
+        named = [self.folder or Path(), *(path for pair in self.pairs for path in pair)]
+        return all(path.exists() for path in named)
+
+
+def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
+    """Return the source that was asked for; one on the command line overrules one in a file.
+
+    Raises:
+        ConfigError: a folder and files, or images without labels.
+    """
+    if "source" in user.flags:
+        user = user.without_file("images", "labels")
+    elif user.flags & {"images", "labels"}:
+        user = user.without_file("source")
+    folder, images, labels = user.get("source"), user.get("images", ()), user.get("labels", ())
+    where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)
+    if bool(images) != bool(labels) or (images and folder):
+        raise ConfigError(f"{where}: name either a SOURCE folder, or both --images and --labels")
+    if len(images) != len(labels):
+        raise ConfigError(
+            f"{where}: expected one --labels for every --images, in the same order, got {len(images)} --images and "
+            f"{len(labels)} --labels"
+        )
+    options = {**user.only("name", "label_kind", "independent"), "facts": dict(file.facts) if file else None}
+    return SourceChoice(folder, tuple(zip(images, labels, strict=True)), options, _source_notes(user, file))
+
+
+def read_source(choice: SourceChoice, output: Output) -> "Source":
+    """Return the source, after printing which one it is; then print what there is to know about it.
+
+    Raises:
+        ConfigError: a file is missing, or what was said about the source does not fit it.
+        SourceError: a file cannot be read.
+    """
+    from pipeline.source.readers import find_source, read_folder, read_pairs
+
+    output.lines(choice.notes)
+    if choice.pairs:
+        output.lines(f"source: {images} with {labels}" for images, labels in choice.pairs)
+        source = read_pairs(choice.pairs, **choice.options)
+    elif (folder := find_source(choice.folder)) is not None:
+        output.line(f"source: {folder}")
+        source = read_folder(folder, **choice.options)
+    else:
+        source = _read_phantom(choice, output)
+    name = choice.options.get("name")
+    if name is not None and source.name != name:
+        output.line(f"name: {source.name}, because these are its pixels; the name {name} is not used")
+    output.lines(source.notes)
+    return source
+
+
+@dataclass(frozen=True, slots=True)
+class SplitChoice:
+    """How slices are to be assigned.
+
+    Attributes:
+        options: those of `BuildConfig`, as far as they were set.
+        file: what assigns every slice; for the strategy `explicit` alone.
+        fold: which one of the file's folds.
+    """
+
+    options: Mapping[str, Any]
+    file: Path | None = None
+    fold: int = 0
+
+
+def choose_split(user: UserOptions) -> SplitChoice:
+    """Return the split that was asked for.
+
+    A strategy on the command line overrules what a file says that does not go with it.
+
+    Raises:
+        ConfigError: an option does not go with the strategy, or one that the strategy needs is missing.
+    """
+    by_flag = bool(user.flags & {"split", "split_file"})
+    user = _with_one_strategy(user)
+    file = user.get("split_file")
+    strategy = "explicit" if file else user.get("split", DEFAULTS.split)
+    if strategy == "explicit" and not file:
+        raise ConfigError(f"{user.where('split')}: explicit needs a --split-file that says where every slice goes")
+    if by_flag:
+        user = user.without_file(*(name for name, strategies in _STRATEGIES.items() if strategy not in strategies))
+    if "independent" in user.flags and user.get("independent"):
+        user = user.without_file("gap")
+    _require_used(user, strategy)
+    if file and not file.exists():  # it is read when the source is there to compare it with
+        raise ConfigError(
+            f"{user.where('split_file')}: expected a file that says where every slice goes, found no {file}"
+        )
+    names = ("gap", "val") if strategy == "explicit" else tuple(_STRATEGIES)
+    return SplitChoice({"split": strategy, **user.only(*names)}, file, user.get("fold", 0))
+
+
+def _read_user_options(context: click.Context, file: "ConfigFile | None") -> UserOptions:
+    """Return what the user set for the command that is being run."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    by_user = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    return UserOptions(
+        values={name: context.params[name] for name, source in sources.items() if source in by_user},
+        keys={parameter.name: file_key(parameter) for parameter in context.command.params if parameter.name},
+        flags=frozenset(name for name, source in sources.items() if source is ParameterSource.COMMANDLINE),
+        file=file.path if file else None,
+    )
+
+
+def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ...]:
+    """Return which file is used, and a warning where its facts may not belong to the pixels."""
+    if file is None:
+        return ()
+    note = f"config: {file.path}"
+    if file.facts and _NAMES_A_SOURCE & file.options.keys() and _NAMES_A_SOURCE & user.flags:
+        note += "; its facts about the source are recorded, though the command line names another source than it does"
+    return (note,)
+
+
+def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
+    from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
+
+    output.line(
+        f"source: the built-in phantom, a synthetic stack, because there is no {DEFAULT_FOLDER}. For a real one, "
+        "name a folder with train-volume.tif and train-labels.tif, or --images and --labels (README: Data)"
+    )
+    if choice.options.get("independent"):
+        raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
+    if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
+        raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
+    if choice.options["facts"]:
+        output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
+    return phantom_source(name=choice.options.get("name"))
+
+
+def _with_one_strategy(user: UserOptions) -> UserOptions:
+    """Return the options without the file's strategy, where the command line has another."""
+    if "split" in user.flags and user.get("split") != "explicit":
+        user = user.without_file("split_file")
+    elif "split_file" in user.flags:
+        user = user.without_file("split")
+    split = user.get("split", "explicit")
+    if "split_file" in user and split != "explicit":
+        raise ConfigError(
+            f"{user.where('split_file')}: it says where every slice goes, which is split explicit, not {split}; "
+            f"leave out {user.where('split')}"
+        )
+    return user
+
+
+def _require_used(user: UserOptions, strategy: str) -> None:
+    """Refuse an option that would be ignored."""
+    for name, value in user.only(*_STRATEGIES).items():
+        strategies = _STRATEGIES[name]
+        changes_nothing = name in ("gap", "val") and value == 0
+        if strategy not in strategies and not changes_nothing:
+            why = _WHY_NOT.get((name, strategy), f"add --split {strategies[0]}")
+            listed = " or ".join(filter(None, (", ".join(strategies[:-1]), strategies[-1])))
+            raise ConfigError(f"{user.where(name)}: it goes with split {listed}, not with {strategy}: {why}")
+        if name in _MIN and value < _MIN[name]:
+            raise ConfigError(f"{user.where(name)}: expected {_MIN[name]} or more, got {value}")
+    if user.get("independent") and user.get("gap"):
+        raise ConfigError(
+            f"{user.where('gap')}: slices that are independent have no neighbours to leave out; leave out this "
+            f"option, or {user.where('independent')}"
+        )

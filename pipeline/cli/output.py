@@ -1,0 +1,72 @@
+"""What a command prints: lines for people, a JSON report for programs, and what went wrong."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.shards.progress import Progress
+
+
+class Output:
+    """Prints a command's lines, shows its progress, and writes its report.
+
+    Args:
+        quiet: print verdicts alone.
+        json_file: where to write the report; `-` for standard output, and the lines then go to standard error.
+
+    Raises:
+        StorageError: the report cannot be written there.
+    """
+
+    def __init__(self, *, quiet: bool, json_file: str | None) -> None:
+        self._quiet = quiet
+        self._json_file = json_file
+        if json_file and json_file != "-" and not Path(json_file).exists():
+            from pipeline.files import require_writable
+
+            require_writable(Path(json_file))
+
+    def line(self, text: str) -> None:
+        """Print a line, unless the command is to be quiet."""
+        if not self._quiet:
+            self.verdict(text)
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Print lines, unless the command is to be quiet."""
+        for text in texts:
+            self.line(text)
+
+    def verdict(self, text: str) -> None:
+        """Print a line even if the command is to be quiet."""
+        click.echo(_printable(text), err=self._json_file == "-")
+
+    def progress(self, *, lines: bool = True) -> "Progress":
+        """Return the callback that shows progress on standard error, unless the command is to be quiet."""
+        from pipeline.shards.progress import choose_progress
+
+        return choose_progress(quiet=self._quiet, lines=lines)
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Write the report, if one was asked for."""
+        if not self._json_file:
+            return
+        from pipeline.files import write_report
+        from pipeline.shards.digest import canonical_json
+
+        if self._json_file == "-":
+            click.echo(canonical_json(values), nl=False)
+        else:
+            write_report(Path(self._json_file), canonical_json(values))
+
+
+def print_error(message: str) -> None:
+    """Print what went wrong on standard error, as one line."""
+    click.echo(_printable(f"augpipe: {' '.join(message.split())}"), err=True)
+
+
+def _printable(text: str) -> str:
+    """Return the text with what no terminal can print replaced: a path may hold bytes that are no text."""
+    return text.encode("utf-8", "replace").decode("utf-8")
