@@ -297,7 +297,7 @@ def test_hostile_records_are_no_traceback(copied: Path, broken: str) -> None:
         assert audit_dataset(copied, gap=1, jobs=2).exit_code == 0
     else:
         edit_record(copied, lambda values: values["inputs"][0]["images"].update(sha256=5))
-        with pytest.raises(DatasetError, match="expected the dtype and the SHA-256 of its images"):
+        with pytest.raises(DatasetError, match=r"`\$\.inputs\[0\]\.images\.sha256`"):
             audit_dataset(copied, gap=1, jobs=2)
 
 

@@ -33,7 +33,7 @@ from pipeline.audit.report import Check, Finding
 from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, find_near
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.shards import read_record
+from pipeline.shards import open_dataset
 from pipeline.shards.manifest import sample_id
 from pipeline.source.readers import read_folder
 from pipeline.source.stacks import RawStack, combine
@@ -45,7 +45,8 @@ Checked = tuple[list[Finding], dict[str, Check]]
 
 def check(folder: Path, gap: int = 1) -> Checked:
     """Return what the records of a dataset prove; its own gap is 1."""
-    findings, checks = check_records(read_record(folder), gap=gap, jobs=1)
+    audit = check_records(open_dataset(folder), gap=gap, jobs=1)
+    findings, checks = audit.findings, audit.checks
     assert [each.id for each in checks] == ["M001", "M002", "M003", "M004", "M005"]
     failed = {finding.check for finding in findings}
     assert {each.id for each in checks if each.status == "failed"} == failed
@@ -114,9 +115,9 @@ def test_a_clean_dataset_passes_every_check(built: Path) -> None:
 def test_findings_do_not_depend_on_the_number_of_threads(dataset: Path) -> None:
     for shard in SHARDS:
         flip_bit(dataset / shard, 3000)
-    shuffled = check_records(read_record(dataset), gap=3, jobs=4)
-    assert shuffled == check_records(read_record(dataset), gap=3, jobs=1)
-    assert shuffled[0]
+    one, four = (check_records(open_dataset(dataset), gap=3, jobs=jobs) for jobs in (1, 4))
+    assert (one.findings, one.checks) == (four.findings, four.checks)
+    assert one.findings
 
 
 # M001 and M002
@@ -221,16 +222,15 @@ def test_a_manifest_that_is_a_link_is_not_read(dataset: Path) -> None:
 
 
 def test_what_is_no_dataset_could_not_be_checked(dataset: Path) -> None:
-    record = read_record(dataset)
     (dataset / "dataset.json").write_bytes(b"{")
-    with pytest.raises(DatasetError):
-        check_records(record, gap=3, jobs=1)
+    with pytest.raises(DatasetError, match="not JSON"):
+        check(dataset)
 
 
 @pytest.mark.parametrize("gap", [-1, 1.5, True, None])
 def test_a_gap_that_is_no_number_of_slices(built: Path, gap: Any) -> None:
     with pytest.raises(ConfigError, match="gap: expected 0 or more"):
-        check_records(read_record(built), gap=gap)
+        check_records(open_dataset(built), gap=gap)
 
 
 def test_what_replay_finds_is_told_apart(dataset: Path) -> None:
@@ -344,12 +344,22 @@ def test_fields_of_view_have_no_neighbours(tmp_path: Path) -> None:
     assert "without neighbours" in checks["M004"].reason
 
 
-@pytest.mark.parametrize("split", [None, 7, [], {"slices": 7}, {"slices": {"train": [7], "test": [{"z": [1]}]}}])
-def test_a_split_that_makes_no_sense_is_a_finding_and_no_traceback(dataset: Path, split: Any) -> None:
+@pytest.mark.parametrize(
+    "split", [None, 7, [], {"slices": 7}, {"slices": {"train": [7], "test": [{"stack": 0, "z": [1]}]}}]
+)
+def test_a_split_that_makes_no_sense_is_refused_and_no_traceback(dataset: Path, split: Any) -> None:
     edit_record(dataset, lambda values: values.update(split=split))
+    with pytest.raises(DatasetError, match=r"not a dataset record.*split"):
+        check(dataset)
+
+
+def test_a_split_that_the_options_do_not_give_is_a_finding(dataset: Path) -> None:
+    """A slice that dataset.json gives to test counts for the gap, too: it may be dataset.json that is right."""
+    edit_record(dataset, lambda values: values["split"]["slices"]["test"][0].update(z=[8, 9, 10, 11]))
     findings, checks = check(dataset)
     assert "split is not what follows" in only(findings, "M001").text
-    assert checks["M004"].status == "passed"
+    assert only(findings, "M004").measures == {"distance": 1, "slices": 2}
+    assert checks["M005"].status == "passed"
 
 
 PLACES = st.sets(st.integers(0, 40), min_size=1, max_size=12)

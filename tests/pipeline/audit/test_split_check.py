@@ -294,8 +294,8 @@ def test_other_ways_to_write_the_same(path: Path, text: str) -> None:
         (CLEAN_PLACES + "e,s1,test,-inf\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 400}\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 5000}\n", DatasetError, "expected a number for z"),
-        ('{"train": ["a"], "val": ["b"]}', DatasetError, "line 1: expected the fields"),
-        ('{"train":\n["a"]}', DatasetError, "line 1: not JSON"),
+        ('{"train": ["a"], "val": ["b"]}', DatasetError, "line 1: not a sample"),
+        ('{"train":\n["a"]}', DatasetError, "line 1: not a sample"),
     ],
 )
 def test_what_is_no_split_file(path: Path, text: str, error: type[AugpipeError], words: str) -> None:
@@ -316,7 +316,7 @@ def test_what_is_no_text(path: Path, data: bytes) -> None:
 def test_a_manifest_cut_short(dataset: Path) -> None:
     path = dataset / "manifest.jsonl"
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DatasetError, match="line 12: not JSON"):
+    with pytest.raises(DatasetError, match="line 12: not a sample"):
         split_check([path])
 
 
