@@ -15,7 +15,7 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import CHECKS, AuditReport
 from pipeline.audit.sightings import SourceEye
 from pipeline.build.builder import build_dataset

@@ -15,7 +15,7 @@ from bare_worlds import clean_split, picture, pictures, random_split, write_pict
 from PIL import Image
 
 from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_samples
+from pipeline.audit.auditing import audit_samples
 from pipeline.audit.report import AuditReport
 from pipeline.audit.subject import Subject
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError

@@ -11,7 +11,7 @@ from bare_worlds import picture, random_split, tissue, write_pictures_of
 from PIL import Image, ImageColor
 
 from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_samples
+from pipeline.audit.auditing import audit_samples
 from pipeline.audit.features import SLICE_KEYPOINTS, find_features
 from pipeline.audit.matching import NO_MATCH, Match, match
 from pipeline.audit.pair_sheet import PairSide, draw_pair

@@ -10,9 +10,9 @@ from bare_worlds import clean_split, random_split, tissue, write_pictures_of
 from schema_tools import broken_versions, change, objects, validator
 
 from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_dataset, audit_samples
+from pipeline.audit.auditing import audit_dataset, audit_samples
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, SEVERITIES, AuditReport, Check, Coverage, Finding
-from pipeline.audit.split_check import split_check
+from pipeline.audit.record_checks import split_check
 from pipeline.shards.digest import canonical_json
 
 SCHEMA = validator("audit-report.schema.json")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_worlds import build_small, read_rows, run_python, small_config, small_stack, write_rows
 
 from pipeline.audit.report import CHECKS, AuditReport, Finding
-from pipeline.audit.split_check import split_check
+from pipeline.audit.record_checks import split_check
 from pipeline.build.builder import build_dataset
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.digest import canonical_json
@@ -399,7 +399,7 @@ def test_a_split_file_is_checked_without_the_compiler(path: Path) -> None:
     """It needs no rendering and no features, so it starts at once."""
     path.write_text(CLEAN_GROUPS, encoding="utf-8")
     code = (
-        "import sys; from pipeline.audit.split_check import split_check; split_check([sys.argv[1]]); "
+        "import sys; from pipeline.audit.record_checks import split_check; split_check([sys.argv[1]]); "
         "print(sorted({'numba', 'scipy', 'cv2', 'joblib'} & set(sys.modules)))"
     )
     assert run_python(code, str(path), cwd=ROOT).stdout == "[]\n"

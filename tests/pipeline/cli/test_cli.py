@@ -824,7 +824,7 @@ def test_no_command_is_answered_with_the_help(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "work"),
     [
-        (("audit", "--json", "none/r.json"), "pipeline.audit.conductor.audit_dataset"),
+        (("audit", "--json", "none/r.json"), "pipeline.audit.auditing.audit_dataset"),
         (("card", "--json", "none/r.json"), "pipeline.card.folder.write_card"),
         (("verify", "--json", "none/r.json"), "pipeline.verify.verification.verify_dataset"),
         (("preview", "--out", "none/p.png"), "pipeline.look.preview.draw_preview"),

@@ -11,7 +11,7 @@ from kaggle_loopback import OWNER, TOKEN, Loopback
 from publish_worlds import REF, SENT, TO_KAGGLE, clean_report, leak, one_line, statuses, write_report
 from small_worlds import SHARDS, edit_record, flip_bit, run_python
 
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import AuditReport, Coverage, Finding
 from pipeline.card.kaggle_terms import LICENCES
 
