@@ -48,7 +48,8 @@ LIGHT = {
     "augment": {"numpy", "numba", "scipy"},
     "augment.draw": {"numba", "scipy", "h5py"},
     "pipeline": {"numpy", "h5py", "numba", "scipy"},
-    "pipeline.audit": {"numba", "augment.renderer", "augment.kernel"},
+    "pipeline.audit.auditing": {"numba", "augment.renderer", "augment.kernel"},
+    "pipeline.audit.record_checks": {"numba", "scipy", "cv2", "joblib", "augment.renderer"},
     "pipeline.cli": {"numpy", "h5py", "numba", "scipy", "joblib", "tifffile", "rich"},
     "pipeline.errors": {"numpy", "h5py"},
     "pipeline.files": {"numpy", "h5py"},
@@ -121,6 +122,7 @@ def test_every_module_of_the_pipeline_is_in_a_room() -> None:
         ("pipeline.source.labels", "def f():\n    import pipeline.build.builder", "imports pipeline.build.builder"),
         ("pipeline.cli", "import numpy", "importing pipeline.cli loads numpy"),
         ("pipeline.errors", "import numpy", "importing pipeline.errors loads numpy"),
+        ("pipeline.audit.report", "import augment.renderer", "pipeline.audit.auditing loads augment.renderer"),
     ],
 )
 def test_a_planted_fault_is_found(module: str, line: str, words: str) -> None:

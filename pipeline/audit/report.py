@@ -65,8 +65,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain JSON values."""
-        values: dict[str, Any] = msgspec.to_builtins(self)
-        return values
+        return {**asdict(self), "splits": list(self.splits)}
 
 
 @dataclass(frozen=True, slots=True)

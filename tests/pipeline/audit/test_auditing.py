@@ -16,13 +16,15 @@ from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset
+from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import CHECKS, AuditReport
-from pipeline.audit.sightings import SourceEye
+from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.build.builder import build_dataset
-from pipeline.errors import DatasetError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
+from pipeline.shards.manifest import ManifestRow, parse_line
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import read_files
 from pipeline.source.stacks import make_source
@@ -99,12 +101,12 @@ def test_a_clean_dataset_is_clean_and_all_of_it_was_looked_at(clean: Path) -> No
 def test_what_was_done_to_a_slice_is_recovered(clean: Path) -> None:
     """Angle, mirror and magnification as the recipe has them: the findings' numbers mean what they say."""
     images, labels = stack()
-    eye = SourceEye([images], [labels], independent=False, reach=1)
-    for key in range(DEPTH):
-        eye.index.add(key)
+    slices = SliceIdentifier([images], [labels], independent=False, gap=1)
+    for address in slices.addresses:
+        slices.learn(address)
     split = open_dataset(clean)["train"]
     for k, row in enumerate(split.manifest):
-        seen = eye.look(split.images[k], split.labels[k])
+        seen = slices.identify(split.images[k], split.labels[k])
         assert seen.found == SliceAddress(0, row.z)
         assert seen.mirrored == row.recipe.flip
         assert abs((seen.angle_deg - row.recipe.angle_deg + 180) % 360 - 180) < 8
@@ -351,6 +353,45 @@ def test_the_report_is_the_same_for_any_number_of_jobs(copied: Path) -> None:
     reports = [json.dumps(audit_dataset(copied, gap=1, jobs=jobs).to_json()) for jobs in (1, 3)]
     assert reports[0] == reports[1]
     assert json.loads(reports[0])["findings"]
+
+
+@pytest.mark.parametrize("source", [True, False])
+@pytest.mark.parametrize("options", [{}, {"manifest_only": True}, {"pictures": "why"}])
+def test_the_manifest_is_read_once(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], source: bool
+) -> None:
+    falsify(copied, lambda arrays: arrays["images"].__setitem__(0, render_as(copied, 0, 3)[0]))
+    if not source:
+        (copied / "build-info.json").unlink()
+    n_parsed = count_parsed(monkeypatch)
+    folder = tmp_path / "why" if "pictures" in options else None
+    report = audit_dataset(copied, gap=1, jobs=2, **{**options, "pictures": folder})
+    assert len(n_parsed) == 20
+    assert bool(report.pictures) == bool(folder)
+    assert sorted(report.pictures) == sorted(folder.iterdir() if folder else ())
+
+
+def test_a_manifest_whose_split_is_checked_is_read_once(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_parsed = count_parsed(monkeypatch)
+    assert split_check([clean / "manifest.jsonl"], gap=1).exit_code == 0
+    assert len(n_parsed) == 20
+
+
+def count_parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by one for every line of a manifest that is parsed."""
+    parsed: list[str] = []
+
+    def parse(line: bytes, *, where: str) -> ManifestRow:
+        parsed.append(where)
+        return parse_line(line, where=where)
+
+    monkeypatch.setattr("pipeline.shards.manifest.parse_line", parse)
+    return parsed
+
+
+def test_pictures_are_not_drawn_into_the_dataset(copied: Path) -> None:
+    with pytest.raises(ConfigError, match="lies in the dataset"):
+        audit_dataset(copied, gap=1, pictures=copied / "why")
 
 
 def test_a_shard_that_cannot_be_read_is_never_passed(copied: Path) -> None:

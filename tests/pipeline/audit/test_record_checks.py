@@ -3,7 +3,7 @@
 import random
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from small_worlds import (
     write_rows,
 )
 
-from pipeline.audit.manifest_checks import check_records, find_faults
+from pipeline.audit.auditing import audit_dataset
+from pipeline.audit.record_checks import check_records, find_faults, split_check
 from pipeline.audit.report import Check, Finding
-from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, find_near
+from pipeline.audit.split_overlap import SplitCounts, SplitRow, Unit, count_leaking, find_near
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import open_dataset
@@ -423,32 +424,46 @@ def test_the_real_stack_split_by_sample(tmp_path: Path) -> None:
     assert finding.measures["total"] == 27
 
 
-# Usage
+# Counts
 
 
-def many_uses(n: int) -> Iterator[Use]:
-    for k in range(n):
-        yield Use(f"a sample's name that is not kept, {k:09}", "train", Unit("stack 0", k % 10), f"{k % 10:064}")
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Datasets of 200 and of 1,000 samples."""
+    folder = tmp_path_factory.mktemp("sizes")
+    return [build_small(folder / str(n), n=n, size=(4, 4), shard_size=100).out for n in (200, 1000)]
 
 
-def test_memory_does_not_grow_with_samples() -> None:
-    tracemalloc.start()
-    usage = count_uses(many_uses(20_000))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert usage.samples == {"train": 20_000}
-    assert peak < 200_000
+def test_memory_does_not_grow_with_the_rows_of_a_manifest(sizes: list[Path], tmp_path: Path) -> None:
+    """A row kept would take more than 2,000 bytes, a name alone more than 70; records of shards grow, by little."""
+    for path in sizes:
+        shutil.copy(path / "manifest.jsonl", tmp_path / path.name)
+    assert growth(lambda path, on_row: audit_dataset(path, manifest_only=True, jobs=1, on_row=on_row), sizes) < 60
+    assert growth(lambda path, _: split_check([tmp_path / path.name]), sizes) < 10
+
+
+def growth(run: Callable[[Path, Callable[[Any], None]], Any], sizes: Sequence[Path]) -> float:
+    """Return the bytes that the peak grows by for every further row; before the first row, digests are computed."""
+    run(sizes[0], lambda _: None)  # what is loaded once
+    peaks = []
+    for path in sizes:
+        first = iter([tracemalloc.reset_peak])
+        tracemalloc.start()
+        run(path, lambda _, first=first: next(first, int)())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return (peaks[1] - peaks[0]) / 800
 
 
 def test_samples_that_leak_are_counted_by_slice_and_by_digest() -> None:
-    uses = [
-        Use("a", "train", Unit("s", 0), "x"),
-        Use("b", "val", Unit("s", 0), "x"),
-        Use("c", "val", Unit("s", 9), "y"),
-        Use("d", "test", Unit("s", 5), "x"),
-        Use("e", "test", Unit("s", 6), "z"),
+    rows = [
+        SplitRow("a", "train", Unit("s", 0), "x"),
+        SplitRow("b", "val", Unit("s", 0), "x"),
+        SplitRow("c", "val", Unit("s", 9), "y"),
+        SplitRow("d", "test", Unit("s", 5), "x"),
+        SplitRow("e", "test", Unit("s", 6), "z"),
     ]
-    usage = count_uses(uses)
-    assert count_leaking(usage) == {"val": 1, "test": 1}
-    assert count_leaking(usage, harmless={"x"}) == {"val": 1, "test": 0}
-    assert count_leaking(count_uses(uses[1:])) == {}
+    counts = SplitCounts(rows)
+    assert count_leaking(counts) == {"val": 1, "test": 1}
+    assert count_leaking(counts, harmless={"x"}) == {"val": 1, "test": 0}
+    assert count_leaking(SplitCounts(rows[1:])) == {}
