@@ -49,7 +49,6 @@ LIGHT = {
     "augment.draw": {"numba", "scipy", "h5py"},
     "pipeline": {"numpy", "h5py", "numba", "scipy"},
     "pipeline.audit.auditing": {"numba", "augment.renderer", "augment.kernel"},
-    "pipeline.audit.record_checks": {"numba", "scipy", "cv2", "joblib", "augment.renderer"},
     "pipeline.cli": {"numpy", "h5py", "numba", "scipy", "joblib", "tifffile", "rich"},
     "pipeline.errors": {"numpy", "h5py"},
     "pipeline.files": {"numpy", "h5py"},

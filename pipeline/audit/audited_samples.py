@@ -1,9 +1,10 @@
 """The samples that are audited, of one of our datasets or of anybody's folders, and the threads that look at them."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 from itertools import combinations
 from typing import Any, TypeVar
 
@@ -15,11 +16,11 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.audit.record_checks import planned_slices
 from pipeline.errors import AugpipeError, DatasetError
-from pipeline.plan.split import SPLITS, SliceAddress
+from pipeline.plan.split import SliceAddress, in_order
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.progress import Progress, track
-from pipeline.shards.record import ShardRecord
+from pipeline.shards.shard_file import Shard
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,8 +62,8 @@ class AuditedSamples:
     @property
     def n_samples(self) -> dict[str, int]:
         """Samples in each split."""
-        counts = {split: sum(sample.split == split for sample in self.samples) for split in SPLITS}
-        return {split: count for split, count in counts.items() if count}
+        counts = Counter(sample.split for sample in self.samples)
+        return {split: counts[split] for split in in_order(counts)}
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return every (earlier, later) pair of splits in the order train, val, test."""
@@ -78,18 +79,19 @@ class DatasetSamples:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._samples: list[AuditedSample] = []
-        self._owners: dict[SliceAddress, set[str]] = {}
+        self._owners: defaultdict[SliceAddress, set[str]] = defaultdict(set)
         self.unread = ""
-        self._shards = {shard.file: _LazyShard(dataset, shard) for shard in dataset.record.shards}
+        # A shard is opened when it is first read, so that of a broken one only its own samples are lost.
+        self._shards = {shard.file: cache(partial(dataset.open_shard, shard)) for shard in dataset.record.shards}
         for address, split in planned_slices(dataset.record):
-            self._owners.setdefault(address, set()).add(split)
+            self._owners[address].add(split)
 
     def add(self, row: ManifestRow) -> None:
         """Add one more sample; where it cannot be looked at, `unread` says why."""
         claimed = SliceAddress(row.stack, row.z)
-        self._owners.setdefault(claimed, set()).add(row.split)
-        if shard := self._shards.get(row.shard):
-            read = partial(shard.image, row.row), partial(shard.label, row.row)
+        self._owners[claimed].add(row.split)
+        if open_shard := self._shards.get(row.shard):
+            read = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
             self._samples.append(AuditedSample(row.id, row.split, claimed, *read))
         else:
             self.unread = f"{self._dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
@@ -100,27 +102,17 @@ class DatasetSamples:
         return AuditedSamples(str(self._dataset.folder), tuple(self._samples), owners)
 
 
-class _LazyShard:
-    """A shard that is opened when it is first read, so that of a broken one only its own samples are lost."""
+def _read(open_shard: Callable[[], Shard], array: Callable[[Shard, int], NDArray[Any]], row: int) -> NDArray[Any]:
+    """Return an image or a label (Y, X).
 
-    def __init__(self, dataset: Dataset, shard: ShardRecord) -> None:
-        self._path = dataset.folder / shard.file
-        self._open = lru_cache(maxsize=1)(partial(dataset.open_shard, shard))
-
-    def image(self, row: int) -> NDArray[Any]:
-        """Return an image (Y, X).
-
-        Raises:
-            DatasetError: it cannot be read, or holds what is no gray level.
-        """
-        image = self._open().image(row)
-        if image.dtype.kind == "f" and not np.isfinite(image).all():
-            raise DatasetError(f"{self._path}, row {row}: holds pixels that are not numbers (NaN or infinity)")
-        return image
-
-    def label(self, row: int) -> NDArray[Any]:
-        """Return a label (Y, X)."""
-        return self._open().label(row)
+    Raises:
+        DatasetError: it cannot be read, or has pixels that are not numbers.
+    """
+    shard = open_shard()
+    pixels = array(shard, row)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DatasetError(f"{shard.path}, row {row}: holds pixels that are not numbers (NaN or infinity)")
+    return pixels
 
 
 class Workers:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples, start_workers
-from pipeline.audit.pixel_checks import PixelAudit, check_with_source, check_without_source, count_leaking_samples
+from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples
+from pipeline.audit.pixel_checks import PixelAudit, check_pixels, count_leaking_samples
 from pipeline.audit.record_checks import check_records
-from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Status, skipped, worst_first
+from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Skip, skipped, worst_first
 from pipeline.audit.slice_identification import (
     CONFIRMED_NCC,
     FOUND_INLIERS,
@@ -22,7 +22,7 @@ from pipeline.plan.split import in_order
 from pipeline.shards.config import DEFAULT_GAP, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
-from pipeline.shards.progress import Progress, SilentProgress
+from pipeline.shards.progress import Progress
 from pipeline.source.stacks import Slices, Source
 
 THRESHOLDS = {
@@ -32,6 +32,10 @@ THRESHOLDS = {
     "ncc_margin": NCC_MARGIN,
     "label_f1": LABEL_F1,
 }
+
+_ONLY_MANIFEST = Skip("not applicable", "only the manifest was asked for")
+_NO_MANIFEST = Skip("not applicable", "there is no manifest")
+_NO_SOURCE = Skip("not applicable", "no source was named")
 
 
 def audit_dataset(
@@ -69,36 +73,18 @@ def audit_dataset(
     dataset = open_dataset(dataset)
     if pictures and pictures.resolve().is_relative_to(dataset.folder.resolve()):
         raise ConfigError(f"{pictures}: lies in the dataset, which must not change; name another --pictures folder")
-    independent = dataset.record.config.independent
-    source: Source | None = None
-    status: Status = "not applicable"
-    reason = "only the manifest was asked for"
-    if not manifest_only:
-        source, status, reason = _find_source(dataset, source_folder)
+    source, missing = (None, _ONLY_MANIFEST) if manifest_only else _find_source(dataset, source_folder)
     samples = DatasetSamples(dataset)
-
-    def take(row: ManifestRow) -> None:
-        if not manifest_only:
-            samples.add(row)
-        if on_row:
-            on_row(row)
-
-    records = check_records(dataset, gap=gap, jobs=jobs, source=source, on_row=take)
-    unread = records.unread or samples.unread
-    slices = None
-    if source:
-        images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
-        slices = SliceIdentifier(images, labels, independent=independent, gap=gap)
-    audited = samples.gathered()
+    callbacks = [callback for callback in (None if manifest_only else samples.add, on_row) if callback]
+    records = check_records(dataset, gap=gap, jobs=jobs, source=source, on_row=callbacks)
+    slices = _slices_of(source, gap=gap, independent=dataset.record.config.independent) if source else None
+    unread, audited = records.unread or samples.unread, samples.gathered()
     if manifest_only:
-        pixels = PixelAudit([], skipped(status, reason, "P", "S"))
+        pixels = PixelAudit([], skipped(missing, "P", "S"))
     elif unread:
-        pixels = PixelAudit([], skipped("not run", unread, "P", "S"))
+        pixels = PixelAudit([], skipped(Skip("not run", unread), "P", "S"))
     else:
-        pixels = _check_pixels(
-            audited, slices, status, reason, allow_unknown=allow_unknown, jobs=jobs, progress=progress
-        )
-    without_source = [] if source else skipped(status, reason, "R001")
+        pixels = check_pixels(audited, slices, missing, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
     findings = worst_first([*records.findings, *pixels.findings])
     n_samples = {} if unread else {split: records.counts.samples[split] for split in in_order(records.counts.samples)}
     by_records = count_leaking(records.counts, by_content=False)
@@ -107,8 +93,8 @@ def audit_dataset(
         subject=audited.name,
         dataset_sha256=dataset.digest,
         gap=gap,
-        independent=independent,
-        checks=_in_order_of_ids([*records.checks, *pixels.checks, *without_source]),
+        independent=dataset.record.config.independent,
+        checks=_one_each([*skipped(missing, "R001"), *pixels.checks, *records.checks]),
         findings=findings,
         coverage=Coverage(sum(n_samples.values()), pixels.n_samples, records.n_replayed, pixels.n_unknown),
         n_samples=n_samples,
@@ -120,9 +106,9 @@ def audit_dataset(
 
 def audit_folders(
     folders: Mapping[str, Path],
+    source: Path | Sequence[Slices] | None = None,
     *,
     images_key: str = "images",
-    source_folder: Path | None = None,
     gap: int = DEFAULT_GAP,
     independent: bool = False,
     allow_unknown: bool = False,
@@ -134,8 +120,8 @@ def audit_folders(
 
     Args:
         folders: for train, and for test, val or both: its folder, or one file.
+        source: what they were made from, where it is at hand: a folder, a TIFF stack, or the stacks, each (Z, Y, X).
         images_key: the name of the array (N, Y, X) or (Y, X) in HDF5 files.
-        source_folder: what they were made from: the folder of the stack, or the TIFF stack itself.
         gap: slices of two splits must be further apart than this.
         independent: the slices are fields of view without neighbours.
         allow_unknown: samples whose slice is not found are warnings.
@@ -152,52 +138,19 @@ def audit_folders(
     from pipeline.audit.image_folders import read_folders
     from pipeline.source.readers import read_images
 
-    return audit_samples(
-        read_folders(folders, images_key=images_key),
-        read_images(source_folder) if source_folder else None,
-        gap=gap,
-        independent=independent,
-        allow_unknown=allow_unknown,
-        jobs=jobs,
-        progress=progress,
-        pictures=pictures,
-    )
-
-
-def audit_samples(
-    audited: AuditedSamples,
-    stacks: Sequence[Slices] | None = None,
-    *,
-    gap: int = DEFAULT_GAP,
-    independent: bool = False,
-    allow_unknown: bool = False,
-    jobs: int = -1,
-    progress: Progress | None = None,
-    pictures: Path | None = None,
-) -> AuditReport:
-    """Return what the pixels of any samples prove, with or without the stacks (Z, Y, X) that they were made from.
-
-    The options are those of `audit_folders`.
-
-    Raises:
-        ConfigError: the gap is not a number of slices, or there is nothing to compare.
-        DatasetError: a sample cannot be read.
-        StorageError: a picture cannot be written.
-    """
     require_gap(gap)
     require_jobs(jobs)
-    if len(audited.n_samples) < 2:
-        raise ConfigError(f"{audited.name}: expected samples in two splits, found {list(audited.n_samples) or 'none'}")
+    audited = read_folders(folders, images_key=images_key)
+    stacks = read_images(source) if isinstance(source, Path) else source
     slices = None if stacks is None else SliceIdentifier(stacks, None, independent=independent, gap=gap)
-    missing: tuple[Status, str] = "not applicable", "no source was named"
-    pixels = _check_pixels(audited, slices, *missing, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
+    pixels = check_pixels(audited, slices, _NO_SOURCE, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
     findings = worst_first(pixels.findings)
     report = AuditReport(
         subject=audited.name,
         dataset_sha256=None,
         gap=gap,
         independent=independent,
-        checks=_in_order_of_ids([*skipped("not applicable", "there is no manifest", "M", "R"), *pixels.checks]),
+        checks=_one_each([*pixels.checks, *skipped(_NO_MANIFEST, "M", "R")]),
         findings=findings,
         coverage=Coverage(len(audited.samples), pixels.n_samples, 0, pixels.n_unknown),
         n_samples=audited.n_samples,
@@ -207,42 +160,32 @@ def audit_samples(
     return _with_pictures(report, pictures, audited, slices)
 
 
-def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, Status, str]:
-    """Return the source; without it, the status of the checks that need it, and why.
+def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, Skip]:
+    """Return the source, or why checks that need it are skipped.
 
     One that was named must be the right one. One that is remembered and gone was not given; one that is there and
     cannot be read, or is another one now, was.
     """
     from pipeline.verify.origin import find_origin, is_at_hand
 
-    if folder:
-        return find_origin(dataset, folder), "passed", ""
-    if not is_at_hand(dataset):
-        return None, "not applicable", "the source is not at hand; name its folder with --source"
+    missing = Skip("not applicable", "the source is not at hand; name its folder with --source")
+    if not folder and not is_at_hand(dataset):
+        return None, missing
     try:
-        return find_origin(dataset), "passed", ""
+        return find_origin(dataset, folder), missing
     except AugpipeError as error:
-        return None, "not run", str(error)
+        if folder:
+            raise
+        return None, Skip("not run", str(error))
 
 
-def _check_pixels(
-    audited: AuditedSamples,
-    slices: SliceIdentifier | None,
-    status: Status,
-    reason: str,
-    *,
-    allow_unknown: bool,
-    jobs: int,
-    progress: Progress | None,
-) -> PixelAudit:
-    """Run the checks of pixels; those that need a source have this status and reason where there is none."""
-    with start_workers(jobs, progress or SilentProgress()) as workers:
-        if slices:
-            return check_with_source(audited, slices, workers, allow_unknown=allow_unknown)
-        return check_without_source(audited, workers, status, reason, allow_unknown=allow_unknown)
+def _slices_of(source: Source, *, gap: int, independent: bool) -> SliceIdentifier:
+    images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
+    return SliceIdentifier(images, labels, gap=gap, independent=independent)
 
 
-def _in_order_of_ids(checks: Iterable[Check]) -> tuple[Check, ...]:
+def _one_each(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """Return the checks in the order of CHECKS; of several with one id, the last."""
     by_id = {check.id: check for check in checks}
     return tuple(by_id[check] for check in CHECKS)
 

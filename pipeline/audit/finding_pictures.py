@@ -6,9 +6,9 @@ A finding's report holds numbers, not pixels, so the two are read and matched ag
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,26 +57,26 @@ _TEXT_PX = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    """A sample or a slice: image (Y, X), label where it matters, and how many keypoints an audit keeps of it."""
-
-    name: str
-    split: str
-    image: NDArray[Any]
-    label: NDArray[Any] | None
-    n_keypoints: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class PairSide:
-    """One of the two pictures: its chip, its image (Y, X), and its label (Y, X) where that is to be outlined."""
+    """One of the two pictures.
+
+    Attributes:
+        chip: its split and name.
+        image: (Y, X).
+        label: (Y, X), where that is to be outlined.
+        n_keypoints: how many of them an audit keeps of such a picture.
+    """
 
     chip: Chip
     image: NDArray[Any]
     label: NDArray[Any] | None = None
+    n_keypoints: int = SAMPLE_KEYPOINTS
 
-
-_Pair: TypeAlias = tuple[_Picture, _Picture]
+    def mirrored(self) -> "PairSide":
+        """Return the same as it is seen in a mirror."""
+        chip = replace(self.chip, text=f"{self.chip.text}, mirrored")
+        label = None if self.label is None else mirror(self.label, mirrored=True)
+        return replace(self, chip=chip, image=mirror(self.image, mirrored=True), label=label)
 
 
 def write_pictures(
@@ -128,26 +128,33 @@ class _Album:
         self._slices = slices
         self._addresses = {address_text(address): address for address in slices.addresses} if slices else {}
 
-    def pair(self, finding: Finding) -> _Pair | None:
+    def pair(self, finding: Finding) -> tuple[PairSide, PairSide] | None:
         """Return the two pictures that a finding is about, or None where there are no two, or not at hand."""
         what, names = _SHOWN.get(finding.check), (finding.sample, finding.other)
         if what is None:
             return None
         with_label = finding.check == "P006"
         own, other = (
-            self._picture(kind, name or "", split, with_label=with_label)
+            self._side(kind, name or "", split, with_label=with_label)
             for kind, name, split in zip(what, names, _splits(finding), strict=True)
         )
         return (own, other) if own and other else None
 
-    def _picture(self, kind: str, name: str, split: str, *, with_label: bool) -> _Picture | None:
+    def _side(self, kind: str, name: str, split: str, *, with_label: bool) -> PairSide | None:
         if kind == "sample" and (sample := self._samples.get((name, split))):
             label = sample.label() if with_label and sample.label else None
-            return _Picture(name, split, sample.image(), label, SAMPLE_KEYPOINTS)
+            return PairSide(_chip(name, split), sample.image(), label)
         if kind == "slice" and self._slices and (address := self._addresses.get(name)):
             label = self._slices.label(address) if with_label else None
-            return _Picture(name, split, self._slices.image(address), label, SLICE_KEYPOINTS)
+            return PairSide(_chip(name, split), self._slices.image(address), label, SLICE_KEYPOINTS)
         return None
+
+
+def _chip(name: str, split: str) -> Chip:
+    text = printable(name)
+    if len(text) > _MAX_NAME:
+        text = f"{text[: _MAX_NAME // 2]}…{text[-_MAX_NAME // 2 :]}"
+    return Chip(SPLIT_COLOURS.get(split, _SLICE_COLOUR), split or "slice", text)
 
 
 def _splits(finding: Finding) -> tuple[str, str]:
@@ -158,49 +165,32 @@ def _splits(finding: Finding) -> tuple[str, str]:
     return (first, rest[-1]) if finding.check == "S001" else (rest[-1], first)
 
 
-def _draw(finding: Finding, pair: _Pair) -> Image.Image:
+def _draw(finding: Finding, pair: tuple[PairSide, PairSide]) -> Image.Image:
     """Return the sheet of a finding, one of its pictures mirrored if that is how they match."""
-    left, right, found = _aligned(finding, *pair)
+    left, right, found = _align(finding, *pair)
     title = Chip(_SEVERITY_COLOURS[finding.severity], finding.check, printable(finding.text))
     facts = [" - ".join(finding.splits), measures_text(finding), f"{len(found.sample_points)} matched places drawn"]
     return draw_pair(title, "  ·  ".join(fact for fact in facts if fact), left, right, found)
 
 
-def _aligned(finding: Finding, left: _Picture, right: _Picture) -> tuple[PairSide, PairSide, Match]:
+def _align(finding: Finding, left: PairSide, right: PairSide) -> tuple[PairSide, PairSide, Match]:
     """Return both sides as they match best: the one mirrored that the audit mirrored, or either where it did not say.
 
     An audit mirrors a sample to find its like among samples, and a slice to find what a sample shows.
     """
+    plain = left, right
+    flipped = (left.mirrored(), right) if finding.check == "P007" else (left, right.mirrored())
     recorded = finding.measures.get("mirrored")
-    tried = []
-    for mirrored in (False, True) if recorded is None else (bool(recorded),):
-        flip_left = mirrored and finding.check == "P007"
-        sides = _side(left, mirrored=flip_left), _side(right, mirrored=mirrored and not flip_left)
-        tried.append((*sides, _match((sides[0].image, sides[1].image), (left.n_keypoints, right.n_keypoints))))
-    return max(tried, key=lambda each: each[2].inliers)
+    pairs = [plain, flipped] if recorded is None else [flipped if recorded else plain]
+    return max(((*pair, _match(*pair)) for pair in pairs), key=lambda each: each[2].inliers)
 
 
-def _side(picture: _Picture, *, mirrored: bool) -> PairSide:
-    name = printable(picture.name)
-    if len(name) > _MAX_NAME:
-        name = f"{name[: _MAX_NAME // 2]}…{name[-_MAX_NAME // 2 :]}"
-    return PairSide(
-        Chip(
-            SPLIT_COLOURS.get(picture.split, _SLICE_COLOUR),
-            picture.split or "slice",
-            f"{name}, mirrored" if mirrored else name,
-        ),
-        mirror(picture.image, mirrored),
-        None if picture.label is None else mirror(picture.label, mirrored),
-    )
-
-
-def _match(images: tuple[NDArray[Any], NDArray[Any]], n_keypoints: tuple[int, int]) -> Match:
+def _match(left: PairSide, right: PairSide) -> Match:
     """Return where two pictures match, found as the audit found it."""
-    found = match_features(*(find_features(image, most=n) for image, n in zip(images, n_keypoints, strict=True)))
+    found = match_features(*(find_features(side.image, most=side.n_keypoints) for side in (left, right)))
     if found.inliers >= FOUND_INLIERS:
         return found
-    closer = match_features(*(find_features(image, most=FULL_KEYPOINTS, half=False) for image in images))
+    closer = match_features(*(find_features(side.image, most=FULL_KEYPOINTS, half=False) for side in (left, right)))
     return max(found, closer, key=lambda each: each.inliers)
 
 

@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples, Workers
-from pipeline.audit.report import CHECKS, Check, Finding, Measures, Severity, Status, conclude, skipped
+from pipeline.audit.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
+from pipeline.audit.report import CHECKS, Check, Finding, Measures, Severity, Skip, conclude, skipped
 from pipeline.audit.same_tissue import Repeat, Sibling, find_repeats, find_siblings
 from pipeline.audit.slice_identification import LABEL_F1, Identification, SliceIdentifier
 from pipeline.audit.split_overlap import find_closest
-from pipeline.plan.split import SPLITS, SliceAddress
+from pipeline.plan.split import SliceAddress, in_order
 from pipeline.shards.digest import array_digest
+from pipeline.shards.progress import Progress, SilentProgress
 
 Identified: TypeAlias = Sequence[tuple[AuditedSample, Identification]]
 
@@ -45,7 +46,32 @@ class PixelAudit:
     n_unknown: int = 0
 
 
-def check_with_source(
+def check_pixels(
+    audited: AuditedSamples,
+    slices: SliceIdentifier | None,
+    missing: Skip,
+    *,
+    allow_unknown: bool,
+    jobs: int,
+    progress: Progress | None,
+) -> PixelAudit:
+    """Run the checks of pixels.
+
+    Args:
+        audited: the samples.
+        slices: those that they were made from; None where they are not at hand.
+        missing: why checks that need them are skipped then.
+        allow_unknown: samples whose slice is not found are warnings.
+        jobs: threads.
+        progress: progress callback.
+    """
+    with start_workers(jobs, progress or SilentProgress()) as workers:
+        if slices:
+            return _check_with_source(audited, slices, workers, allow_unknown=allow_unknown)
+        return _check_without_source(audited, missing, workers, allow_unknown=allow_unknown)
+
+
+def _check_with_source(
     audited: AuditedSamples, slices: SliceIdentifier, workers: Workers, *, allow_unknown: bool
 ) -> PixelAudit:
     """Look for every sample's slice; samples that show none are compared with each other instead."""
@@ -91,10 +117,10 @@ def check_with_source(
     return PixelAudit(findings, list(checks.values()), len(seen), len(unknown))
 
 
-def check_without_source(
-    audited: AuditedSamples, workers: Workers, status: Status, reason: str, *, allow_unknown: bool
+def _check_without_source(
+    audited: AuditedSamples, missing: Skip, workers: Workers, *, allow_unknown: bool
 ) -> PixelAudit:
-    """Look for every sample's siblings in the splits before its own; checks that need the source have this status."""
+    """Look for every sample's siblings in the splits before its own."""
     readable, digests, unread = workers.read_all(audited, "reading samples", lambda sample: _digest(sample.image()))
     siblings, few_features = find_siblings(readable, workers)
     findings = [*find_identical(readable, digests), *siblings_found(siblings)]
@@ -105,7 +131,7 @@ def check_without_source(
             "with --allow-unknown"
         )
     checks = [conclude(check, findings, n, unread) for check in ("P001", "P007")]
-    checks += skipped(status, reason, "P002", "P003", "P004", "P005", "P006", "S001")
+    checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
     return PixelAudit(findings, checks, n, n_few)
 
 
@@ -122,17 +148,14 @@ def find_identical(audited: AuditedSamples, digests: Sequence[str]) -> Iterator[
 
 def find_leaking_slices(audited: AuditedSamples, seen: Identified) -> Iterator[Finding]:
     """Yield P002: a slice seen in a sample is used by a split before its own, in the order train, val, test."""
-    users = {address: set(splits) for address, splits in audited.owners.items()}
-    for sample, shown in seen:
-        if shown.found:
-            users.setdefault(shown.found, set()).add(sample.split)
-    for sample, shown in seen:
-        if shown.found is None:
-            continue
-        others = set().union(*(users.get(address, set()) for address in (shown.found, *shown.twins)))
-        earlier = next((split for split in SPLITS[: SPLITS.index(sample.split)] if split in others), None)
-        if earlier:
-            place = address_text(shown.found)
+    users = defaultdict(set, {address: set(splits) for address, splits in audited.owners.items()})
+    shown_slices = [(sample, shown, shown.found) for sample, shown in seen if shown.found]
+    for sample, _, found in shown_slices:
+        users[found].add(sample.split)
+    for sample, shown, found in shown_slices:
+        earlier, *_ = in_order({sample.split, *users[found], *(user for twin in shown.twins for user in users[twin])})
+        if earlier != sample.split:
+            place = address_text(found)
             text = f"{sample.name} ({sample.split}) shows {place}, which {earlier} uses"
             yield _finding("P002", "critical", text, sample.name, place, (earlier, sample.split), shown.measures)
 
@@ -143,11 +166,13 @@ def find_false_claims(audited: AuditedSamples, seen: Identified) -> Iterator[Fin
         if shown.found is None or sample.claimed is None or sample.claimed in shown.likely:
             continue
         owners = audited.owners.get(shown.found, frozenset())
-        crosses = bool(owners - {sample.split})
-        splits = (*sorted(owners), sample.split) if crosses else (sample.split,)
+        severity: Severity = "error"
+        splits: tuple[str, ...] = (sample.split,)
+        if owners - {sample.split}:
+            severity, splits = "critical", (*sorted(owners), sample.split)
         place = address_text(shown.found)
         text = f"{sample.name} shows {place}, not {address_text(sample.claimed)} as recorded"
-        yield _finding("P003", _severity(critical=crosses), text, sample.name, place, splits, shown.measures)
+        yield _finding("P003", severity, text, sample.name, place, splits, shown.measures)
 
 
 def find_near_slices(audited: AuditedSamples, seen: Identified, gap: int) -> Iterator[Finding]:
@@ -227,10 +252,6 @@ def _finding(
     measures: Measures | None = None,
 ) -> Finding:
     return Finding(check, severity, text, _ADVICE[check], sample, other, splits, measures or {})
-
-
-def _severity(*, critical: bool) -> Severity:
-    return "critical" if critical else "error"
 
 
 def _digest(image: NDArray[Any]) -> str:

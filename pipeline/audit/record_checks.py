@@ -75,7 +75,7 @@ def check_records(
     gap: int,
     jobs: int = -1,
     source: Source | None = None,
-    on_row: Callable[[ManifestRow], None] | None = None,
+    on_row: Sequence[Callable[[ManifestRow], None]] = (),
 ) -> RecordAudit:
     """Return what M001 to M005 find in a dataset's records and bytes, and R001 where the source is at hand.
 
@@ -86,7 +86,7 @@ def check_records(
         gap: slices of two splits must be further apart than this.
         jobs: threads to compute digests in.
         source: what it was made from, to render samples again.
-        on_row: called with every row of the manifest, which is read once.
+        on_row: what is called with every row of the manifest, which is read once.
 
     Raises:
         ConfigError: the gap is below 0.
@@ -99,8 +99,8 @@ def check_records(
 
     def count(row: ManifestRow) -> None:
         counts.add(split_row(row))
-        if on_row:
-            on_row(row)
+        for callback in on_row:
+            callback(row)
 
     verification = verify_dataset(dataset, jobs=jobs, source=source, on_row=count)
     record, unread, n = dataset.record, verification.unread, dataset.n

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -83,6 +83,13 @@ class Check:
     status: Status
     n: int = 0
     reason: str = ""
+
+
+class Skip(NamedTuple):
+    """Why checks are skipped: not applicable, or not run."""
+
+    status: Status
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +255,9 @@ def conclude(check: str, findings: Iterable[Finding], n: int, doubt: str = "") -
     return Check(check, "not run", n, doubt) if doubt else Check(check, "passed", n)
 
 
-def skipped(status: Status, reason: str, *ids: str) -> list[Check]:
-    """Return the checks whose ids begin with one of these, all with the same status and reason."""
-    return [Check(check, status, 0, reason) for check in CHECKS if check.startswith(ids)]
+def skipped(skip: Skip, *ids: str) -> list[Check]:
+    """Return the checks whose ids begin with one of these, as skipped for this reason."""
+    return [Check(check, skip.status, 0, skip.reason) for check in CHECKS if check.startswith(ids)]
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -73,8 +73,8 @@ def audit(
     else:
         report = audit_folders(
             folders,
+            source,
             images_key=key,
-            source_folder=source,
             gap=gap,
             independent=independent,
             allow_unknown=allow_unknown,

@@ -11,7 +11,7 @@ from folder_worlds import picture, random_split, tissue, write_pictures_of
 from PIL import Image, ImageColor
 
 from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
-from pipeline.audit.auditing import audit_samples
+from pipeline.audit.auditing import audit_folders
 from pipeline.audit.finding_pictures import PairSide, draw_pair, write_pictures
 from pipeline.audit.image_folders import read_folders
 from pipeline.audit.registration import NO_MATCH, SLICE_KEYPOINTS, Match, find_features, match_features
@@ -89,8 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditedSamples, Aud
     train = next(folders["train"].iterdir()).name
     with Image.open(folders["train"] / train) as copied:
         write_pictures_of(folders["test"], {"copy.png": np.array(copied)})
-    audited = read_folders(folders)
-    return audited, audit_samples(audited, jobs=2)
+    return read_folders(folders), audit_folders(folders, jobs=2)
 
 
 def report_of(report: AuditReport, *findings: Finding) -> AuditReport:
@@ -175,7 +174,7 @@ def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     train = write_pictures_of(folder / "train", {"s1.png": picture(1, 1)})
     test = write_pictures_of(folder / "test", {"s1.png": picture(1, 0)})
     images, _ = tissue()
-    report = audit_samples(read_folders({"train": train, "test": test}), [images[:3]], jobs=2)
+    report = audit_folders({"train": train, "test": test}, [images[:3]], jobs=2)
     [found] = [finding.measures for finding in report.findings if finding.check == "P002"]
     return dict(found)
 

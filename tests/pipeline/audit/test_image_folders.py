@@ -15,7 +15,7 @@ from folder_worlds import clean_split, picture, pictures, random_split, write_pi
 from PIL import Image
 
 from pipeline.audit.audited_samples import AuditedSamples
-from pipeline.audit.auditing import audit_samples
+from pipeline.audit.auditing import audit_folders
 from pipeline.audit.image_folders import read_folders
 from pipeline.audit.report import AuditReport
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
@@ -405,7 +405,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path]) -> None:
     """What the reproduction that this project starts from did: nearly every test picture has a sibling in train."""
-    report = audit_samples(read_folders(leaky), jobs=2)
+    report = audit_folders(leaky, jobs=2)
     assert report.exit_code == 1
     assert checks_of(report) == {"P001": "passed", "P007": "failed"}
     assert report.verdict == "LEAKAGE: 4 of 4 test samples show tissue that was trained on"
@@ -416,7 +416,7 @@ def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path
 
 
 def test_slices_far_apart_are_clean(tmp_path: Path) -> None:
-    report = audit_samples(read_folders(clean_split(tmp_path)), jobs=2)
+    report = audit_folders(clean_split(tmp_path), jobs=2)
     assert (report.exit_code, report.findings) == (0, ())
     assert checks_of(report) == {"P001": "passed", "P007": "passed"}
     assert (report.coverage.by_pixels, report.n_leaking) == (12, {"test": 0})
@@ -430,7 +430,7 @@ def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> 
         write_pictures_of(path.parent, {path.name: np.repeat(pixels[0, ..., None], 3, axis=2)})
     else:
         write_stack(path, pixels) if stored == "tif" else write_array(path, pixels, compression="gzip")
-    report = audit_samples(read_folders(folders), jobs=2)
+    report = audit_folders(folders, jobs=2)
     copy = "copy.h5#0" if stored == "h5" else path.name
     assert {(finding.check, finding.sample, finding.other) for finding in report.findings} == {
         ("P001", copy, "s1-r0.png"),
@@ -441,13 +441,13 @@ def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> 
 
 def test_validation_pictures_are_compared_too(leaky: dict[str, Path], tmp_path: Path) -> None:
     far = clean_split(tmp_path)["test"]
-    report = audit_samples(read_folders({"train": leaky["train"], "val": leaky["test"], "test": far}), jobs=2)
+    report = audit_folders({"train": leaky["train"], "val": leaky["test"], "test": far}, jobs=2)
     assert report.n_leaking == {"val": 4, "test": 0}
     assert {finding.splits for finding in report.findings} == {("train", "val")}
 
 
 def test_the_report_is_the_same_for_any_number_of_jobs(leaky: dict[str, Path]) -> None:
-    one, three = (canonical_json(audit_samples(read_folders(leaky), jobs=jobs).to_json()) for jobs in (1, 3))
+    one, three = (canonical_json(audit_folders(leaky, jobs=jobs).to_json()) for jobs in (1, 3))
     assert one == three
 
 
