@@ -57,7 +57,7 @@ class AuditedSamples:
 
     name: str
     samples: tuple[AuditedSample, ...]
-    owners: Mapping[SliceAddress, frozenset[str]]
+    owners: Mapping[SliceAddress, set[str]]
 
     @property
     def n_samples(self) -> dict[str, int]:
@@ -98,8 +98,7 @@ class DatasetSamples:
 
     def gathered(self) -> AuditedSamples:
         """Return the samples so far."""
-        owners = {address: frozenset(splits) for address, splits in self._owners.items()}
-        return AuditedSamples(str(self._dataset.folder), tuple(self._samples), owners)
+        return AuditedSamples(str(self._dataset.folder), tuple(self._samples), dict(self._owners))
 
 
 def _read(open_shard: Callable[[], Shard], array: Callable[[Shard, int], NDArray[Any]], row: int) -> NDArray[Any]:

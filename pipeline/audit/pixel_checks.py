@@ -165,7 +165,7 @@ def find_false_claims(audited: AuditedSamples, seen: Identified) -> Iterator[Fin
     for sample, shown in seen:
         if shown.found is None or sample.claimed is None or sample.claimed in shown.likely:
             continue
-        owners = audited.owners.get(shown.found, frozenset())
+        owners = audited.owners.get(shown.found, set())
         severity: Severity = "error"
         splits: tuple[str, ...] = (sample.split,)
         if owners - {sample.split}:
@@ -220,7 +220,7 @@ def siblings_found(siblings: Iterable[Sibling]) -> Iterator[Finding]:
 def repeats_found(audited: AuditedSamples, repeats: Iterable[Repeat]) -> Iterator[Finding]:
     """Yield S001: two slices of the source show the same tissue."""
     for repeat in repeats:
-        owners = [audited.owners.get(address, frozenset()) for address in (repeat.one, repeat.other)]
+        owners = [audited.owners.get(address, set()) for address in (repeat.one, repeat.other)]
         crossing = sorted({(one, other) for one, other in product(*owners) if one != other})
         one, other = address_text(repeat.one), address_text(repeat.other)
         severity: Severity = "critical" if crossing else "warning"

@@ -5,11 +5,10 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from augment.gray import IMAGE_DTYPES
 from pipeline.audit.report import Finding, Severity
 from pipeline.errors import ConfigError
 from pipeline.plan.split import in_order
@@ -230,20 +229,13 @@ def blank_digests(record: DatasetRecord) -> frozenset[str]:
 
     Of more than 8 bits, the darkest and the brightest gray level and 0 are known, not all.
     """
-    kinds = {(stack.slice_size, stack.images.dtype) for stack in record.inputs}
-    return frozenset(
-        array_digest(np.full(size, level, dtype))
-        for size, dtype in kinds
-        if dtype in IMAGE_DTYPES and math.prod(size) <= _MAX_PX
-        for level in _levels(np.dtype(dtype))
-    )
-
-
-def _levels(dtype: np.dtype[Any]) -> tuple[float, ...]:
-    if dtype.kind == "f":
-        return 0.0, 1.0
-    limits = np.iinfo(dtype)
-    return tuple(range(256)) if dtype == np.uint8 else (0, limits.min, limits.max)
+    dtype = record.image_dtype
+    levels: Sequence[float] = (0.0, 1.0)
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        levels = range(256) if dtype == np.uint8 else (0, limits.min, limits.max)
+    sizes = {stack.slice_size for stack in record.inputs if math.prod(stack.slice_size) <= _MAX_PX}
+    return frozenset(array_digest(np.full(size, level, dtype)) for size in sizes for level in levels)
 
 
 def _shared(digest: str, splits: Mapping[str, Counter[Unit]], pair: tuple[str, str]) -> Finding:

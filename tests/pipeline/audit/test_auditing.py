@@ -16,7 +16,6 @@ from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset
-from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import CHECKS, AuditReport
 from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.build.builder import build_dataset
@@ -24,7 +23,6 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
-from pipeline.shards.manifest import ManifestRow, parse_line
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import read_files
 from pipeline.source.stacks import make_source
@@ -138,12 +136,14 @@ def test_a_copy_of_a_train_sample_is_found(copied: Path) -> None:
     assert found(audit_dataset(copied, gap=1, jobs=2))["P001"] == "critical"
 
 
-def test_the_label_of_a_neighbour_is_found(copied: Path) -> None:
+def test_the_label_of_a_neighbour_is_found_and_drawn(copied: Path, tmp_path: Path) -> None:
     def change(arrays: dict[str, NDArray[Any]]) -> None:
         arrays["labels"][2] = render_as(copied, 2, 7)[1]
 
     falsify(copied, change)
-    report = audit_dataset(copied, gap=1, jobs=2)
+    report = audit_dataset(copied, gap=1, jobs=2, pictures=tmp_path / "why")
+    assert [path.name[:8] for path in report.pictures] == ["01-P006-"]
+    assert list(report.pictures) == list((tmp_path / "why").iterdir())
     assert set(found(report)) == {"P006", "R001"}
     assert report.exit_code == 1
 
@@ -353,40 +353,6 @@ def test_the_report_is_the_same_for_any_number_of_jobs(copied: Path) -> None:
     reports = [json.dumps(audit_dataset(copied, gap=1, jobs=jobs).to_json()) for jobs in (1, 3)]
     assert reports[0] == reports[1]
     assert json.loads(reports[0])["findings"]
-
-
-@pytest.mark.parametrize("source", [True, False])
-@pytest.mark.parametrize("options", [{}, {"manifest_only": True}, {"pictures": "why"}])
-def test_the_manifest_is_read_once(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], source: bool
-) -> None:
-    falsify(copied, lambda arrays: arrays["images"].__setitem__(0, render_as(copied, 0, 3)[0]))
-    if not source:
-        (copied / "build-info.json").unlink()
-    n_parsed = count_parsed(monkeypatch)
-    folder = tmp_path / "why" if "pictures" in options else None
-    report = audit_dataset(copied, gap=1, jobs=2, **{**options, "pictures": folder})
-    assert len(n_parsed) == 20
-    assert bool(report.pictures) == bool(folder)
-    assert sorted(report.pictures) == sorted(folder.iterdir() if folder else ())
-
-
-def test_a_manifest_whose_split_is_checked_is_read_once(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    n_parsed = count_parsed(monkeypatch)
-    assert split_check([clean / "manifest.jsonl"], gap=1).exit_code == 0
-    assert len(n_parsed) == 20
-
-
-def count_parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that grows by one for every line of a manifest that is parsed."""
-    parsed: list[str] = []
-
-    def parse(line: bytes, *, where: str) -> ManifestRow:
-        parsed.append(where)
-        return parse_line(line, where=where)
-
-    monkeypatch.setattr("pipeline.shards.manifest.parse_line", parse)
-    return parsed
 
 
 def test_pictures_are_not_drawn_into_the_dataset(copied: Path) -> None:

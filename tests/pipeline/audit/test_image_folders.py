@@ -403,9 +403,11 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return random_split(tmp_path_factory.mktemp("leaky"))
 
 
-def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path]) -> None:
+def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path], tmp_path: Path) -> None:
     """What the reproduction that this project starts from did: nearly every test picture has a sibling in train."""
-    report = audit_folders(leaky, jobs=2)
+    report = audit_folders(leaky, jobs=2, pictures=tmp_path)
+    assert len(report.pictures) == 4
+    assert sorted(report.pictures) == sorted(tmp_path.iterdir())
     assert report.exit_code == 1
     assert checks_of(report) == {"P001": "passed", "P007": "failed"}
     assert report.verdict == "LEAKAGE: 4 of 4 test samples show tissue that was trained on"
