@@ -1,5 +1,6 @@
-from .audit.conductor import audit_dataset as audit_dataset
-from .audit.split_check import split_check as split_check
+from .audit.auditing import audit_dataset as audit_dataset
+from .audit.auditing import audit_folders as audit_folders
+from .audit.record_checks import split_check as split_check
 from .build.builder import BuildResult as BuildResult
 from .build.builder import build_dataset as build_dataset
 from .build.rebuild import rebuild_dataset as rebuild_dataset

@@ -18,6 +18,7 @@ __all__ = [
     "StorageError",
     "UnknownSplitError",
     "advise",
+    "counted",
     "exit_code",
 ]
 
@@ -80,6 +81,15 @@ def advise(name: str, known: Iterable[str]) -> str:
         return f"did you mean {by_form[meant[0]]}?"
     names = list(by_form.values())
     return f"expected one of {', '.join(names[:_MAX_NAMES])}{', ...' * (len(names) > _MAX_NAMES)}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural but for 1.
+
+    >>> counted(1, "finding"), counted(0, "sample")
+    ('1 finding', '0 samples')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _form(name: str) -> str:

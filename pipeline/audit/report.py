@@ -2,19 +2,24 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pipeline.errors import DatasetError
+import msgspec
+
+from pipeline.errors import DatasetError, counted
+from pipeline.plan.split import in_order
 from pipeline.shards.digest import canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
 Outcome: TypeAlias = Literal["LEAKAGE", "NOT CLEAN", "NOT PROVEN", "CLEAN"]
+Measures: TypeAlias = Mapping[str, float | int | bool | None]
 
 AUDIT_SCHEMA = "augpipe/audit-report/1"
-_TELLING = ("P002", "P007", "P001", "M005", "M003")  # of equally bad findings, these say most about what went wrong
 SEVERITIES: tuple[Severity, ...] = ("critical", "error", "warning")
+_TELLING = ("P002", "P007", "P001", "M005", "M003")  # of equally bad findings, these say most about what went wrong
 
 CHECKS: Mapping[str, str] = {
     "M001": "records: schema, counts, unique ids, manifest against shards",
@@ -36,7 +41,7 @@ CHECKS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One fault.
 
     Attributes:
         check: the id of the check that found it.
@@ -56,16 +61,11 @@ class Finding:
     sample: str | None = None
     other: str | None = None
     splits: tuple[str, ...] = ()
-    measures: Mapping[str, float | int | bool | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.severity not in SEVERITIES or not (isinstance(self.text, str) and isinstance(self.advice, str)):
-            raise TypeError(f"expected a severity of {', '.join(SEVERITIES)}, a text and an advice")
+    measures: Measures = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain JSON values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**values, "splits": list(self.splits), "measures": dict(self.measures)}
+        return {**asdict(self), "splits": list(self.splits)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,13 @@ class Check:
     status: Status
     n: int = 0
     reason: str = ""
+
+
+class Skip(NamedTuple):
+    """Why checks are skipped: not applicable, or not run."""
+
+    status: Status
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ class AuditReport:
         n_samples: samples in each split.
         n_leaking: for each split but train, the samples that show tissue that was trained on.
         thresholds: the numbers that decided.
+        pictures: the files that the worst findings were drawn in; not part of the JSON.
     """
 
     subject: str
@@ -129,12 +137,24 @@ class AuditReport:
     n_samples: Mapping[str, int]
     n_leaking: Mapping[str, int]
     thresholds: Mapping[str, float]
+    pictures: tuple[Path, ...] = ()
 
     @property
     def counts(self) -> dict[Severity, int]:
         """Findings of each severity."""
         found = Counter(finding.severity for finding in self.findings)
         return {severity: found[severity] for severity in SEVERITIES}
+
+    # The first row that applies decides:
+    #
+    #   what there is                                    outcome      exit code
+    #   a sample that shows tissue that was trained on,
+    #   or a finding of severity critical                LEAKAGE      1
+    #   a finding of severity error                      NOT CLEAN    1
+    #   a check that should have been run and was not    NOT PROVEN   3
+    #   at most warnings                                 CLEAN        0
+    #
+    # So a finding counts though another check was not run, and what was not run never reads as passed.
 
     @property
     def outcome(self) -> Outcome:
@@ -143,7 +163,7 @@ class AuditReport:
             return "LEAKAGE"
         if self.counts["error"]:
             return "NOT CLEAN"
-        return "NOT PROVEN" if any(check.status == "not run" for check in self.checks) else "CLEAN"
+        return "NOT PROVEN" if self._not_run else "CLEAN"
 
     @property
     def exit_code(self) -> int:
@@ -153,33 +173,33 @@ class AuditReport:
     @property
     def verdict(self) -> str:
         """The outcome in one line."""
-        leaks = [
-            f"{self.n_leaking[split]} of {self.n_samples[split]} {split} samples show tissue that was trained on"
-            for split in _in_order(self.n_leaking)
-            if self.n_leaking[split]
-        ]
-        if leaks:
-            return f"LEAKAGE: {'; '.join(leaks)}"
-        if self.counts["critical"]:
-            return f"LEAKAGE: {_counted(self.counts['critical'], 'critical finding')}"
-        if self.counts["error"]:
-            return f"NOT CLEAN: {_counted(self.counts['error'], 'finding')}, which show no leakage themselves"
-        if not_run := [check.id for check in self.checks if check.status == "not run"]:
-            return f"NOT PROVEN: {', '.join(not_run)} could not be run"
+        if self.outcome == "LEAKAGE":
+            leaks = [
+                f"{self.n_leaking[split]} of {self.n_samples[split]} {split} samples show tissue that was trained on"
+                for split in in_order(self.n_leaking)
+                if self.n_leaking[split]
+            ]
+            return f"LEAKAGE: {'; '.join(leaks) or counted(self.counts['critical'], 'critical finding')}"
+        if self.outcome == "NOT CLEAN":
+            return f"NOT CLEAN: {counted(self.counts['error'], 'finding')}, which show no leakage themselves"
+        if self.outcome == "NOT PROVEN":
+            return f"NOT PROVEN: {', '.join(self._not_run)} could not be run"
         if not self.coverage.by_pixels:
             return "CLEAN by its records alone: pixels were not checked"
-        compared = ", with each other alone" * any(
-            check.id == "P002" and check.status == "not applicable" for check in self.checks
-        )
-        unknown = f", the slice of {self.coverage.unknown} not found" * bool(self.coverage.unknown)
-        return (
-            f"CLEAN: {self._clean_splits}; {self.coverage.by_pixels} of "
-            f"{self.coverage.total} samples checked by their pixels{compared}{unknown}"
-        )
+        checked = f"{self.coverage.by_pixels} of {self.coverage.total} samples checked by their pixels"
+        if any(check.id == "P002" and check.status == "not applicable" for check in self.checks):
+            checked += ", with each other alone"
+        if self.coverage.unknown:
+            checked += f", the slice of {self.coverage.unknown} not found"
+        return f"CLEAN: {self._clean_splits}; {checked}"
+
+    @property
+    def _not_run(self) -> list[str]:
+        return [check.id for check in self.checks if check.status == "not run"]
 
     @property
     def _clean_splits(self) -> str:
-        held_out = [split for split in _in_order(self.n_samples) if split != "train"]
+        held_out = [split for split in in_order(self.n_samples) if split != "train"]
         if not held_out:
             return "no sample is held out, so that none can leak"
         return f"no {' or '.join(held_out)} sample shows tissue that was trained on"
@@ -195,14 +215,11 @@ class AuditReport:
             "gap": self.gap,
             "independent": self.independent,
             "counts": self.counts,
-            "coverage": {name: getattr(self.coverage, name) for name in Coverage.__dataclass_fields__},
+            "coverage": asdict(self.coverage),
             "samples": dict(self.n_samples),
             "leak_rate": {split: n / self.n_samples[split] for split, n in self.n_leaking.items()},
             "thresholds": dict(self.thresholds),
-            "checks": [
-                {"id": each.id, "title": CHECKS[each.id], "status": each.status, "n": each.n, "reason": each.reason}
-                for each in self.checks
-            ],
+            "checks": [{**asdict(check), "title": CHECKS[check.id]} for check in self.checks],
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -211,62 +228,44 @@ class AuditReport:
         """Return the report that `to_json` has written.
 
         Raises:
-            DatasetError: these values are none, contradict each other, or are those of another version.
+            DatasetError: these values are not a report, contradict each other, or are those of another version.
         """
         if not isinstance(values, Mapping) or values.get("schema") != AUDIT_SCHEMA:
             raise DatasetError(f"expected the report of an audit, of schema {AUDIT_SCHEMA}")
         try:
-            known = [check for check in values["checks"] if check["id"] in CHECKS]
-            report = cls(
-                subject=str(values["subject"]),
-                dataset_sha256=values["dataset_sha256"],
-                gap=int(values["gap"]),
-                independent=values["independent"] is True,
-                checks=tuple(Check(each["id"], each["status"], int(each["n"]), str(each["reason"])) for each in known),
-                findings=tuple(
-                    Finding(**{**each, "splits": tuple(each["splits"]), "measures": dict(each["measures"])})
-                    for each in values["findings"]
-                ),
-                coverage=Coverage(**values["coverage"]),
-                n_samples={str(split): int(n) for split, n in values["samples"].items()},
-                n_leaking={
-                    str(split): round(rate * values["samples"][split]) for split, rate in values["leak_rate"].items()
-                },
-                thresholds=dict(values["thresholds"]),
-            )
+            n_samples = values["samples"]
+            n_leaking = {split: round(rate * n_samples[split]) for split, rate in values["leak_rate"].items()}
+            checks = [check for check in values["checks"] if check["id"] in CHECKS]
+            own = {"checks": checks, "n_samples": n_samples, "n_leaking": n_leaking, "pictures": ()}
+            report = msgspec.convert({**values, **own}, cls)
             same = canonical_json(report.to_json()) == canonical_json(values)
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
+        except (
+            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, msgspec.ValidationError
+        ) as error:  # fmt: skip
             raise DatasetError(f"not the report of an audit ({type(error).__name__}: {error})") from error
         if not same:
             raise DatasetError("not a report as this version writes it: its verdict, counts or checks contradict it")
         return report
 
 
-def worst_first(findings: list[Finding]) -> tuple[Finding, ...]:
+def conclude(check: str, findings: Iterable[Finding], n: int, doubt: str = "") -> Check:
+    """Return how a check ended that looked at n things: no finding is a pass only where there is no doubt."""
+    if any(finding.check == check for finding in findings):
+        return Check(check, "failed", n)
+    return Check(check, "not run", n, doubt) if doubt else Check(check, "passed", n)
+
+
+def skipped(skip: Skip, *ids: str) -> list[Check]:
+    """Return the checks whose ids begin with one of these, as skipped for this reason."""
+    return [Check(check, skip.status, 0, skip.reason) for check in CHECKS if check.startswith(ids)]
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return findings by severity, then by how telling they are, in an order that never depends on threads."""
 
-    def rank(check: str) -> int:
-        return _TELLING.index(check) if check in _TELLING else len(_TELLING)
+    def key(finding: Finding) -> tuple[Any, ...]:
+        telling = _TELLING.index(finding.check) if finding.check in _TELLING else len(_TELLING)
+        place = finding.sample or "", finding.other or "", finding.text
+        return SEVERITIES.index(finding.severity), telling, finding.check, *place
 
-    return tuple(
-        sorted(
-            findings,
-            key=lambda each: (
-                SEVERITIES.index(each.severity),
-                rank(each.check),
-                each.check,
-                each.sample or "",
-                each.other or "",
-                each.text,
-            ),
-        )
-    )
-
-
-def _in_order(splits: Iterable[str]) -> list[str]:
-    """Return train, val and test in this order, whatever that of a report's JSON is."""
-    return sorted(splits, key=lambda split: (split == "test", split))
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
+    return tuple(sorted(findings, key=key))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.card.contents import Card, describe_card, gather_rows
 from pipeline.card.croissant import make_croissant
 from pipeline.card.files import CARD_FILES, CARD_FOLDER, INDEX_FILE

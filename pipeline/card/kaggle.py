@@ -13,8 +13,8 @@ from pipeline.card.index import COLUMNS, index_columns
 from pipeline.card.kaggle_terms import COVER_SIZE_PX, SLUG_LENGTHS, TITLE_LENGTHS, mark
 from pipeline.card.readme import make_readme
 from pipeline.card.sentences import kaggle_licence
+from pipeline.errors import counted
 from pipeline.look.contact_sheet import png_bytes
-from pipeline.look.fact_sheet import counted
 from pipeline.look.panels import display_range, image_panel, label_panel
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE

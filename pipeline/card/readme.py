@@ -7,7 +7,8 @@ from urllib.parse import quote
 from pipeline.card import sentences
 from pipeline.card.contents import Card
 from pipeline.card.index import COLUMNS, index_columns
-from pipeline.look.fact_sheet import SPLIT_SIGNS, counted, letter_lines, sample_counts, slice_counts, voxel_size_text
+from pipeline.errors import counted
+from pipeline.look.fact_sheet import SPLIT_SIGNS, letter_lines, sample_counts, slice_counts, voxel_size_text
 from pipeline.source.known_stacks import PHANTOM, known_classes, known_name
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
 

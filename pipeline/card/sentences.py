@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.card.contents import Card
 from pipeline.card.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
-from pipeline.look.fact_sheet import SPLIT_SIGNS, counted, range_text, sample_counts, slice_counts, slice_letters
+from pipeline.errors import counted
+from pipeline.look.fact_sheet import SPLIT_SIGNS, range_text, sample_counts, slice_counts, slice_letters
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.source.known_stacks import NOTHING_TO_CITE
 

@@ -12,9 +12,6 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.audit.report import AuditReport
-    from pipeline.audit.subject import Subject
-    from pipeline.shards.dataset import Dataset
-    from pipeline.source.stacks import Slices
 
 
 @click.command("audit", cls=Command)
@@ -54,42 +51,35 @@ def audit(
 
     Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
     """
-    from pipeline.audit.conductor import audit_dataset, audit_samples
-    from pipeline.audit.pictures import write_pictures
-    from pipeline.audit.subject import DatasetSubject
-    from pipeline.shards.dataset import open_dataset
+    from pipeline.audit.auditing import audit_dataset, audit_folders
 
-    bare = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
-    if dataset and pictures and pictures.resolve().is_relative_to(dataset.resolve()):
-        raise ConfigError(
-            f"{pictures}: lies in the dataset, which is not to be changed; name another --pictures folder"
-        )
-    _require_one(dataset, bare, manifest_only=manifest_only, independent=independent)
+    folders = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
+    _require_one(dataset, folders, manifest_only=manifest_only, independent=independent)
     progress = output.progress(lines=False)
-    gathered = DatasetSubject(open_dataset(dataset)) if dataset else None
-    if gathered:
+    if dataset:
         report = audit_dataset(
-            gathered.dataset,
+            dataset,
             source_folder=source,
             gap=gap,
             manifest_only=manifest_only,
             allow_unknown=allow_unknown,
             jobs=jobs,
             progress=progress,
-            on_row=gathered.add if pictures else None,
+            pictures=pictures,
         )
     else:
-        subject, stacks = _read_bare(bare, key, source)
-        report = audit_samples(
-            subject, stacks, gap=gap, independent=independent, allow_unknown=allow_unknown, jobs=jobs, progress=progress
+        report = audit_folders(
+            folders,
+            source,
+            images_key=key,
+            gap=gap,
+            independent=independent,
+            allow_unknown=allow_unknown,
+            jobs=jobs,
+            progress=progress,
+            pictures=pictures,
         )
-    if pictures:
-        labels = None
-        if gathered:
-            subject = gathered.subject()
-            stacks, labels = _read_stacks(gathered.dataset, source)
-        for path in write_pictures(pictures, report, subject, stacks, labels):
-            output.line(f"picture: {path}")
+    output.lines([f"picture: {path}" for path in report.pictures])
     return _finish(report, output)
 
 
@@ -102,15 +92,15 @@ def split_check(files: Sequence[Path], gap: int, output: Output) -> int:
     FILE: a manifest.jsonl, nnU-Net's splits_final.json, or a CSV table with the columns id, group, split and, where
     groups are stacks, z.
     """
-    from pipeline.audit.split_check import split_check as check_files
+    from pipeline.audit.record_checks import split_check as check_files
 
     return _finish(check_files(files, gap=gap), output)
 
 
-def _require_one(dataset: Path | None, bare: Mapping[str, Path], *, manifest_only: bool, independent: bool) -> None:
-    if dataset and bare:
+def _require_one(dataset: Path | None, folders: Mapping[str, Path], *, manifest_only: bool, independent: bool) -> None:
+    if dataset and folders:
         raise ConfigError("audit: name either a DATASET, or folders with --train and --test")
-    if not dataset and ("train" not in bare or len(bare) < 2):
+    if not dataset and ("train" not in folders or len(folders) < 2):
         raise ConfigError("audit: name a DATASET, or folders with --train and --test (or --val)")
     if not dataset and manifest_only:
         raise ConfigError("audit: bare folders have no manifest; leave out --manifest-only")
@@ -118,30 +108,9 @@ def _require_one(dataset: Path | None, bare: Mapping[str, Path], *, manifest_onl
         raise ConfigError("audit: a DATASET says itself whether its slices have neighbours; leave out --independent")
 
 
-def _read_bare(bare: Mapping[str, Path], key: str, source: Path | None) -> tuple["Subject", "Sequence[Slices] | None"]:
-    from pipeline.audit.bare import folders_subject
-    from pipeline.source.readers import read_images
-
-    return folders_subject(bare, images_key=key), read_images(source) if source else None
-
-
-def _read_stacks(
-    dataset: "Dataset", source: Path | None
-) -> tuple["Sequence[Slices] | None", "Sequence[Slices] | None"]:
-    """Return the images and labels that the pictures of a dataset's findings are drawn beside, if they are at hand."""
-    from pipeline.errors import AugpipeError
-    from pipeline.verify.origin import find_origin
-
-    try:
-        stacks = find_origin(dataset, source).stacks
-    except AugpipeError:
-        return None, None
-    return [stack.images for stack in stacks], [stack.labels for stack in stacks]
-
-
 def _finish(report: "AuditReport", output: Output) -> int:
     """Print an audit's report, and return its exit status."""
-    from pipeline.audit.text import report_lines
+    from pipeline.audit.terminal_report import report_lines
 
     verdict, *lines = report_lines(report)
     output.verdict(verdict)

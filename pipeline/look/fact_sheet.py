@@ -204,11 +204,6 @@ def sample_counts(record: DatasetRecord) -> dict[str, int]:
     return {split: sum(shard.n for shard in record.split_shards(split)) for split in record.splits}
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
 def size_text(n_bytes: int) -> str:
     """Return a number of bytes as people read it."""
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from pipeline.errors import ConfigError, DatasetError
+from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.files import require_writable, write_report
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
-from pipeline.look.fact_sheet import counted, sample_counts, slice_counts
+from pipeline.look.fact_sheet import sample_counts, slice_counts
 from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow

@@ -4,7 +4,7 @@ The unit is the slice, never the sample: neighbouring sections look alike (on IS
 label scores a membrane F1 of 0.36 where chance is 0.22), so slices near another split belong to none.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -50,8 +50,7 @@ class Assignment:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that own a slice, in the order train, val, test."""
-        owned = {owner for _, owner in self}
-        return tuple(split for split in SPLITS if split in owned)
+        return in_order({owner for _, owner in self if owner})
 
     @property
     def pictures(self) -> tuple[str, ...]:
@@ -84,6 +83,11 @@ class Assignment:
             )
             for split, name in names.items()
         }
+
+
+def in_order(splits: Iterable[str]) -> tuple[str, ...]:
+    """Return train, val and test in this order, then other splits by name."""
+    return tuple(sorted(splits, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)))
 
 
 def assign_slices(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.card.contents import describe_card, gather_rows
 from pipeline.card.files import METADATA_FILE
 from pipeline.card.folder import card_files

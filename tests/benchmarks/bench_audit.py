@@ -8,10 +8,10 @@ FOLDER may hold ISBI 2012's train-volume.tif and test-volume.tif; without it, tw
 import argparse
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +19,10 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.renderer import render
 from augment.seeding import Stream
-from pipeline.audit.pixel_audit import workers
-from pipeline.audit.sightings import SeenSample, SourceEye
+from pipeline.audit.audited_samples import start_workers
+from pipeline.audit.slice_identification import Identification, SliceIdentifier
 from pipeline.plan.split import SliceAddress
+from pipeline.shards.progress import SilentProgress
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import Slices
 from pipeline.source.tiff import read_stack
@@ -44,13 +45,15 @@ def crop(stack: Slices, number: int, window: tuple[int, int]) -> tuple[NDArray[A
     return np.clip(np.rint(sample + noise), limits.min, limits.max).astype(sample.dtype), z
 
 
-def look(eye: SourceEye, stack: Slices, number: int, window: tuple[int, int]) -> tuple[SeenSample, int]:
-    """Return what the eye sees in one crop, and the slice that it is of."""
+def identify(
+    slices: SliceIdentifier, stack: Slices, window: tuple[int, int], number: int
+) -> tuple[Identification, int]:
+    """Return what one crop shows, and the slice that it is of."""
     image, z = crop(stack, number, window)
-    return eye.look(image), z
+    return slices.identify(image), z
 
 
-def histogram(seen: list[SeenSample]) -> str:
+def histogram(seen: list[Identification]) -> str:
     """Return how many crops have so many agreeing features."""
     counts = Counter(int(np.searchsorted(BINS, each.inliers, side="right")) - 1 for each in seen)
     return ", ".join(f"{BINS[k]}+: {counts[k]}" for k in sorted(counts))
@@ -60,13 +63,13 @@ def report(
     name: str, own: Slices, strangers: Slices, window: tuple[int, int], *, independent: bool, n: int, m: int
 ) -> None:
     """Print how many crops were found right, and how many strangers were found at all."""
-    with workers(-1) as parallel:
-        eye = SourceEye([own], None, independent=independent, reach=3)
-        list(parallel(joblib.delayed(eye.index.add)(key) for key in range(len(own))))
+    with start_workers(-1, SilentProgress()) as workers:
+        slices = SliceIdentifier([own], None, independent=independent, gap=3)
+        workers.map("learning", slices.learn, slices.addresses)
         start = time.perf_counter()
-        known = list(parallel(joblib.delayed(look)(eye, own, k, window) for k in range(n)))
+        known = workers.map("crops", partial(identify, slices, own, window), range(n))
         seconds = time.perf_counter() - start
-        strange = [each for each, _ in parallel(joblib.delayed(look)(eye, strangers, k, window) for k in range(m))]
+        strange = [each for each, _ in workers.map("strangers", partial(identify, slices, strangers, window), range(m))]
     right = sum(each.found == SliceAddress(0, z) for each, z in known)
     print(
         f"{name}: right slice {right} of {n}; strangers found {sum(each.found is not None for each in strange)} of {m}"

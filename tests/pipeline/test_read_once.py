@@ -59,16 +59,15 @@ def test_so_do_rebuilding_and_building_what_is_there(
     assert n_parsed == [2 * N_SAMPLES]
 
 
-@pytest.mark.parametrize(
-    "look",
-    [
-        verify_dataset,
-        lambda out: show_dataset(out).lines(),
-        lambda out: audit_dataset(out, manifest_only=True),
-        lambda out: split_check([out / "manifest.jsonl"]),
-    ],
-    ids=["verify", "show", "audit of records", "split-check"],
-)
+def test_so_do_an_audit_without_its_source_and_a_split_check(dataset: Path, n_parsed: list[int]) -> None:
+    (dataset / "build-info.json").unlink()
+    audit_dataset(dataset, gap=1, jobs=2)
+    assert n_parsed == [N_SAMPLES]
+    split_check([dataset / "manifest.jsonl"], gap=1)
+    assert n_parsed == [2 * N_SAMPLES]
+
+
+@pytest.mark.parametrize("look", [verify_dataset, lambda out: show_dataset(out).lines()], ids=["verify", "show"])
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, look: Callable[[Path], Any]) -> None:
     peaks = []
     for n in (400, 2000):

@@ -38,7 +38,7 @@ from small_worlds import (
 )
 
 from augment.ranges import AugmentRanges
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import AuditReport, Finding
 from pipeline.build.builder import build_dataset
 from pipeline.card.contents import Card, CardRows, describe_card, gather_rows

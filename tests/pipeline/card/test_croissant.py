@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from small_worlds import digests, read_rows, small_config, small_source, small_stack
 
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.build.builder import build_dataset
 from pipeline.card.contents import describe_card, gather_rows
 from pipeline.card.folder import card_files, write_card

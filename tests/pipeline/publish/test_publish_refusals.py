@@ -11,7 +11,7 @@ from kaggle_loopback import OWNER, TOKEN, Loopback
 from publish_worlds import REF, SENT, TO_KAGGLE, clean_report, leak, one_line, statuses, write_report
 from small_worlds import SHARDS, edit_record, flip_bit, run_python
 
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import AuditReport, Coverage, Finding
 from pipeline.card.kaggle_terms import LICENCES
 
@@ -93,9 +93,9 @@ def test_a_report_that_proves_nothing_is_no_proof(
         ({"schema": "augpipe/verify-report/1"}, "of schema augpipe/audit-report/1"),
         ({"checks": None}, "not the report of an audit"),
         ({"exit_code": 1, "verdict": "LEAKAGE"}, "contradict it"),
-        ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "expected a severity"),
+        ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "severity"),
         ({"findings": [{**leak("P002").to_json(), "severity": []}]}, "not the report of an audit"),
-        ({"findings": [{**leak("P002").to_json(), "text": 5}]}, "expected a severity"),
+        ({"findings": [{**leak("P002").to_json(), "text": 5}]}, "text"),
         ({"gap": float("inf")}, "not the report of an audit"),
         ({"leak_rate": {"test": float("inf")}}, "not the report of an audit"),
         ({"thresholds": {"ncc": float("nan")}}, "not the report of an audit"),

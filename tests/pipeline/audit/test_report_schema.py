@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bare_worlds import clean_split, random_split, tissue, write_pictures_of
+from folder_worlds import clean_split, random_split, tissue, write_pictures_of
 from schema_tools import broken_versions, change, objects, validator
 
-from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_dataset, audit_samples
+from pipeline.audit.auditing import audit_dataset, audit_folders
+from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, SEVERITIES, AuditReport, Check, Coverage, Finding
-from pipeline.audit.split_check import split_check
 from pipeline.shards.digest import canonical_json
 
 SCHEMA = validator("audit-report.schema.json")
@@ -30,15 +29,15 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folders = random_split(tmp_path_factory.mktemp("leaky"))
     images, _ = tissue()
     write_pictures_of(folders["test"], {"slice.png": images[2]})
-    return written(audit_samples(folders_subject(folders), [images], jobs=2))
+    return written(audit_folders(folders, [images], jobs=2))
 
 
 def test_reports_of_bare_folders_follow_the_schema(tmp_path: Path, leaky: dict[str, Any]) -> None:
     SCHEMA.validate(leaky)
     assert leaky["findings"]
     folders = random_split(tmp_path / "leaky")
-    SCHEMA.validate(written(audit_samples(folders_subject(folders), jobs=2)))
-    SCHEMA.validate(written(audit_samples(folders_subject(clean_split(tmp_path / "clean")), jobs=2)))
+    SCHEMA.validate(written(audit_folders(folders, jobs=2)))
+    SCHEMA.validate(written(audit_folders(clean_split(tmp_path / "clean"), jobs=2)))
 
 
 @pytest.mark.parametrize("options", [{}, {"manifest_only": True}, {"allow_unknown": True}])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding
-from pipeline.audit.text import measures_text, printable, report_lines
+from pipeline.audit.terminal_report import measures_text, printable, report_lines
 from pipeline.look.fact_sheet import WIDTH
 from pipeline.shards.digest import canonical_json
 

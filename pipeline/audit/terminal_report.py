@@ -1,4 +1,4 @@
-"""What an audit found, as lines for the terminal: the verdict first, then how much was looked at, then the worst."""
+"""A report as lines for the terminal: the verdict first, then how much was looked at, then the worst findings."""
 
 import textwrap
 from collections import Counter
@@ -7,17 +7,29 @@ from collections.abc import Iterable, Sequence
 from pipeline.audit.report import CHECKS, AuditReport, Finding
 from pipeline.look.fact_sheet import WIDTH
 
-_LABEL = 13
-_RANK = 4
+_LABEL_WIDTH = 13
+_RANK_WIDTH = 4
 _GAP_CHECKS = ("M004", "P004")
+_MEASURES = {
+    "exact": "the same pixels",
+    "inliers": "{} inliers",
+    "runner_up": "{} in the next best slice",
+    "ncc": "NCC {:.2f}",
+    "ncc_neighbour": "{:.2f} for its neighbour",
+    "angle_deg": "turned {:.1f} deg",
+    "scale": "scale {:.2f}",
+    "f1": "label F1 {:.2f}",
+    "distance": "distance {}",
+    "mirrored": "mirrored",
+}
 
 
 def report_lines(report: AuditReport, *, worst: int = 10) -> list[str]:
     """Return a report as lines of text, few of them longer than 110 characters.
 
     Args:
-        report: what to tell.
-        worst: how many findings to tell in full, and how many kinds of advice.
+        report: the report.
+        worst: how many findings to describe in full, and how many kinds of advice to give.
     """
     return [
         *_wrapped("", report.verdict),
@@ -32,24 +44,12 @@ def report_lines(report: AuditReport, *, worst: int = 10) -> list[str]:
 
 def measures_text(finding: Finding) -> str:
     """Return the numbers that support a finding, as words: `98 inliers, NCC 0.93, turned 141.2 deg, mirrored`."""
-    found = finding.measures
-    told = {
-        "exact": "the same pixels",
-        "inliers": "{} inliers",
-        "runner_up": "{} in the next best slice",
-        "ncc": "NCC {:.2f}",
-        "ncc_neighbour": "{:.2f} for its neighbour",
-        "angle_deg": "turned {:.1f} deg",
-        "scale": "scale {:.2f}",
-        "f1": "label F1 {:.2f}",
-        "distance": "distance {}",
-    }
-    parts = [text.format(found[name]) for name, text in told.items() if found.get(name) is not None]
-    return ", ".join([*parts, *["mirrored"] * bool(found.get("mirrored"))])
+    measured = {name: value for name, value in finding.measures.items() if value is not None and value is not False}
+    return ", ".join(text.format(measured[name]) for name, text in _MEASURES.items() if name in measured)
 
 
 def printable(text: str) -> str:
-    """Return text in one line; what no terminal should be sent, as names of files may hold it, becomes a `?`."""
+    """Return text in one line, with a `?` for every control character: names of files may hold some."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -64,7 +64,7 @@ def _summary(report: AuditReport) -> list[str]:
         "leak rate": _leak_rate(report),
         "gap": _gap(report),
     }
-    return [line for label, fact in facts.items() if fact for line in _wrapped(f"{label:<{_LABEL}}", fact)]
+    return [line for label, fact in facts.items() if fact for line in _wrapped(f"{label:<{_LABEL_WIDTH}}", fact)]
 
 
 def _coverage(report: AuditReport) -> str:
@@ -75,7 +75,7 @@ def _coverage(report: AuditReport) -> str:
         f"{coverage.unknown} of unknown origin": coverage.unknown,
         "pixels were not checked": not coverage.by_pixels,
     }
-    return ", ".join(part for part, told in parts.items() if told)
+    return ", ".join(part for part, applies in parts.items() if applies)
 
 
 def _gap(report: AuditReport) -> str:
@@ -88,10 +88,10 @@ def _gap(report: AuditReport) -> str:
 def _leak_rate(report: AuditReport) -> str:
     """Return the share of each split's samples that show tissue that was trained on; unknown if nobody has looked."""
     shares = [(split, n, report.n_samples[split]) for split, n in report.n_leaking.items()]
-    told = "; ".join(f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares)
+    rates = "; ".join(f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares)
     if report.coverage.by_pixels:
-        return told
-    return f"{told}, by the records alone" if any(n for _, n, _ in shares) else "unknown"
+        return rates
+    return f"{rates}, by the records alone" if any(n for _, n, _ in shares) else "unknown"
 
 
 def _check_table(report: AuditReport) -> list[str]:
@@ -116,19 +116,17 @@ def _worst_findings(findings: Sequence[Finding], worst: int) -> list[str]:
     first = f"the {len(shown)} worst of {len(findings)} findings" if len(shown) < len(findings) else "all findings"
     lines = ["", f"{first}:"]
     for rank, finding in enumerate(shown, start=1):
-        lines += _wrapped(f"{rank:>{_RANK - 2}}  ", f"{finding.check} {finding.severity:<9}{finding.text}")
-        more = "; ".join(_more(finding))
-        lines += _wrapped(" " * _RANK, more) if more else []
+        lines += _wrapped(f"{rank:>{_RANK_WIDTH - 2}}  ", f"{finding.check} {finding.severity:<9}{finding.text}")
+        if more := _more(finding):
+            lines += _wrapped(" " * _RANK_WIDTH, more)
     return lines
 
 
-def _more(finding: Finding) -> list[str]:
+def _more(finding: Finding) -> str:
     """Return what a finding's text does not say."""
-    parts = [" - ".join(finding.splits)] * bool(finding.splits)
     named = {"of": finding.sample, "with": finding.other}
-    parts += [f"{how} {name}" for how, name in named.items() if name and name not in finding.text]
-    measures = measures_text(finding)
-    return [*parts, measures] if measures else parts
+    others = [f"{how} {name}" for how, name in named.items() if name and name not in finding.text]
+    return "; ".join(part for part in (" - ".join(finding.splits), *others, measures_text(finding)) if part)
 
 
 def _advice(findings: Iterable[Finding], most: int) -> list[str]:
@@ -139,12 +137,14 @@ def _advice(findings: Iterable[Finding], most: int) -> list[str]:
             checks[finding.advice].append(finding.check)
     lines = ["", "what to do:"] if checks else []
     for advice, found_by in list(checks.items())[:most]:
-        lines += _wrapped(" " * _RANK, f"{', '.join(found_by)}: {advice}")
+        lines += _wrapped(" " * _RANK_WIDTH, f"{', '.join(found_by)}: {advice}")
     return lines
 
 
 def _wrapped(start: str, text: str) -> list[str]:
     """Return `text` after `start`, wrapped below it."""
-    room = max(WIDTH - len(start), 20)
-    lines = textwrap.wrap(printable(text), room, break_long_words=False, break_on_hyphens=False) or [""]
-    return [f"{start}{lines[0]}".rstrip(), *(" " * len(start) + line for line in lines[1:])]
+    lines = textwrap.wrap(
+        printable(text), WIDTH, initial_indent=start, subsequent_indent=" " * len(start),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return lines or [start.rstrip()]

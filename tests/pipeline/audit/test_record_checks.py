@@ -3,7 +3,7 @@
 import random
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ from small_worlds import (
     write_rows,
 )
 
-from pipeline.audit.manifest_checks import check_records, find_faults
+from pipeline.audit.auditing import audit_dataset
+from pipeline.audit.record_checks import check_records, find_faults, split_check
 from pipeline.audit.report import Check, Finding
-from pipeline.audit.usage import Unit, Use, count_leaking, count_uses, find_near
+from pipeline.audit.split_overlap import SplitCounts, SplitRow, Unit, count_leaking, find_near
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.shards import read_record
+from pipeline.shards import open_dataset
 from pipeline.shards.manifest import sample_id
 from pipeline.source.readers import read_folder
 from pipeline.source.stacks import RawStack, combine
@@ -45,7 +46,8 @@ Checked = tuple[list[Finding], dict[str, Check]]
 
 def check(folder: Path, gap: int = 1) -> Checked:
     """Return what the records of a dataset prove; its own gap is 1."""
-    findings, checks = check_records(read_record(folder), gap=gap, jobs=1)
+    audit = check_records(open_dataset(folder), gap=gap, jobs=1)
+    findings, checks = audit.findings, audit.checks
     assert [each.id for each in checks] == ["M001", "M002", "M003", "M004", "M005"]
     failed = {finding.check for finding in findings}
     assert {each.id for each in checks if each.status == "failed"} == failed
@@ -114,9 +116,9 @@ def test_a_clean_dataset_passes_every_check(built: Path) -> None:
 def test_findings_do_not_depend_on_the_number_of_threads(dataset: Path) -> None:
     for shard in SHARDS:
         flip_bit(dataset / shard, 3000)
-    shuffled = check_records(read_record(dataset), gap=3, jobs=4)
-    assert shuffled == check_records(read_record(dataset), gap=3, jobs=1)
-    assert shuffled[0]
+    one, four = (check_records(open_dataset(dataset), gap=3, jobs=jobs) for jobs in (1, 4))
+    assert (one.findings, one.checks) == (four.findings, four.checks)
+    assert one.findings
 
 
 # M001 and M002
@@ -221,16 +223,15 @@ def test_a_manifest_that_is_a_link_is_not_read(dataset: Path) -> None:
 
 
 def test_what_is_no_dataset_could_not_be_checked(dataset: Path) -> None:
-    record = read_record(dataset)
     (dataset / "dataset.json").write_bytes(b"{")
-    with pytest.raises(DatasetError):
-        check_records(record, gap=3, jobs=1)
+    with pytest.raises(DatasetError, match="not JSON"):
+        check(dataset)
 
 
 @pytest.mark.parametrize("gap", [-1, 1.5, True, None])
 def test_a_gap_that_is_no_number_of_slices(built: Path, gap: Any) -> None:
     with pytest.raises(ConfigError, match="gap: expected 0 or more"):
-        check_records(read_record(built), gap=gap)
+        check_records(open_dataset(built), gap=gap)
 
 
 def test_what_replay_finds_is_told_apart(dataset: Path) -> None:
@@ -344,12 +345,22 @@ def test_fields_of_view_have_no_neighbours(tmp_path: Path) -> None:
     assert "without neighbours" in checks["M004"].reason
 
 
-@pytest.mark.parametrize("split", [None, 7, [], {"slices": 7}, {"slices": {"train": [7], "test": [{"z": [1]}]}}])
-def test_a_split_that_makes_no_sense_is_a_finding_and_no_traceback(dataset: Path, split: Any) -> None:
+@pytest.mark.parametrize(
+    "split", [None, 7, [], {"slices": 7}, {"slices": {"train": [7], "test": [{"stack": 0, "z": [1]}]}}]
+)
+def test_a_split_that_makes_no_sense_is_refused_and_no_traceback(dataset: Path, split: Any) -> None:
     edit_record(dataset, lambda values: values.update(split=split))
+    with pytest.raises(DatasetError, match=r"not a dataset record.*split"):
+        check(dataset)
+
+
+def test_a_split_that_the_options_do_not_give_is_a_finding(dataset: Path) -> None:
+    """A slice that dataset.json gives to test counts for the gap, too: it may be dataset.json that is right."""
+    edit_record(dataset, lambda values: values["split"]["slices"]["test"][0].update(z=[8, 9, 10, 11]))
     findings, checks = check(dataset)
     assert "split is not what follows" in only(findings, "M001").text
-    assert checks["M004"].status == "passed"
+    assert only(findings, "M004").measures == {"distance": 1, "slices": 2}
+    assert checks["M005"].status == "passed"
 
 
 PLACES = st.sets(st.integers(0, 40), min_size=1, max_size=12)
@@ -413,32 +424,46 @@ def test_the_real_stack_split_by_sample(tmp_path: Path) -> None:
     assert finding.measures["total"] == 27
 
 
-# Usage
+# Counts
 
 
-def many_uses(n: int) -> Iterator[Use]:
-    for k in range(n):
-        yield Use(f"a sample's name that is not kept, {k:09}", "train", Unit("stack 0", k % 10), f"{k % 10:064}")
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Datasets of 200 and of 1,000 samples."""
+    folder = tmp_path_factory.mktemp("sizes")
+    return [build_small(folder / str(n), n=n, size=(4, 4), shard_size=100).out for n in (200, 1000)]
 
 
-def test_memory_does_not_grow_with_samples() -> None:
-    tracemalloc.start()
-    usage = count_uses(many_uses(20_000))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert usage.samples == {"train": 20_000}
-    assert peak < 200_000
+def test_memory_does_not_grow_with_the_rows_of_a_manifest(sizes: list[Path], tmp_path: Path) -> None:
+    """A row kept would take more than 2,000 bytes, a name alone more than 70; records of shards grow, by little."""
+    for path in sizes:
+        shutil.copy(path / "manifest.jsonl", tmp_path / path.name)
+    assert growth(lambda path, on_row: audit_dataset(path, manifest_only=True, jobs=1, on_row=on_row), sizes) < 60
+    assert growth(lambda path, _: split_check([tmp_path / path.name]), sizes) < 10
+
+
+def growth(run: Callable[[Path, Callable[[Any], None]], Any], sizes: Sequence[Path]) -> float:
+    """Return the bytes that the peak grows by for every further row; before the first row, digests are computed."""
+    run(sizes[0], lambda _: None)  # what is loaded once
+    peaks = []
+    for path in sizes:
+        first = iter([tracemalloc.reset_peak])
+        tracemalloc.start()
+        run(path, lambda _, first=first: next(first, int)())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return (peaks[1] - peaks[0]) / 800
 
 
 def test_samples_that_leak_are_counted_by_slice_and_by_digest() -> None:
-    uses = [
-        Use("a", "train", Unit("s", 0), "x"),
-        Use("b", "val", Unit("s", 0), "x"),
-        Use("c", "val", Unit("s", 9), "y"),
-        Use("d", "test", Unit("s", 5), "x"),
-        Use("e", "test", Unit("s", 6), "z"),
+    rows = [
+        SplitRow("a", "train", Unit("s", 0), "x"),
+        SplitRow("b", "val", Unit("s", 0), "x"),
+        SplitRow("c", "val", Unit("s", 9), "y"),
+        SplitRow("d", "test", Unit("s", 5), "x"),
+        SplitRow("e", "test", Unit("s", 6), "z"),
     ]
-    usage = count_uses(uses)
-    assert count_leaking(usage) == {"val": 1, "test": 1}
-    assert count_leaking(usage, harmless={"x"}) == {"val": 1, "test": 0}
-    assert count_leaking(count_uses(uses[1:])) == {}
+    counts = SplitCounts(rows)
+    assert count_leaking(counts) == {"val": 1, "test": 1}
+    assert count_leaking(counts, harmless={"x"}) == {"val": 1, "test": 0}
+    assert count_leaking(SplitCounts(rows[1:])) == {}

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bare_worlds import picture, random_split, tissue, write_pictures_of
+from folder_worlds import picture, random_split, tissue, write_pictures_of
 from PIL import Image, ImageColor
 
-from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_samples
-from pipeline.audit.features import SLICE_KEYPOINTS, find_features
-from pipeline.audit.matching import NO_MATCH, Match, match
-from pipeline.audit.pair_sheet import PairSide, draw_pair
-from pipeline.audit.pictures import write_pictures
+from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
+from pipeline.audit.auditing import audit_folders
+from pipeline.audit.finding_pictures import PairSide, draw_pair, write_pictures
+from pipeline.audit.image_folders import read_folders
+from pipeline.audit.registration import NO_MATCH, SLICE_KEYPOINTS, Match, find_features, match_features
 from pipeline.audit.report import AuditReport, Finding
-from pipeline.audit.subject import AuditedSample, Subject
+from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.errors import StorageError
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip
 from pipeline.look.panels import OUTLINE_COLOURS
@@ -84,28 +83,31 @@ def test_many_matches_are_not_all_joined() -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, AuditReport]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[AuditedSamples, AuditReport]:
     """A random split, an exact copy in it, and what its pixels tell without a source."""
     folders = random_split(tmp_path_factory.mktemp("leaky"))
     train = next(folders["train"].iterdir()).name
     with Image.open(folders["train"] / train) as copied:
         write_pictures_of(folders["test"], {"copy.png": np.array(copied)})
-    subject = folders_subject(folders)
-    return subject, audit_samples(subject, jobs=2)
+    return read_folders(folders), audit_folders(folders, jobs=2)
 
 
 def report_of(report: AuditReport, *findings: Finding) -> AuditReport:
     return replace(report, findings=findings)
 
 
+def slices_of(images: np.ndarray, labels: np.ndarray | None = None) -> SliceIdentifier:
+    return SliceIdentifier([images], None if labels is None else [labels], independent=False, gap=3)
+
+
 def file_names(paths: Sequence[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_each_of_the_worst_has_a_picture(world: tuple[Subject, AuditReport], tmp_path: Path) -> None:
-    subject, report = world
+def test_each_of_the_worst_has_a_picture(world: tuple[AuditedSamples, AuditReport], tmp_path: Path) -> None:
+    audited, report = world
     findings = [*(each for each in report.findings if each.check == "P001"), *report.findings[:2]]
-    paths = write_pictures(tmp_path / "new" / "folder", report_of(report, *findings), subject)
+    paths = write_pictures(tmp_path / "new" / "folder", report_of(report, *findings), audited)
     assert file_names(paths) == [
         f"{rank:02}-{finding.check}-{str(finding.sample).removesuffix('.png')}.png"
         for rank, finding in enumerate(findings, start=1)
@@ -120,26 +122,26 @@ def test_each_of_the_worst_has_a_picture(world: tuple[Subject, AuditReport], tmp
 
 
 def test_only_as_many_as_wanted_are_written_and_always_the_same(
-    world: tuple[Subject, AuditReport], tmp_path: Path
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path
 ) -> None:
-    subject, report = world
+    audited, report = world
     (tmp_path / "kept.txt").write_text("x")
-    first = write_pictures(tmp_path, report, subject, worst=2)
+    first = write_pictures(tmp_path, report, audited, worst=2)
     before = [path.read_bytes() for path in first]
     first[0].write_bytes(b"an older picture")
-    second = write_pictures(tmp_path, report, subject, worst=2)
+    second = write_pictures(tmp_path, report, audited, worst=2)
     assert len(first) == 2
     assert [path.read_bytes() for path in second] == before
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["kept.txt", *file_names(first)])
-    assert write_pictures(tmp_path / "none", report, subject, worst=0) == []
+    assert write_pictures(tmp_path / "none", report, audited, worst=0) == []
     assert not (tmp_path / "none").exists()
 
 
-def test_a_folder_that_cannot_be_is_told(world: tuple[Subject, AuditReport], tmp_path: Path) -> None:
-    subject, report = world
+def test_a_folder_that_cannot_be_is_told(world: tuple[AuditedSamples, AuditReport], tmp_path: Path) -> None:
+    audited, report = world
     (tmp_path / "taken").write_text("x")
     with pytest.raises(StorageError, match="taken: cannot be written"):
-        write_pictures(tmp_path / "taken", report, subject)
+        write_pictures(tmp_path / "taken", report, audited)
 
 
 # Which pictures
@@ -154,15 +156,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Chip, str, PairSide, Pa
         sheets.append(parts)
         return draw_pair(*parts)
 
-    monkeypatch.setattr("pipeline.audit.pictures.draw_pair", draw)
+    monkeypatch.setattr("pipeline.audit.finding_pictures.draw_pair", draw)
     return sheets
 
 
-def one_sample(name: str = "s", split: str = "test", label: np.ndarray | None = None) -> Subject:
-    """Return a subject whose one sample shows slice 1."""
+def one_sample(name: str = "s", split: str = "test", label: np.ndarray | None = None) -> AuditedSamples:
+    """Return an audit whose one sample shows slice 1."""
     read_label = None if label is None else lambda: label
     sample = AuditedSample(name, split, SliceAddress(0, 1), lambda: picture(1, 0), read_label)
-    return Subject("x", (sample,), {})
+    return AuditedSamples("x", (sample,), {})
 
 
 @pytest.fixture(scope="module")
@@ -172,20 +174,20 @@ def measures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     train = write_pictures_of(folder / "train", {"s1.png": picture(1, 1)})
     test = write_pictures_of(folder / "test", {"s1.png": picture(1, 0)})
     images, _ = tissue()
-    report = audit_samples(folders_subject({"train": train, "test": test}), [images[:3]], jobs=2)
+    report = audit_folders({"train": train, "test": test}, [images[:3]], jobs=2)
     [found] = [finding.measures for finding in report.findings if finding.check == "P002"]
     return dict(found)
 
 
 @pytest.mark.parametrize("check", ["P002", "P003", "P006"])
 def test_a_sample_is_shown_beside_its_slice(
-    world: tuple[Subject, AuditReport], measures: dict[str, Any], tmp_path: Path, drawn: list[Any], check: str
+    world: tuple[AuditedSamples, AuditReport], measures: dict[str, Any], tmp_path: Path, drawn: list[Any], check: str
 ) -> None:
     images, labels = tissue()
     splits = ("test",) if check == "P006" else ("train", "test")
     finding = Finding(check, "error", "x", sample="s", other="stack 0, z 1", splits=splits, measures=measures)
     label = (np.indices((256, 256)).sum(axis=0) > 256).astype(np.uint8)
-    [path] = write_pictures(tmp_path, report_of(world[1], finding), one_sample(label=label), [images], [labels])
+    [path] = write_pictures(tmp_path, report_of(world[1], finding), one_sample(label=label), slices_of(images, labels))
     [(title, facts, left, right, found)] = drawn
     assert path.name == f"01-{check}-s.png"
     assert (title.word, title.text) == (check, "x")
@@ -207,13 +209,13 @@ def test_a_sample_is_shown_beside_its_slice(
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_siblings_are_mirrored_as_they_were_found(
-    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any], mirrored: bool
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path, drawn: list[Any], mirrored: bool
 ) -> None:
-    subject, report = world
+    audited, report = world
     finding = next(each for each in report.findings if each.measures.get("mirrored") is mirrored)
-    write_pictures(tmp_path, report_of(report, finding), subject)
+    write_pictures(tmp_path, report_of(report, finding), audited)
     [(_, _, left, right, found)] = drawn
-    shown = {(sample.name, sample.split): sample.image() for sample in subject.samples}
+    shown = {(sample.name, sample.split): sample.image() for sample in audited.samples}
     own, other = shown[finding.sample, "test"], shown[finding.other, "train"]
     assert (left.image == (own[:, ::-1] if mirrored else own)).all()
     assert (right.image == other).all()
@@ -222,13 +224,13 @@ def test_siblings_are_mirrored_as_they_were_found(
 
 
 def test_slices_that_are_the_same_are_turned_to_match(
-    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any]
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path, drawn: list[Any]
 ) -> None:
     images = np.stack([tissue()[0][0], tissue()[0][0].T])
     names = {"sample": "stack 0, z 0", "other": "stack 0, z 1"}
     exact = Finding("S001", "critical", "x", **names, splits=("train", "test"), measures={"exact": True})
     alone = replace(exact, severity="warning", splits=())
-    paths = write_pictures(tmp_path, report_of(world[1], exact, alone), one_sample(), [images])
+    paths = write_pictures(tmp_path, report_of(world[1], exact, alone), one_sample(), slices_of(images))
     assert file_names(paths) == ["01-S001-stack-0-z-0.png", "02-S001-stack-0-z-0.png"]
     for (_, _, left, right, found), words in zip(drawn, (("train", "test"), ("slice", "slice")), strict=True):
         assert (left.chip.word, right.chip.word) == words
@@ -236,7 +238,9 @@ def test_slices_that_are_the_same_are_turned_to_match(
         assert found.inliers > 100
 
 
-def test_findings_without_two_pictures_are_passed_over(world: tuple[Subject, AuditReport], tmp_path: Path) -> None:
+def test_findings_without_two_pictures_are_passed_over(
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path
+) -> None:
     images, _ = tissue()
     slice_name = "stack 0, z 1"
     findings = [
@@ -249,17 +253,17 @@ def test_findings_without_two_pictures_are_passed_over(world: tuple[Subject, Aud
         Finding("P002", "critical", "x", sample="s", other=slice_name, splits=("train", "test")),
     ]
     report = report_of(world[1], *findings)
-    assert file_names(write_pictures(tmp_path, report, one_sample(), [images], worst=1)) == ["07-P002-s.png"]
+    assert file_names(write_pictures(tmp_path, report, one_sample(), slices_of(images), worst=1)) == ["07-P002-s.png"]
     assert write_pictures(tmp_path, report, one_sample()) == [], "no stacks, no slices"
 
 
 @pytest.mark.parametrize("name", ["../../up", "/etc/passwd", "a\nb\x1b[2J", "\udcff", "long " * 100, "x#3"])
 def test_names_stay_inside_the_folder_and_on_one_line(
-    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any], name: str
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path, drawn: list[Any], name: str
 ) -> None:
     images, _ = tissue()
     finding = Finding("P002", "critical", f"{name} leaks", sample=name, other="stack 0, z 1", splits=("train", "test"))
-    [path] = write_pictures(tmp_path / "p", report_of(world[1], finding), one_sample(name), [images])
+    [path] = write_pictures(tmp_path / "p", report_of(world[1], finding), one_sample(name), slices_of(images))
     assert path.parent == tmp_path / "p"
     assert list(path.parent.iterdir()) == [path]
     assert path.name.startswith("01-P002-")
@@ -270,14 +274,14 @@ def test_names_stay_inside_the_folder_and_on_one_line(
 
 
 def test_small_samples_are_looked_at_closely(
-    world: tuple[Subject, AuditReport], tmp_path: Path, drawn: list[Any]
+    world: tuple[AuditedSamples, AuditReport], tmp_path: Path, drawn: list[Any]
 ) -> None:
     images, _ = tissue()
     crop = np.ascontiguousarray(images[1][100:170, 120:190])
-    subject = Subject("x", (AuditedSample("s", "test", None, lambda: crop),), {})
+    audited = AuditedSamples("x", (AuditedSample("s", "test", None, lambda: crop),), {})
     finding = Finding("P002", "critical", "x", sample="s", other="stack 0, z 1", splits=("train", "test"))
-    write_pictures(tmp_path, report_of(world[1], finding), subject, [images])
+    write_pictures(tmp_path, report_of(world[1], finding), audited, slices_of(images))
     [(*_, found)] = drawn
-    at_half = match(find_features(crop), find_features(images[1], most=SLICE_KEYPOINTS))
+    at_half = match_features(find_features(crop), find_features(images[1], most=SLICE_KEYPOINTS))
     assert at_half.inliers < 15 <= found.inliers
     assert np.abs(found.other_points - found.sample_points - (120, 100)).max() < 8

@@ -15,11 +15,11 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
-from pipeline.audit.conductor import audit_dataset
+from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import CHECKS, AuditReport
-from pipeline.audit.sightings import SourceEye
+from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.build.builder import build_dataset
-from pipeline.errors import DatasetError
+from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
@@ -99,12 +99,12 @@ def test_a_clean_dataset_is_clean_and_all_of_it_was_looked_at(clean: Path) -> No
 def test_what_was_done_to_a_slice_is_recovered(clean: Path) -> None:
     """Angle, mirror and magnification as the recipe has them: the findings' numbers mean what they say."""
     images, labels = stack()
-    eye = SourceEye([images], [labels], independent=False, reach=1)
-    for key in range(DEPTH):
-        eye.index.add(key)
+    slices = SliceIdentifier([images], [labels], independent=False, gap=1)
+    for address in slices.addresses:
+        slices.learn(address)
     split = open_dataset(clean)["train"]
     for k, row in enumerate(split.manifest):
-        seen = eye.look(split.images[k], split.labels[k])
+        seen = slices.identify(split.images[k], split.labels[k])
         assert seen.found == SliceAddress(0, row.z)
         assert seen.mirrored == row.recipe.flip
         assert abs((seen.angle_deg - row.recipe.angle_deg + 180) % 360 - 180) < 8
@@ -136,12 +136,14 @@ def test_a_copy_of_a_train_sample_is_found(copied: Path) -> None:
     assert found(audit_dataset(copied, gap=1, jobs=2))["P001"] == "critical"
 
 
-def test_the_label_of_a_neighbour_is_found(copied: Path) -> None:
+def test_the_label_of_a_neighbour_is_found_and_drawn(copied: Path, tmp_path: Path) -> None:
     def change(arrays: dict[str, NDArray[Any]]) -> None:
         arrays["labels"][2] = render_as(copied, 2, 7)[1]
 
     falsify(copied, change)
-    report = audit_dataset(copied, gap=1, jobs=2)
+    report = audit_dataset(copied, gap=1, jobs=2, pictures=tmp_path / "why")
+    assert [path.name[:8] for path in report.pictures] == ["01-P006-"]
+    assert list(report.pictures) == list((tmp_path / "why").iterdir())
     assert set(found(report)) == {"P006", "R001"}
     assert report.exit_code == 1
 
@@ -297,7 +299,7 @@ def test_hostile_records_are_no_traceback(copied: Path, broken: str) -> None:
         assert audit_dataset(copied, gap=1, jobs=2).exit_code == 0
     else:
         edit_record(copied, lambda values: values["inputs"][0]["images"].update(sha256=5))
-        with pytest.raises(DatasetError, match="expected the dtype and the SHA-256 of its images"):
+        with pytest.raises(DatasetError, match=r"`\$\.inputs\[0\]\.images\.sha256`"):
             audit_dataset(copied, gap=1, jobs=2)
 
 
@@ -351,6 +353,11 @@ def test_the_report_is_the_same_for_any_number_of_jobs(copied: Path) -> None:
     reports = [json.dumps(audit_dataset(copied, gap=1, jobs=jobs).to_json()) for jobs in (1, 3)]
     assert reports[0] == reports[1]
     assert json.loads(reports[0])["findings"]
+
+
+def test_pictures_are_not_drawn_into_the_dataset(copied: Path) -> None:
+    with pytest.raises(ConfigError, match="lies in the dataset"):
+        audit_dataset(copied, gap=1, pictures=copied / "why")
 
 
 def test_a_shard_that_cannot_be_read_is_never_passed(copied: Path) -> None:

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from bare_worlds import clean_split, picture, pictures, random_split, write_pictures_of
+from folder_worlds import clean_split, picture, pictures, random_split, write_pictures_of
 from PIL import Image
 
-from pipeline.audit.bare import folders_subject
-from pipeline.audit.conductor import audit_samples
+from pipeline.audit.audited_samples import AuditedSamples
+from pipeline.audit.auditing import audit_folders
+from pipeline.audit.image_folders import read_folders
 from pipeline.audit.report import AuditReport
-from pipeline.audit.subject import Subject
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
 from pipeline.shards.digest import canonical_json
 from pipeline.source.tiff import write_stack
@@ -25,18 +25,18 @@ from pipeline.source.tiff import write_stack
 STACK = np.arange(5 * 12 * 10, dtype=np.uint16).reshape(5, 12, 10) % 251
 
 
-def subject_of(train: Path, **options: Any) -> Subject:
+def audited_folder(train: Path, **options: Any) -> AuditedSamples:
     """Return a folder as train, beside a test folder with one picture."""
     test = write_pictures_of(train.parent / "the-other-split", {"x.png": np.zeros((4, 4), np.uint8)})
-    return folders_subject({"test": test, "train": train}, **options)
+    return read_folders({"test": test, "train": train}, **options)
 
 
 def read(path: Path, **options: Any) -> list[np.ndarray]:
-    return [sample.image() for sample in subject_of(path, **options).samples if sample.split == "train"]
+    return [sample.image() for sample in audited_folder(path, **options).samples if sample.split == "train"]
 
 
 def names(path: Path, **options: Any) -> list[str]:
-    return [sample.name for sample in subject_of(path, **options).samples if sample.split == "train"]
+    return [sample.name for sample in audited_folder(path, **options).samples if sample.split == "train"]
 
 
 def write_array(path: Path, pixels: Any = STACK, key: str = "images", **options: Any) -> Path:
@@ -84,12 +84,12 @@ def test_every_page_is_a_sample_in_natural_order(mixed: Path) -> None:
 
 
 def test_splits_come_in_their_order_and_nothing_is_claimed(mixed: Path) -> None:
-    subject = folders_subject({"test": mixed / "p10.png", "val": mixed / "stack.tif", "train": mixed / "many.h5"})
-    assert subject.n_samples == {"train": 2, "val": 3, "test": 1}
-    assert [sample.split for sample in subject.samples] == ["train"] * 2 + ["val"] * 3 + ["test"]
-    assert {(sample.claimed, sample.label) for sample in subject.samples} == {(None, None)}
-    assert subject.used == {}
-    assert subject.name == f"train {mixed / 'many.h5'}, val {mixed / 'stack.tif'}, test {mixed / 'p10.png'}"
+    audited = read_folders({"test": mixed / "p10.png", "val": mixed / "stack.tif", "train": mixed / "many.h5"})
+    assert audited.n_samples == {"train": 2, "val": 3, "test": 1}
+    assert [sample.split for sample in audited.samples] == ["train"] * 2 + ["val"] * 3 + ["test"]
+    assert {(sample.claimed, sample.label) for sample in audited.samples} == {(None, None)}
+    assert audited.owners == {}
+    assert audited.name == f"train {mixed / 'many.h5'}, val {mixed / 'stack.tif'}, test {mixed / 'p10.png'}"
 
 
 def test_the_folder_images_is_used_where_there_is_nothing_else(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_arrays_in_groups_have_paths_for_names(tmp_path: Path) -> None:
 def test_pages_are_read_from_any_thread(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     write_array(path, compression="gzip") if name == "a.h5" else write_stack(path, STACK)
-    samples = subject_of(path).samples[: len(STACK)]
+    samples = audited_folder(path).samples[: len(STACK)]
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda k: samples[k % len(STACK)].image(), range(80)))
     assert all((pixels == STACK[k % len(STACK)]).all() for k, pixels in enumerate(found))
@@ -177,8 +177,8 @@ def test_more_files_can_be_read_than_may_be_open(tmp_path: Path) -> None:
         write_array(tmp_path / "hdf5" / f"{k}.h5", STACK[:2])
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/dev/fd").iterdir()) + 20, hard))
     try:
-        subject = folders_subject({"train": tmp_path / "tiff", "test": tmp_path / "hdf5"})
-        assert len([sample.image() for sample in subject.samples]) == 160
+        audited = read_folders({"train": tmp_path / "tiff", "test": tmp_path / "hdf5"})
+        assert len([sample.image() for sample in audited.samples]) == 160
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -222,13 +222,13 @@ def no_picture(folder: Path) -> Path:
 def test_what_holds_no_pictures_is_refused(tmp_path: Path, make: Callable[[Path], Path], told: str) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(ConfigError, match=told):
-        subject_of(make(tmp_path / "train"))
+        audited_folder(make(tmp_path / "train"))
 
 
 @pytest.mark.parametrize("splits", [(), ("train",), ("val", "test"), ("train", "holdout")])
 def test_train_is_compared_with_something(tmp_path: Path, splits: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="a folder for train and one for test or val"):
-        folders_subject(dict.fromkeys(splits, tmp_path))
+        read_folders(dict.fromkeys(splits, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -286,10 +286,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[Pa
 def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     pixels = np.ones((2, 4, 4), np.float32)
     pixels[1, 2, 3] = np.nan
-    subject = subject_of(write_array(tmp_path / "a.h5", pixels))
-    assert (subject.samples[0].image() == 1).all()
+    audited = audited_folder(write_array(tmp_path / "a.h5", pixels))
+    assert (audited.samples[0].image() == 1).all()
     with pytest.raises(SourceError, match=r"a\.h5#1: holds pixels that are not numbers"):
-        subject.samples[1].image()
+        audited.samples[1].image()
 
 
 def test_several_frames_in_a_png_are_refused(tmp_path: Path) -> None:
@@ -301,10 +301,10 @@ def test_several_frames_in_a_png_are_refused(tmp_path: Path) -> None:
 
 def test_an_array_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
     path = write_array(tmp_path / "a.h5")
-    subject = subject_of(path)
+    audited = audited_folder(path)
     write_array(path, STACK[:2])
     with pytest.raises(DatasetError, match="changed while it was being read"):
-        subject.samples[0].image()
+        audited.samples[0].image()
 
 
 # HDF5 files that are made to harm
@@ -384,11 +384,11 @@ def test_a_chunk_that_holds_more_or_less_than_it_says_is_refused(tmp_path: Path,
     with h5py.File(tmp_path / "a.h5", "w") as file:
         array = file.create_dataset("images", (2, 12, 10), np.uint8, chunks=(1, 12, 10), compression="gzip")
         array.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(n_bytes)))
-    subject = subject_of(tmp_path / "a.h5")
+    audited = audited_folder(tmp_path / "a.h5")
     with pytest.raises(DatasetError, match="holds more or less than the 120 bytes"):
-        subject.samples[0].image()
+        audited.samples[0].image()
     with pytest.raises(DatasetError, match=r"a\.h5"):  # a chunk that was never written
-        subject.samples[1].image()
+        audited.samples[1].image()
 
 
 # What the pixels tell
@@ -403,9 +403,11 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return random_split(tmp_path_factory.mktemp("leaky"))
 
 
-def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path]) -> None:
+def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path], tmp_path: Path) -> None:
     """What the reproduction that this project starts from did: nearly every test picture has a sibling in train."""
-    report = audit_samples(folders_subject(leaky), jobs=2)
+    report = audit_folders(leaky, jobs=2, pictures=tmp_path)
+    assert len(report.pictures) == 4
+    assert sorted(report.pictures) == sorted(tmp_path.iterdir())
     assert report.exit_code == 1
     assert checks_of(report) == {"P001": "passed", "P007": "failed"}
     assert report.verdict == "LEAKAGE: 4 of 4 test samples show tissue that was trained on"
@@ -416,7 +418,7 @@ def test_a_random_split_of_augmented_pictures_is_convicted(leaky: dict[str, Path
 
 
 def test_slices_far_apart_are_clean(tmp_path: Path) -> None:
-    report = audit_samples(folders_subject(clean_split(tmp_path)), jobs=2)
+    report = audit_folders(clean_split(tmp_path), jobs=2)
     assert (report.exit_code, report.findings) == (0, ())
     assert checks_of(report) == {"P001": "passed", "P007": "passed"}
     assert (report.coverage.by_pixels, report.n_leaking) == (12, {"test": 0})
@@ -430,7 +432,7 @@ def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> 
         write_pictures_of(path.parent, {path.name: np.repeat(pixels[0, ..., None], 3, axis=2)})
     else:
         write_stack(path, pixels) if stored == "tif" else write_array(path, pixels, compression="gzip")
-    report = audit_samples(folders_subject(folders), jobs=2)
+    report = audit_folders(folders, jobs=2)
     copy = "copy.h5#0" if stored == "h5" else path.name
     assert {(finding.check, finding.sample, finding.other) for finding in report.findings} == {
         ("P001", copy, "s1-r0.png"),
@@ -441,13 +443,13 @@ def test_a_copy_is_found_in_whatever_file_it_is(tmp_path: Path, stored: str) -> 
 
 def test_validation_pictures_are_compared_too(leaky: dict[str, Path], tmp_path: Path) -> None:
     far = clean_split(tmp_path)["test"]
-    report = audit_samples(folders_subject({"train": leaky["train"], "val": leaky["test"], "test": far}), jobs=2)
+    report = audit_folders({"train": leaky["train"], "val": leaky["test"], "test": far}, jobs=2)
     assert report.n_leaking == {"val": 4, "test": 0}
     assert {finding.splits for finding in report.findings} == {("train", "val")}
 
 
 def test_the_report_is_the_same_for_any_number_of_jobs(leaky: dict[str, Path]) -> None:
-    one, three = (canonical_json(audit_samples(folders_subject(leaky), jobs=jobs).to_json()) for jobs in (1, 3))
+    one, three = (canonical_json(audit_folders(leaky, jobs=jobs).to_json()) for jobs in (1, 3))
     assert one == three
 
 
@@ -457,4 +459,4 @@ def test_every_refusal_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(AugpipeError, match="Permission denied"):
-        folders_subject({"train": tmp_path, "test": tmp_path})
+        read_folders({"train": tmp_path, "test": tmp_path})

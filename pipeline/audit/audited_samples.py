@@ -1,0 +1,157 @@
+"""The samples that are audited, of one of our datasets or of anybody's folders, and the threads that look at them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import combinations
+from typing import Any, TypeVar
+
+import cv2
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from pipeline.audit.record_checks import planned_slices
+from pipeline.errors import AugpipeError, DatasetError
+from pipeline.plan.split import SliceAddress, in_order
+from pipeline.shards.dataset import Dataset
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.progress import Progress, track
+from pipeline.shards.shard_file import Shard
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedSample:
+    """One sample of whatever is audited.
+
+    Attributes:
+        name: its id, or the name of its file.
+        split: train, val or test.
+        claimed: the slice that the manifest says it shows; None where there is no manifest.
+        image: reads (Y, X).
+        label: reads (Y, X); None where there is none.
+    """
+
+    name: str
+    split: str
+    claimed: SliceAddress | None
+    image: Callable[[], NDArray[Any]]
+    label: Callable[[], NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedSamples:
+    """All samples of one audit.
+
+    Attributes:
+        name: what is audited, as the user named it.
+        samples: all of them, split by split.
+        owners: the splits that each slice belongs to, by the records; empty where there are none.
+    """
+
+    name: str
+    samples: tuple[AuditedSample, ...]
+    owners: Mapping[SliceAddress, set[str]]
+
+    @property
+    def n_samples(self) -> dict[str, int]:
+        """Samples in each split."""
+        counts = Counter(sample.split for sample in self.samples)
+        return {split: counts[split] for split in in_order(counts)}
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return every (earlier, later) pair of splits in the order train, val, test."""
+        return list(combinations(self.n_samples, 2))
+
+
+class DatasetSamples:
+    """Gathers the samples of a dataset while its manifest is read, row by row.
+
+    Which split a slice belongs to is taken from the manifest and from dataset.json: a slice that either names counts.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._samples: list[AuditedSample] = []
+        self._owners: defaultdict[SliceAddress, set[str]] = defaultdict(set)
+        self.unread = ""
+        # A shard is opened when it is first read, so that of a broken one only its own samples are lost.
+        self._shards = {shard.file: cache(partial(dataset.open_shard, shard)) for shard in dataset.record.shards}
+        for address, split in planned_slices(dataset.record):
+            self._owners[address].add(split)
+
+    def add(self, row: ManifestRow) -> None:
+        """Add one more sample; where it cannot be looked at, `unread` says why."""
+        claimed = SliceAddress(row.stack, row.z)
+        self._owners[claimed].add(row.split)
+        if open_shard := self._shards.get(row.shard):
+            read = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
+            self._samples.append(AuditedSample(row.id, row.split, claimed, *read))
+        else:
+            self.unread = f"{self._dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
+
+    def gathered(self) -> AuditedSamples:
+        """Return the samples so far."""
+        return AuditedSamples(str(self._dataset.folder), tuple(self._samples), dict(self._owners))
+
+
+def _read(open_shard: Callable[[], Shard], array: Callable[[Shard, int], NDArray[Any]], row: int) -> NDArray[Any]:
+    """Return an image or a label (Y, X).
+
+    Raises:
+        DatasetError: it cannot be read, or has pixels that are not numbers.
+    """
+    shard = open_shard()
+    pixels = array(shard, row)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DatasetError(f"{shard.path}, row {row}: holds pixels that are not numbers (NaN or infinity)")
+    return pixels
+
+
+class Workers:
+    """Does the same to many things, in threads, and reports the progress."""
+
+    def __init__(self, parallel: joblib.Parallel, progress: Progress) -> None:
+        self._parallel = parallel
+        self._progress = progress
+
+    def map(self, what: str, do: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return what `do` returns for every item, in order."""
+        results = self._parallel(joblib.delayed(do)(item) for item in items)
+        return list(track(results, self._progress, what, len(items), unit="steps"))
+
+    def read_all(
+        self, audited: AuditedSamples, what: str, read: Callable[[AuditedSample], Result]
+    ) -> tuple[AuditedSamples, list[Result], str]:
+        """Return the samples that can be read, what `read` returns for each, and why the others cannot be read."""
+
+        def attempt(sample: AuditedSample) -> Result | AugpipeError:
+            try:
+                return read(sample)
+            except AugpipeError as error:
+                return error
+
+        attempts = list(zip(audited.samples, self.map(what, attempt, audited.samples), strict=True))
+        errors = [result for _, result in attempts if isinstance(result, AugpipeError)]
+        done = [(sample, result) for sample, result in attempts if not isinstance(result, AugpipeError)]
+        unread = f"{len(errors)} of {len(attempts)} samples could not be read: {errors[0]}" if errors else ""
+        readable = replace(audited, samples=tuple(sample for sample, _ in done))
+        return readable, [result for _, result in done], unread
+
+
+@contextmanager
+def start_workers(jobs: int, progress: Progress) -> Iterator[Workers]:
+    """Start threads, each of which computes alone: libraries that start threads of their own may use only one."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1), joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
+            yield Workers(parallel, progress)
+    finally:
+        cv2.setNumThreads(threads)

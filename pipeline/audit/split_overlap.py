@@ -1,0 +1,261 @@
+"""What splits share by their records: samples counted by slice and by digest, and the findings M003 to M005."""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from pipeline.audit.report import Finding, Severity
+from pipeline.errors import ConfigError
+from pipeline.plan.split import in_order
+from pipeline.shards.digest import array_digest
+from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import DatasetRecord
+
+Number: TypeAlias = int | float
+
+_MAX_PX = 1 << 24
+_MAX_EXAMPLES = 3
+
+
+class Unit(NamedTuple):
+    """What no two splits may share: a slice at z of a stack, or where z is None all of a group."""
+
+    group: str
+    z: Number | None = None
+
+    def __str__(self) -> str:
+        return self.group if self.z is None else f"{self.group}, z {self.z}"
+
+
+class SplitRow(NamedTuple):
+    """What a manifest or a split file says of one sample.
+
+    Attributes:
+        sample: its name.
+        split: the split that it is in.
+        unit: what it is from.
+        content: the digest of that unit's pixels, where it is known.
+        replicate: which sample of that unit it is, counted from 0; None where names alone tell samples apart.
+    """
+
+    sample: str
+    split: str
+    unit: Unit
+    content: str | None = None
+    replicate: int | None = None
+
+
+class SplitCounts:
+    """How many samples each split takes from what; it grows with the number of units, not of samples.
+
+    Attributes:
+        samples: of each split.
+        units: of each unit, in each split.
+        contents: of each digest, in each split, from each unit.
+    """
+
+    def __init__(self, rows: Iterable[SplitRow] = ()) -> None:
+        self.samples: Counter[str] = Counter()
+        self.units: defaultdict[Unit, Counter[str]] = defaultdict(Counter)
+        self.contents: defaultdict[str, defaultdict[str, Counter[Unit]]] = defaultdict(lambda: defaultdict(Counter))
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: SplitRow) -> None:
+        """Count one more sample."""
+        self.samples[row.split] += 1
+        self.units[row.unit][row.split] += 1
+        if row.content is not None:
+            self.contents[row.content][row.split][row.unit] += 1
+
+    @property
+    def members(self) -> set[tuple[Unit, str]]:
+        """Every unit with every split that it has samples in."""
+        return {(unit, split) for unit, counts in self.units.items() for split in counts}
+
+    @property
+    def shared_contents(self) -> tuple[str, ...]:
+        """The digests that are in several splits."""
+        return tuple(digest for digest, splits in self.contents.items() if len(splits) > 1)
+
+
+def split_row(row: ManifestRow) -> SplitRow:
+    """Return what a row of a manifest says of slices and splits."""
+    unit = slice_unit(row.stack, row.z)
+    return SplitRow(row.id, row.split, unit, row.source_sha256, row.replicate)
+
+
+def slice_unit(stack: int, z: int) -> Unit:
+    """Return a slice of a dataset's source as a unit."""
+    return Unit(f"stack {stack}", z)
+
+
+def find_shared(counts: SplitCounts, harmless: Collection[str] = ()) -> list[Finding]:
+    """Return M003: one finding for every digest and two splits that share it.
+
+    Args:
+        counts: which split takes samples from what.
+        harmless: digests that do not count, because their pixels show nothing.
+    """
+    return [
+        _shared(digest, counts.contents[digest], pair)
+        for digest in counts.shared_contents
+        if digest not in harmless
+        for pair in combinations(in_order(counts.contents[digest]), 2)
+    ]
+
+
+def find_near(members: Iterable[tuple[Unit, str]], gap: int) -> list[Finding]:
+    """Return M004: one finding for every stack and two splits that have slices at most `gap` apart in it."""
+    places: defaultdict[str, defaultdict[str, set[Number]]] = defaultdict(lambda: defaultdict(set))
+    for unit, split in members:
+        if unit.z is not None:
+            places[unit.group][split].add(unit.z)
+    return [
+        Finding(
+            check="M004",
+            severity=near.severity,
+            text=f"{group}: {near.n_here} {pair[0]} and {near.n_there} {pair[1]} slices lie within {gap} of each "
+            f"other; the closest are z {near.here} ({pair[0]}) and z {near.there} ({pair[1]})",
+            advice=f"leave {gap} slices between two splits in neither (augpipe build --gap {gap}, or another split "
+            "file)",
+            other=str(Unit(group, near.here)),
+            splits=pair,
+            measures={"distance": near.distance, "slices": near.n_here + near.n_there},
+        )
+        for group, splits in sorted(places.items())
+        for pair in combinations(in_order(splits), 2)
+        if (near := find_closest(splits[pair[0]], splits[pair[1]], gap))
+    ]
+
+
+def find_spread(
+    units: Mapping[Unit, Mapping[str, int]], *, total: int, check: str = "M005", noun: str = "slices"
+) -> list[Finding]:
+    """Return at most one finding, about all units that have samples in several splits.
+
+    Args:
+        units: samples of each unit in each split.
+        total: how many units there are.
+        check: the id of the finding.
+        noun: what to call the units.
+    """
+    spread = {unit: counts for unit, counts in units.items() if len(counts) > 1}
+    if not spread:
+        return []
+    shares = [
+        f"{unit} ({', '.join(f'{counts[split]} {split}' for split in in_order(counts))})"
+        for unit, counts in list(spread.items())[:_MAX_EXAMPLES]
+    ]
+    verb = "are" if len(spread) > 1 else "is"
+    return [
+        Finding(
+            check=check,
+            severity="critical",
+            text=f"{len(spread)} of {total} {noun} {verb} in more than one split, such as {'; '.join(shares)}",
+            advice="give each of them to one split alone, before anything is augmented or cut into pieces",
+            other=str(next(iter(spread))),
+            splits=in_order({split for counts in spread.values() for split in counts}),
+            measures={"shared": len(spread), "total": total},
+        )
+    ]
+
+
+def count_leaking(counts: SplitCounts, harmless: Collection[str] = (), *, by_content: bool = True) -> dict[str, int]:
+    """Return, for each split but train, how many samples are from a unit or a content that train has samples from.
+
+    Args:
+        counts: which split takes samples from what.
+        harmless: digests that do not count.
+        by_content: whether digests count at all.
+    """
+    if "train" not in counts.samples:
+        return {}
+    contents = [
+        {split: units.total() for split, units in counts.contents[digest].items()}
+        for digest in (counts.shared_contents if by_content else ())
+        if digest not in harmless
+    ]
+    tables = counts.units.values(), contents
+    return {
+        split: max(sum(each.get(split, 0) for each in table if "train" in each) for table in tables)
+        for split in in_order(counts.samples)
+        if split != "train"
+    }
+
+
+class Closest(NamedTuple):
+    """The closest two slices of two splits, and how many slices of each split lie within the gap of the other's."""
+
+    distance: Number
+    here: Number
+    there: Number
+    n_here: int
+    n_there: int
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is: sections next to each other show much the same."""
+        return "critical" if self.distance <= 1 else "error"
+
+
+def find_closest(here: Collection[Number], there: Collection[Number], gap: int) -> Closest | None:
+    """Return the closest slices of two splits of a stack, if any lie within the gap; a slice is not near itself."""
+    own, others = sorted(here), sorted(there)
+    near = [(abs(z - other), z, other) for z in own for other in _nearest(z, others) if abs(z - other) <= gap]
+    if not near:
+        return None
+    n_there = sum(any(abs(other - z) <= gap for z in _nearest(other, own)) for other in others)
+    return Closest(*min(near), len({z for _, z, _ in near}), n_there)
+
+
+def require_gap(gap: int) -> None:
+    """Refuse a gap that is not a number of slices.
+
+    Raises:
+        ConfigError: it is not a whole number, or below 0.
+    """
+    if isinstance(gap, bool) or not hasattr(gap, "__index__") or gap < 0:
+        raise ConfigError(f"gap: expected 0 or more slices, got {gap!r}")
+
+
+def blank_digests(record: DatasetRecord) -> frozenset[str]:
+    """Return the digests of slices of one gray level: lost sections, which show no tissue that could leak.
+
+    Of more than 8 bits, the darkest and the brightest gray level and 0 are known, not all.
+    """
+    dtype = record.image_dtype
+    levels: Sequence[float] = (0.0, 1.0)
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        levels = range(256) if dtype == np.uint8 else (0, limits.min, limits.max)
+    sizes = {stack.slice_size for stack in record.inputs if math.prod(stack.slice_size) <= _MAX_PX}
+    return frozenset(array_digest(np.full(size, level, dtype)) for size in sizes for level in levels)
+
+
+def _shared(digest: str, splits: Mapping[str, Counter[Unit]], pair: tuple[str, str]) -> Finding:
+    parts = []
+    for split in pair:
+        first, *others = splits[split]
+        more = f" and {len(others)} more" if others else ""
+        parts.append(f"{first}{more} in {split} ({splits[split].total()} samples)")
+    return Finding(
+        check="M003",
+        severity="critical",
+        text=f"one source slice is in two splits: {parts[0]} and {parts[1]}; its sha256 is {digest:.12}...",
+        advice="take it out of one split, or out of the source where it is there twice, and build again",
+        other=str(next(iter(splits[pair[0]]))),
+        splits=pair,
+        measures={"samples": sum(splits[split].total() for split in pair)},
+    )
+
+
+def _nearest(z: Number, places: Sequence[Number]) -> list[Number]:
+    """Return the next place below z and the next above it, of places in ascending order."""
+    below, above = bisect_left(places, z), bisect_right(places, z)
+    return [*places[max(0, below - 1) : below], *places[above : above + 1]]
