@@ -14,11 +14,12 @@ import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
+from augment.gray import gray_percentiles
+
 Floats = NDArray[np.float64]
 
 SAMPLE_KEYPOINTS, SLICE_KEYPOINTS, FULL_KEYPOINTS = 400, 1000, 2000  # the last at full resolution
 _DESCRIPTOR_LENGTH = 255.0
-_DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles that become black and white
 _MAX_RATIO = 0.8  # of distances, best to second best (Lowe 2004)
 _RANSAC_PX = 16.0
 _MIN_SCALE, _MAX_SCALE = 0.7, 1.4
@@ -242,7 +243,7 @@ def _to_gray8(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return a picture (Y, X) in 8 bits, as it is or spread between its own dark and bright ends."""
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
-    low, high = np.percentile(image, (_DARKEST, _BRIGHTEST))
+    low, high = gray_percentiles(image)
     spread = (image.astype(np.float32) - np.float32(low)) * np.float32(255.0 / max(high - low, 1e-12))
     return np.ascontiguousarray(np.clip(spread, 0.0, 255.0).astype(np.uint8))
 

@@ -136,7 +136,7 @@ class AuditReport:
     coverage: Coverage
     n_samples: Mapping[str, int]
     n_leaking: Mapping[str, int]
-    thresholds: Mapping[str, float]
+    thresholds: Mapping[str, float | int]
     pictures: tuple[Path, ...] = ()
 
     @property

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from augment.gray import as_gray8, gray_percentiles
 from augment.recipe import Recipe
 from pipeline.look.lattice import Points, control_points, lattice_border, lattice_lines, on_slice, window_lattice
 
 SIDE_PX = 276  # of the square that every panel fits into
 OUTLINE_COLOURS = ("#ffb000", "#22d3ee", "#ff6fae", "#86e36f", "#c79bff", "#ff8552", "#f2e74b", "#6cb2ff")
 
-_DISPLAYED = (0.5, 99.5)  # percentiles that become black and white
 _MAX_COUNTED = 1 << 20
 _THIN = 0.75  # of the label's size; above it, outlines of one pixel would be hard to see
 _SHARPNESS = 4  # lines are drawn so many times larger, then averaged
@@ -28,8 +28,7 @@ def display_range(pixels: NDArray[Any]) -> tuple[float, float]:
     """Return the gray levels to show as black and as white: 0 and 255 of 8-bit pixels, percentiles of others."""
     if pixels.dtype == np.uint8:
         return 0.0, 255.0
-    step = max(1, int((pixels.size / _MAX_COUNTED) ** 0.5))
-    low, high = np.percentile(pixels[::step, ::step], _DISPLAYED)
+    low, high = gray_percentiles(pixels, max_pixels=_MAX_COUNTED)
     return float(low), float(high)
 
 
@@ -126,11 +125,7 @@ def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, 
 
 def scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int, int]) -> Image.Image:
     """Return pixels as 8-bit gray, averaged over areas where they become fewer."""
-    low, high = limits
-    if pixels.dtype != np.uint8:
-        levels = (pixels.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
-        pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return Image.fromarray(pixels).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
+    return Image.fromarray(as_gray8(pixels, limits)).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
 
 
 def _reach(lattices: Iterable[Points], size_yx: tuple[int, int]) -> float:
