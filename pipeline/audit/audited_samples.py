@@ -35,7 +35,7 @@ class AuditedSample:
         split: train, val or test.
         claimed: the slice that the manifest says it shows; None where there is no manifest.
         image: reads (Y, X).
-        label: reads (Y, X); None where there is none.
+        label: reads (Y, X); None where the sample has no label.
     """
 
     name: str
@@ -52,7 +52,7 @@ class AuditedSamples:
     Attributes:
         name: what is audited, as the user named it.
         samples: all of them, split by split.
-        owners: the splits that each slice belongs to, by the records; empty where there are none.
+        owners: the splits that each slice belongs to, by the records; empty where there are no records.
     """
 
     name: str

@@ -198,7 +198,7 @@ def draw_pair(title: Chip, facts: str, left: PairSide, right: PairSide, found: M
     """Return the sheet, WIDTH_PX wide.
 
     Matched places have the colour of the direction that they lie in, seen from the middle of the left picture, so that
-    a rotation can be told from the colours alone. Lines join no more than a few of them.
+    a rotation can be seen from the colours alone. Lines join only some of them.
 
     Args:
         title: the first line.

@@ -147,7 +147,7 @@ def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:
 
 
 def split_check(paths: Sequence[Path | str], *, gap: int = DEFAULT_GAP) -> AuditReport:
-    """Return what split files tell of overlap and neighbours; each file, and each fold in it, is checked on its own.
+    """Return the overlaps and neighbours in split files; each file, and each fold in it, is checked on its own.
 
     M001 is a sample that is twice in one split, M003 a source slice, sample or case in two splits, M004 neighbours in
     two splits, M005 a slice or group whose samples are in two splits.
@@ -200,10 +200,10 @@ def split_check(paths: Sequence[Path | str], *, gap: int = DEFAULT_GAP) -> Audit
 def _check_table(
     table: SplitTable, counts: SplitCounts, repeated: Mapping[str, Counter[str]], blank: frozenset[str], gap: int
 ) -> dict[str, _Found]:
-    """Return what each check finds that the table tells enough for."""
+    """Return what each check finds that the table has enough columns and splits for."""
     n, n_units = counts.samples.total(), len(counts.units)
     shared = find_shared(counts, blank), len(counts.contents)
-    if not counts.contents:  # then nothing but a sample's name tells what it is
+    if not counts.contents:  # then a sample is identified by its name alone
         names: dict[Unit, Counter[str]] = {Unit(name): splits for name, splits in repeated.items()}
         n_names = n - sum(splits.total() - 1 for splits in names.values())
         in_two = find_spread(names, total=n_names, check="M003", noun=table.sample_noun)
@@ -214,8 +214,8 @@ def _check_table(
         "M004": (find_near(counts.members, gap), n_units),
         "M005": (find_spread(counts.units, total=n_units, noun=table.unit_noun), n_units),
     }
-    told = table.checks if len(counts.samples) > 1 else table.checks & {"M001"}
-    return {check: found[check] for check in told}
+    possible = table.checks if len(counts.samples) > 1 else table.checks & {"M001"}
+    return {check: found[check] for check in possible}
 
 
 class _Repeats:

@@ -226,7 +226,7 @@ def label_agreement(label: NDArray[Any], other: NDArray[Any], where: NDArray[np.
         where: of `Warp.pixel_map`.
 
     Returns:
-        0 to 1; None where there is too little of either class to tell.
+        0 to 1; None where there is too little of either class to compare.
     """
     inside = _inside(where, other.shape)
     warped = cv2.remap((other > 0).astype(np.uint8), where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)

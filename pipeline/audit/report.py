@@ -115,7 +115,7 @@ class AuditReport:
 
     Attributes:
         subject: what was audited, as it was named.
-        dataset_sha256: the dataset's digest; None for bare folders.
+        dataset_sha256: the dataset's digest; None for samples in folders.
         gap: slices of two splits must be further apart than this.
         independent: whether slices were taken for fields of view without neighbours.
         checks: one for every id.

@@ -59,7 +59,7 @@ class _Learnt:
 
 
 def find_siblings(audited: AuditedSamples, workers: Workers) -> tuple[list[Sibling], list[str]]:
-    """Return the siblings, one for each sample that has any, and the names of samples with too few features to tell."""
+    """Return the siblings, one for each sample that has any, and the names of samples with too few features."""
     if not audited.samples:
         return [], []
     first = audited.samples[0].split

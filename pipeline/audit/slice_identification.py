@@ -1,4 +1,4 @@
-"""Which slice of the source a sample shows, told from its pixels alone, and whether its label moved with it.
+"""Which slice of the source a sample shows, by its pixels alone, and whether its label was deformed with it.
 
 Three steps, each of them surer and slower than the one before:
 1. Votes. Features of the sample are paired with those of every slice, wherever in it they are; the slices that share
@@ -59,7 +59,7 @@ class Located:
         candidate: which slice, and whether mirrored.
         match: where in it; points of a mirrored slice are those of its mirror image.
         features: of the sample, and of the slice: those that the match is made of.
-        runner_up: inliers in the best candidate that does not look like this one by nature.
+        runner_up: inliers in the best candidate that is not this slice, a neighbour or a copy of it.
     """
 
     candidate: Candidate
@@ -88,7 +88,7 @@ class Identification:
         twins: slices that are the same as `found`, because the source holds it more than once.
         ncc: correlation with the slice, warped onto the sample; None where none was found to compare with.
         ncc_neighbour: the same with the better of the slice's two neighbours; None where it has none.
-        f1: how well the slice's label, warped the same way, fits; None where there is too little to tell.
+        f1: how well the slice's label, warped the same way, fits; None where there is too little of it to compare.
     """
 
     inliers: int
@@ -112,16 +112,16 @@ class Identification:
 
 
 class SliceIdentifier:
-    """Knows the slices of stacks, and tells which of them a sample shows.
+    """Identifies which slice of some stacks a sample shows.
 
     Every slice must have been learnt before a sample is identified. All methods but `join` may be called from several
     threads.
 
     Args:
         images: the stacks, each (Z, Y, X).
-        labels: their labels; None where there are none.
+        labels: their labels, if there are any.
         independent: whether slices have no neighbours.
-        gap: slices at most so far apart look alike by nature, and do not make each other uncertain.
+        gap: slices at most so far apart may look alike, and do not make each other uncertain.
     """
 
     def __init__(

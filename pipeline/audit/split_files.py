@@ -42,7 +42,7 @@ class SplitTable:
     Attributes:
         where: what to call it.
         rows: the samples that are in a split; read from the file as they are asked for.
-        checks: those that it tells enough for.
+        checks: the ids of those that it has the columns for.
         sample_noun: what its samples are called.
         unit_noun: what its units are called.
         record: the dataset that it is the manifest of, where that lies beside it.
@@ -66,7 +66,7 @@ class _Header:
 
 
 def read_split_file(path: Path) -> Iterator[SplitTable]:
-    """Yield the tables of a file; what kind of file it is, its content tells.
+    """Yield the tables of a file, whose format is recognised by its content.
 
     Raises:
         ConfigError: there is no such file, or it is of an unknown kind.

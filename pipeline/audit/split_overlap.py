@@ -40,7 +40,7 @@ class SplitRow(NamedTuple):
         split: the split that it is in.
         unit: what it is from.
         content: the digest of that unit's pixels, where it is known.
-        replicate: which sample of that unit it is, counted from 0; None where names alone tell samples apart.
+        replicate: which sample of that unit it is, counted from 0; None where samples are identified by name.
     """
 
     sample: str
