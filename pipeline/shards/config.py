@@ -21,6 +21,14 @@ MAX_WINDOW_PX = 16384
 DEFAULT_GAP = 3  # copying the label of the third next section scores little better than chance (README: Building)
 DEFAULT_FOLDS = 5
 _MAX_FOLDS = 10**5
+_LIMITS: Mapping[str, tuple[int, int]] = {
+    "n": (1, 10**9),
+    "seed": (0, 2**128 - 1),
+    "gap": (0, 10**6),
+    "shard_size": (1, 10**5),
+    "folds": (0, _MAX_FOLDS),
+    "fold": (0, _MAX_FOLDS),
+}
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
 
@@ -73,26 +81,20 @@ class BuildConfig:
         if len(self.size) != 2:
             raise ConfigError(f"size: expected height and width, got {self.size!r}")
         object.__setattr__(self, "size", tuple(map(_whole, self.size)))
-        for name in ("n", "seed", "gap", "shard_size", "folds", "fold"):
-            object.__setattr__(self, name, _whole(getattr(self, name)))
-        for name in ("test", "val"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        _require("n", self.n, 1, 10**9)
-        _require("seed", self.seed, 0, 2**128 - 1)
         for side in self.size:
             _require("size", side, 2, MAX_WINDOW_PX)
-        _require("gap", self.gap, 0, 10**6)
-        _require("shard-size", self.shard_size, 1, 10**5)
-        if self.split not in STRATEGIES:
-            raise ConfigError(f"split: expected one of {', '.join(STRATEGIES)}, got {self.split!r}")
-        if self.engine not in ENGINES:
-            raise ConfigError(f"engine: expected one of {', '.join(ENGINES)}, got {self.engine!r}")
-        if self.weights not in WEIGHTS:
-            raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {self.weights!r}")
+        for name, (low, high) in _LIMITS.items():
+            object.__setattr__(self, name, _whole(getattr(self, name)))
+            _require(name.replace("_", "-"), getattr(self, name), low, high)
+        for name, choices in {"split": STRATEGIES, "engine": ENGINES, "weights": WEIGHTS}.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
         self._settle_split()
-        for name, fraction in (("test", self.test), ("val", self.val)):
+        for name in ("test", "val"):
+            fraction = float(getattr(self, name))
+            object.__setattr__(self, name, fraction)
             if not 0 <= fraction < 1:
                 raise ConfigError(f"{name}: expected a fraction from 0 to below 1, got {fraction:g}")
         if Fraction(repr(self.test)) + Fraction(repr(self.val)) >= 1:
@@ -103,8 +105,6 @@ class BuildConfig:
     def _settle_split(self) -> None:
         """Give options that the strategy decides the one value that they can have, so that equal builds are equal."""
         settled: dict[str, Any] = {}
-        _require("folds", self.folds, 0, _MAX_FOLDS)
-        _require("fold", self.fold, 0, _MAX_FOLDS)
         if self.split == "kfold":
             settled["folds"] = self.folds or DEFAULT_FOLDS
             _require("folds", settled["folds"], 2, _MAX_FOLDS)
@@ -144,14 +144,7 @@ class BuildConfig:
             del values["weights"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
-        return {
-            **values,
-            "size": list(self.size),
-            "test": float(self.test),
-            "val": float(self.val),
-            "picture": list(self.picture),
-            "ranges": ranges,
-        }
+        return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}
 
 
 def require_jobs(jobs: int) -> None:
