@@ -80,7 +80,7 @@ def advise(name: str, known: Iterable[str]) -> str:
     if meant:
         return f"did you mean {by_form[meant[0]]}?"
     names = list(by_form.values())
-    return f"expected one of {', '.join(names[:_MAX_NAMES])}{', ...' * (len(names) > _MAX_NAMES)}"
+    return f"expected one of {', '.join(names[:_MAX_NAMES])}" + (", ..." if len(names) > _MAX_NAMES else "")
 
 
 def counted(n: int, noun: str) -> str:

@@ -41,6 +41,6 @@ def check_record(dataset: Dataset, plan: Plan) -> Iterator[str]:
     if any(shard != expected for shard, expected in zip_longest(recorded, planned)):
         yield f"{path}: its shards are not those that follow from its config"
     name, known = recognise(record.inputs, record.name)
-    told = record.source.to_json()
-    if name != record.name or any(told.get(key) != value for key, value in known.to_json().items()):
+    recorded_facts = record.source.to_json()
+    if name != record.name or any(recorded_facts.get(key) != value for key, value in known.to_json().items()):
         yield f"{path}: what it says of its source is not what is known of these pixels"
