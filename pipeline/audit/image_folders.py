@@ -1,260 +1,294 @@
-"""Samples in folders: pictures in TIFF, PNG, JPEG or HDF5 files, of which nothing is known but their split.
+"""Samples in folders: pictures of which nothing is known but their split.
 
-Any of these files may be damaged or made to harm. An HDF5 file may do no more than a shard may: its array is stored
-plainly in this very file.
+They are TIFF, PNG, JPEG, HDF5 or NumPy files, any of which may be damaged or made to harm: none takes more memory than
+a picture may.
 """
 
+import math
+import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.audit.array_files import (
+    MAX_SIDE,
+    Rows,
+    one_error,
+    one_large_at_a_time,
+    open_array,
+    reduce_rows,
+)
 from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
-from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.plan.split import SPLITS
-from pipeline.shards.shard_file import inflate, require_array
 from pipeline.source.stacks import native
-from pipeline.source.tiff import open_stack
+from pipeline.source.tiff import TiffStack, open_stack
 from pipeline.source.tiff.folder import natural_key
 
-Read: TypeAlias = Callable[[], NDArray[Any]]
+Read: TypeAlias = Callable[[int], NDArray[Any]]  # a picture, reduced by a factor
 
-_TIFF, _PICTURE, _HDF5 = (".tif", ".tiff"), (".png", ".jpg", ".jpeg"), (".h5", ".hdf5")
-_READ = (*_TIFF, *_PICTURE, *_HDF5)
-_OTHER_PICTURES = (".bmp", ".gif", ".webp", ".jp2", ".npy", ".npz", ".mrc", ".nii", ".mat", ".czi", ".nd2", ".hdf")
-_FORMATS = "TIFF, PNG, JPEG or HDF5 files"
-_LABELS = {"labels", "label", "masks", "mask"}
+_TIFF, _PICTURE, _ARRAYS = (".tif", ".tiff"), (".png", ".jpg", ".jpeg"), (".h5", ".hdf5", ".npy", ".npz")
+_READ = (*_TIFF, *_PICTURE, *_ARRAYS)
+_OTHER_PICTURES = (".bmp", ".gif", ".webp", ".jp2", ".mrc", ".nii", ".nii.gz", ".mat", ".czi", ".nd2", ".hdf")
+_FORMATS = "TIFF, PNG, JPEG, HDF5 or NumPy files"
+_LABELS = {"labels", "label", "labelstr", "labelsts", "masks", "mask", "gt"}
+_LABEL_ENDS = ("_gt", "_st")  # true labels of the Cell Tracking Challenge, gold and silver
 _INNER = "images"  # beside a folder of labels or masks
-_MAX_BYTES = 1 << 30  # of a picture, and of a chunk: more is a lie or a mistake
-_MAX_NAMES = 8
+# Folders that hold one split of all that lies beside them, as nnU-Net and Hugging Face call them.
+_SPLIT_FOLDERS = {
+    "train": ("imagestr", "train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("imagests", "test"),
+}
+_NNUNET = ("imagestr", "imagests")
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_MAX_DEPTH = 8
+_MAX_BYTES, _MAX_TIFF_BYTES = 1 << 30, 1 << 29  # of a picture when it is read, in memory
+_MAX_LENGTH = 1 << 17  # of a side, in pixels
+_open_lock = threading.Lock()
 
 
 def read_folders(folders: Mapping[str, Path], *, images_key: str = "images") -> AuditedSamples:
     """Return the pictures in folders as samples; they are read when they are asked for.
 
-    A folder's own files count, hidden ones and those in folders below it do not; where it has none, those in its
-    folder `images` do. Every page of a TIFF file and every picture of an HDF5 array is a sample, and its name ends in
-    its number, from 0: `stack.tif#3`. Pictures in colour become gray (luma of ITU-R BT.601).
+    What counts are a folder's own files and those in folders below it, whose names become part of the samples' names:
+    `cat/x.png`. Hidden ones do not count, nor do labels: labels, label, labelsTr, labelsTs, masks, mask, GT, and what
+    ends in _GT or _ST. Where there is nothing else in a folder than these,
+
+    - its folder `images` counts instead of it;
+    - so does the folder of the split: nnU-Net's imagesTr for train and imagesTs for test, Hugging Face's train,
+      validation and test. In nnU-Net's, CASE_0000 and CASE_0001 are channels of the same tissue: the first one counts.
+
+    Every page of a TIFF file and every picture of an array is a sample, and its name ends in its number, from 0:
+    `stack.tif#3`. Pictures in colour become gray (luma of ITU-R BT.601).
+
+    Where any picture has a side above 2048 pixels, all pictures of the audit are looked at reduced by the same whole
+    factor, so that they stay comparable, and P001 means that the reduced pictures are identical. Large pictures are
+    read one at a time.
 
     Args:
         folders: for each split, its folder, or one file.
-        images_key: the name of the array (N, Y, X) or (Y, X) in HDF5 files.
+        images_key: the name of the array (N, Y, X) or (Y, X) in HDF5 and .npz files.
 
     Raises:
         ConfigError: train, or all that it could be compared with, is missing; a folder has no pictures, or some in a
-            format that is not read; an HDF5 file has no such array.
-        DatasetError: an HDF5 file cannot be read, or not be trusted.
+            format that is not read; a file has no such array.
+        DatasetError: an array cannot be read, or not be trusted.
         SourceError: a TIFF file is damaged, or not one stack of gray pages.
     """
     if not {"train"} < set(folders) <= set(SPLITS):
         raise ConfigError(f"expected a folder for train and one for test or val, got {', '.join(folders) or 'none'}")
     named = [(split, folders[split]) for split in SPLITS if split in folders]
+    scale = _Scale()
     samples = [
-        AuditedSample(name, split, None, _Gray(file.with_name(name), read))
+        AuditedSample(found.name, split, None, _Gray(folder / found.name, found.read, scale))
         for split, folder in named
-        for file in _files(folder)
-        for name, read in _readers(file, images_key)
+        for name, file in _files(folder, split)
+        for found in scale.fit(_pictures(name, file, images_key))
     ]
     return AuditedSamples(", ".join(f"{split} {folder}" for split, folder in named), tuple(samples), {})
 
 
+class _Picture(NamedTuple):
+    """A picture that can be read; its longest side in pixels is 0 where it cannot."""
+
+    name: str
+    side: int
+    read: Read
+
+
+@dataclass(slots=True, eq=False)
+class _Scale:
+    """By what all pictures of an audit are reduced."""
+
+    factor: int = field(default=1)
+
+    def fit(self, pictures: list[_Picture]) -> list[_Picture]:
+        """Reduce so far that these are not too large, either."""
+        self.factor = max([self.factor, *(math.ceil(picture.side / MAX_SIDE) for picture in pictures)])
+        return pictures
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Gray:
-    """A picture as it is audited: finite gray levels in native byte order."""
+    """A picture as it is audited: finite gray levels in native byte order, reduced as all are."""
 
     where: Path
     read: Read
+    scale: _Scale
 
     def __call__(self) -> NDArray[Any]:
-        pixels = native(self.read())
-        if pixels.dtype.kind == "b":
-            return np.where(pixels, np.uint8(255), np.uint8(0))
-        if pixels.dtype.kind not in "uif":
-            raise SourceError(f"{self.where}: expected gray levels, found {pixels.dtype.name}; save it as 8 or 16 bits")
+        pixels = native(self.read(self.scale.factor))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise SourceError(f"{self.where}: holds pixels that are not numbers (NaN or infinity); replace them")
         return pixels
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the files with pictures in a folder, in natural order, or the one file that was named instead."""
+def _files(folder: Path, split: str) -> list[tuple[str, Path]]:
+    """Return the files with pictures in a folder and their names, in natural order, or the one file that was named."""
     if folder.is_file():
         if folder.suffix.lower() not in _READ:
             raise ConfigError(f"{folder}: expected a folder of {_FORMATS}, or one such file; convert it")
-        return [folder]
-    found = _files_in(folder)
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    with_pictures = [path for path in inner if path.name.lower() not in _LABELS and _files_in(path)]
-    if not found and [path.name for path in with_pictures] == [_INNER]:
-        found, with_pictures = _files_in(folder / _INNER), []
-    if with_pictures:  # leaving them out would pass them as clean
-        raise ConfigError(
-            f"{folder}: holds pictures in {', '.join(path.name for path in with_pictures[:3])}, too; name the one "
-            "folder that holds them all, or move the others away"
-        )
+        return [(folder.name, folder)]
+    used = _folder_of_split(folder, split)
+    found = _files_below(used)
     if not found:
-        raise ConfigError(f"{folder}: expected {_FORMATS}, found none in it; name another folder, or one such file")
-    return sorted(found, key=lambda file: (natural_key(file.name), file.name))
+        raise ConfigError(f"{used}: expected {_FORMATS}, found none in it; name another folder, or one such file")
+    if used.name.lower() in _NNUNET:
+        found = _first_channels(found)
+    named = [(file.relative_to(used).as_posix(), file) for file in found]
+    return sorted(named, key=lambda each: (natural_key(each[0]), each[0]))
 
 
-def _files_in(folder: Path) -> list[Path]:
+def _folder_of_split(folder: Path, split: str) -> Path:
+    """Return the folder that counts: the one that was named, or the one in it that is made for the split."""
+    files, inner = _listed(folder)
+    of_split = {name: of for of, names in _SPLIT_FOLDERS.items() for name in names}
+    candidates = [path for path in inner if path.name.lower() in of_split]
+    if not candidates:
+        only_images = not files and [path.name for path in inner if _files_below(path)] == [_INNER]
+        return folder / _INNER if only_images else folder
+    own = [path for path in candidates if of_split[path.name.lower()] == split]
+    beside = [path for path in inner if path not in candidates and _files_below(path)]
+    if len(own) == 1 and not files and not beside:
+        return own[0]
+    names = ", ".join(path.name for path in [*candidates, *beside][:4])
+    raise ConfigError(  # to read all of it would mix the splits, to leave some out would pass it as clean
+        f"{folder}: expected one folder for {split} and nothing beside it but other splits and labels, found {names}"
+        f"{' and pictures' if files else ''}; name the folder of {split} itself"
+    )
+
+
+def _first_channels(files: list[Path]) -> list[Path]:
+    """Return the files without further channels of a case, of which the first one is there."""
+    there = {(file.parent, file.stem) for file in files}
+    return [
+        file
+        for file in files
+        if not (case := _CHANNEL.fullmatch(file.stem))
+        or case[2] == "0000"
+        or (file.parent, f"{case[1]}_0000") not in there
+    ]
+
+
+def _files_below(folder: Path, depth: int = 0) -> list[Path]:
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"{folder}: lies more than {_MAX_DEPTH} folders deep, or links back; name a folder in it")
+    files, inner = _listed(folder)
+    return [*files, *(file for path in inner for file in _files_below(path, depth + 1))]
+
+
+def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files with pictures that lie in a folder itself, and the folders in it that may hold more."""
     try:
-        visible = [file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir()]
+        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise ConfigError(f"{folder}: expected a folder of {_FORMATS} ({error.strerror}); name another one") from error
-    for file in visible:  # leaving them out would pass them as clean
-        if file.suffix.lower() in _OTHER_PICTURES:
+    files = [path for path in visible if not path.is_dir()]
+    for file in files:  # leaving them out would pass them as clean
+        if file.name.lower().endswith(_OTHER_PICTURES):
             raise ConfigError(f"{file}: pictures of this kind are not read, only {_FORMATS}; convert or remove it")
-    found = [file for file in visible if file.suffix.lower() in _READ]
+    found = [file for file in files if file.suffix.lower() in _READ]
     for file in found:
         if not file.is_file():
             raise SourceError(f"{file}: expected a file, found a broken link or a device; remove it")
-    return found
+    return found, sorted(path for path in visible if path.is_dir() and not _is_of_labels(path.name.lower()))
 
 
-def _readers(file: Path, images_key: str) -> list[tuple[str, Read]]:
-    """Return the name of every picture in a file, and what reads it."""
+def _is_of_labels(name: str) -> bool:
+    return name in _LABELS or name.endswith(_LABEL_ENDS)
+
+
+def _pictures(name: str, file: Path, images_key: str) -> list[_Picture]:
+    """Return the pictures in a file."""
     suffix = file.suffix.lower()
     if suffix in _PICTURE:
-        return [(file.name, partial(_read_picture, file))]
+        return [_Picture(name, _longest_side(file), partial(_read_picture, file))]
     if suffix in _TIFF:
         stack = open_stack(file)
-        return _numbered(file, len(stack), stack.__getitem__, single=len(stack) == 1)
-    array = _ArrayFile(file, images_key)
-    return _numbered(file, len(array), array.__getitem__, single=array.is_single)
+        _require_size(file, stack.shape[1:], math.prod(stack.shape[1:]) * stack.dtype.itemsize, _MAX_TIFF_BYTES)
+        return _numbered(name, stack.shape, partial(_read_page, stack), single=len(stack) == 1)
+    array = open_array(file, images_key)
+    _require_size(file, array.shape[-2:], 0, _MAX_BYTES)  # its bytes were looked at
+    return _numbered(name, array.shape, array.read, single=len(array.shape) == 2)
 
 
-def _numbered(file: Path, n: int, read: Callable[[int], NDArray[Any]], *, single: bool) -> list[tuple[str, Read]]:
-    return [(file.name if single else f"{file.name}#{index}", partial(read, index)) for index in range(n)]
+def _numbered(
+    name: str, shape: tuple[int, ...], read: Callable[[int, int], NDArray[Any]], *, single: bool
+) -> list[_Picture]:
+    side, n = max(shape[-2:]), 1 if single else shape[0]
+    return [_Picture(name if single else f"{name}#{k}", side, partial(read, k)) for k in range(n)]
 
 
-def _read_picture(path: Path) -> NDArray[Any]:
-    """Return a PNG or JPEG picture (Y, X), uint8 or uint16."""
-    what = f"{path}: not a readable PNG or JPEG picture"
-    with _one_error(SourceError, what, "export it again"), Image.open(path, formats=("PNG", "JPEG")) as picture:
-        if getattr(picture, "n_frames", 1) != 1:
-            raise SourceError(f"{path}: expected one picture, found several; save them one by one")
-        if picture.mode.startswith("I"):  # 16 bits; older versions of Pillow say 32
-            return np.array(picture, np.uint16)
-        return np.array(picture.convert("L"))
+def _require_size(path: Path, shape: tuple[int, ...], n_bytes: int, most: int) -> None:
+    if n_bytes > most or max(shape) > _MAX_LENGTH:
+        size = " x ".join(f"{side:,}" for side in shape)
+        raise SourceError(
+            f"{path}: expected a picture of at most {most:,} bytes and {_MAX_LENGTH:,} pixels a side, found {size} "
+            f"pixels, {n_bytes:,} bytes; cut it into tiles"
+        )
 
 
-class _ArrayFile:
-    """The pictures in one array of an HDF5 file: `file[k]` reads picture k as (Y, X), from any thread.
-
-    The file is opened and checked for every reading: a folder may hold more files than a process may open.
-
-    Args:
-        path: the file.
-        key: the array's name in it, such as `images` or `group/images`.
-
-    Raises:
-        ConfigError: the file has no such array, or it is not (N, Y, X) or (Y, X).
-        DatasetError: the file is damaged, or the array is not stored plainly in this very file.
-    """
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path = path
-        self._key = key
-        with self._open() as array:
-            self._shape: tuple[int, ...] = array.shape
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the array is one picture (Y, X), whose name needs no number."""
-        return len(self._shape) == 2
-
-    def __len__(self) -> int:
-        return 1 if self.is_single else self._shape[0]
-
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        """Return one picture (Y, X).
-
-        Raises:
-            DatasetError: it cannot be read.
-        """
-        with self._open() as array:
-            if array.shape != self._shape:
-                raise DatasetError(f"{self._path}: {self._key} changed while it was being read; run the command again")
-            if not array.id.get_create_plist().get_nfilters():
-                return np.asarray(array[()] if self.is_single else array[index])
-            chunks, dtype = array.chunks, array.dtype
-            stored = {at: array.id.read_direct_chunk(at) for at in _chunks_of(array, index)}
-        picture = np.empty(self._shape[-2:], dtype)
-        for (*first, y, x), (skipped, data) in stored.items():
-            block = inflate(self._path, data, chunks, dtype, skipped=skipped)
-            block = block[index - first[0]] if first else block
-            part = picture[y : y + block.shape[0], x : x + block.shape[1]]
-            part[...] = block[: part.shape[0], : part.shape[1]]
-        return picture
-
-    @contextmanager
-    def _open(self) -> Iterator[h5py.Dataset]:
-        what = f"{self._path}: not a readable HDF5 file"
-        with _one_error(DatasetError, what, "write it again"), h5py.File(self._path, locking="best-effort") as file:
-            yield _require_pictures(file, self._path, self._key)
+def _read_page(stack: TiffStack, index: int, factor: int) -> NDArray[Any]:
+    if stack.dtype.kind not in "buif":
+        raise SourceError(f"{stack.path}: expected gray levels, found {stack.dtype.name}; save it as 8 or 16 bits")
+    height, width = stack.shape[1:]
+    with one_large_at_a_time(height * width * stack.dtype.itemsize):
+        page = stack[index]
+        return reduce_rows(lambda first, end: page[first:end], (height, width), factor)
 
 
 @contextmanager
-def _one_error(kind: type[AugpipeError], what: str, advice: str) -> Iterator[None]:
-    """Turn what h5py and Pillow raise on broken files, half a dozen unrelated types, into one error."""
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a PNG or JPEG picture; how large it may be is decided here, by `_n_bytes`, and not by Pillow."""
+    what = f"{path}: not a readable PNG or JPEG picture"
+    with one_error(SourceError, what, "export it again"):
+        with _open_lock:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(path, formats=("PNG", "JPEG"))
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        with picture:
+            if getattr(picture, "n_frames", 1) != 1:
+                raise SourceError(f"{path}: expected one picture, found several; save them one by one")
+            _require_size(path, picture.size[::-1], _n_bytes(picture), _MAX_BYTES)
+            yield picture
+
+
+def _n_bytes(picture: Image.Image) -> int:
+    """Return what Pillow needs for a picture; for a progressive JPEG also its coefficients, two bytes each."""
+    pixel = 1 if picture.mode in ("1", "L", "P") else 2 if picture.mode.startswith("I;16") else 4
+    return picture.width * picture.height * (pixel + 2 * len(picture.getbands()) * ("progressive" in picture.info))
+
+
+def _longest_side(path: Path) -> int:
+    """Return a picture's longest side, or 0 where it cannot be read: that is told when it is asked for."""
     try:
-        yield
-    except AugpipeError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise kind(f"{what} ({reason}); {advice}") from error
+        with _opened(path) as picture:
+            return max(picture.size)
+    except SourceError:
+        return 0
 
 
-def _chunks_of(array: h5py.Dataset, index: int) -> list[tuple[int, ...]]:
-    """Return where the chunks begin that a picture is in."""
-    first = [index - index % array.chunks[0]] if array.ndim == 3 else []
-    sides = zip(array.shape[-2:], array.chunks[-2:], strict=True)
-    return [(*first, *corner) for corner in product(*(range(0, side, step) for side, step in sides))]
+def _read_picture(path: Path, factor: int) -> NDArray[Any]:
+    """Return a PNG or JPEG picture (Y, X), uint8 or uint16."""
+    with _opened(path) as picture, one_large_at_a_time(_n_bytes(picture)):
+        picture.load()
 
+        def rows(first: int, end: int) -> NDArray[Any]:
+            part = picture.crop((0, first, picture.width, end)) if end - first < picture.height else picture
+            if picture.mode.startswith("I"):  # 16 bits; older versions of Pillow say 32
+                return np.array(part, np.uint16)
+            return np.array(part.convert("L"))
 
-def _require_pictures(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
-    """Return the array, if it holds pictures, and they are in this file and no larger than they seem."""
-    parts = [part for part in key.split("/") if part]
-    for depth in range(1, len(parts) + 1):  # link by link, so that none is followed before it was looked at
-        link = file.get("/".join(parts[:depth]), getlink=True)
-        if link is None:
-            raise ConfigError(f"{path}: has no array {key!r}; it has {_array_names(file)}: name one of them with --key")
-        if not isinstance(link, h5py.HardLink):
-            raise DatasetError(f"{path}: {key} is a link to something else; copy the array itself into the file")
-    array = file.get(key) if parts else None
-    if not isinstance(array, h5py.Dataset):
-        raise ConfigError(f"{path}: {key!r} is no array; it has {_array_names(file)}: name one of them with --key")
-    shape = array.shape or ()
-    if len(shape) not in (2, 3) or 0 in shape or array.dtype.kind not in "buif":
-        raise ConfigError(
-            f"{path}: expected {key} to be gray pictures (N, Y, X) or one (Y, X), found {shape} {array.dtype}; name "
-            "another array with --key"
-        )
-    require_array(file, path, key, shape, array.dtype, array.chunks)
-    for sides in (shape[-2:], array.chunks or ()):
-        if array.dtype.itemsize * int(np.prod(sides, dtype=object)) > _MAX_BYTES:
-            raise DatasetError(f"{path}: {key} has pictures or chunks above {_MAX_BYTES:,} bytes")
-    return array
-
-
-def _array_names(file: h5py.File) -> str:
-    """Return the names of the first arrays in a file, found without following a link."""
-    names: list[str] = []
-
-    def take(name: str, item: Any) -> bool | None:
-        if isinstance(item, h5py.Dataset):
-            names.append(name)
-        return True if len(names) >= _MAX_NAMES else None  # True ends the visit
-
-    file.visititems(take)
-    return ", ".join(names) or "none"
+        read: Rows = rows
+        return reduce_rows(read, picture.size[::-1], factor)

@@ -2,10 +2,11 @@
 
 import errno
 import resource
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ import tifffile
 from folder_worlds import clean_split, picture, pictures, random_split, write_pictures_of
 from PIL import Image
 
+from pipeline.audit import array_files, image_folders
 from pipeline.audit.audited_samples import AuditedSamples
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.image_folders import read_folders
@@ -98,8 +100,7 @@ def test_the_folder_images_is_used_where_there_is_nothing_else(tmp_path: Path) -
     (folder / "README.txt").write_text("x")
     assert names(folder) == ["s0-r0.png"]
     write_pictures_of(folder, {"own.png": np.zeros((8, 8), np.uint8)})
-    with pytest.raises(ConfigError, match="holds pictures in images, too; name the one folder"):
-        names(folder)
+    assert names(folder) == ["images/s0-r0.png", "own.png"]
 
 
 @pytest.mark.parametrize("as_colour", [False, True])
@@ -183,6 +184,184 @@ def test_more_files_can_be_read_than_may_be_open(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+BLANK = np.zeros((8, 8), np.uint8)
+
+
+def tree(root: Path, *files: str) -> Path:
+    for file in files:
+        write_pictures_of((root / file).parent, {Path(file).name: BLANK})
+    return root
+
+
+def test_folders_below_are_read_and_labels_are_not(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", "cat/x.png", "dog/a/x.png", "y.png", "01_GT/y.png", "Masks/y.png", ".old/y.png")
+    (root / "metadata.csv").write_text("file_name,text")
+    assert names(root) == ["cat/x.png", "dog/a/x.png", "y.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "train", "test"),
+    [
+        (
+            ("imagesTr/a_0000.png", "imagesTr/a_0001.png", "imagesTr/b_0001.png", "imagesTs/c_0000.tif"),
+            ["a_0000.png", "b_0001.png"],
+            ["c_0000.tif"],
+        ),
+        (("train/cat/x.png", "validation/cat/w.png", "test/cat/y.png"), ["cat/x.png"], ["cat/y.png"]),
+    ],
+)
+def test_the_folder_of_the_split_counts(
+    tmp_path: Path, files: tuple[str, ...], train: list[str], test: list[str]
+) -> None:
+    root = tree(tmp_path, *files, "labelsTr/a.png")
+    audited = read_folders({"train": root, "test": root})
+    for split, expected in (("train", train), ("test", test)):
+        assert [sample.name for sample in audited.samples if sample.split == split] == expected
+
+
+@pytest.mark.parametrize("files", [("imagesTs/a.png",), ("train/a.png", "more/a.png"), ("train/a.png", "a.png")])
+def test_a_folder_of_several_splits_has_nothing_else(tmp_path: Path, files: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="expected one folder for train and nothing beside it"):
+        names(tree(tmp_path / "set", *files))
+
+
+def test_a_folder_that_links_back_is_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path / "set", "a.png")
+    (root / "again").symlink_to(root)
+    with pytest.raises(ConfigError, match="or links back"):
+        names(root)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("save", ["npy", "savez", "savez_compressed"])
+def test_numpy_files_are_read(tmp_path: Path, save: str, order: Literal["C", "F"]) -> None:
+    for name, pixels in (("one", STACK[3]), ("many", STACK.astype(">i4"))):
+        stored = np.asarray(pixels, order=order)
+        path = tmp_path / f"{name}.{save[:3]}"
+        np.save(path, stored) if save == "npy" else getattr(np, save)(path.with_suffix(".npz"), stored)
+        path = path if save == "npy" else path.with_suffix(".npz")
+        assert (np.stack(read(path)) == pixels).all()
+        assert names(path) == ([path.name] if name == "one" else [f"{path.name}#{k}" for k in range(5)])
+
+
+def test_an_array_of_several_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, em=STACK, label=STACK > 9)
+    assert (np.stack(read(path, images_key="em")) == STACK).all()
+    with pytest.raises(ConfigError, match="has no array 'images'; it has em, label: name one of them"):
+        names(path)
+
+
+def header_that_lies(path: Path) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"shape": (99, 9, 9), "fortran_order": False, "descr": "|u1"})
+
+
+def pickled(path: Path) -> None:
+    np.save(path, np.array([[{}]], object), allow_pickle=True)
+
+
+def two_arrays(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, STACK)
+        np.save(file, STACK)
+
+
+@pytest.mark.parametrize(
+    ("write", "told"), [(header_that_lies, "declares 8,019 bytes"), (pickled, "object"), (two_arrays, "declares 1,200")]
+)
+@pytest.mark.parametrize("in_zip", [False, True])
+def test_a_numpy_file_that_lies_is_refused(
+    tmp_path: Path, write: Callable[[Path], None], told: str, in_zip: bool
+) -> None:
+    path = tmp_path / "a.npy"
+    write(path)
+    if in_zip:
+        with zipfile.ZipFile(path.with_suffix(".npz"), "w") as file:
+            file.write(path, "images.npy")
+        path = path.with_suffix(".npz")
+    with pytest.raises((ConfigError, DatasetError), match=f"a.np[yz].*{told}"):
+        names(path)
+
+
+def test_a_compressed_array_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(array_files, "_MAX_CHUNK", 1000)
+    np.savez_compressed(tmp_path / "a.npz", images=STACK)
+    with pytest.raises(DatasetError, match=r"would be unpacked to 1,200 bytes, above 1,000; save it with numpy\.save"):
+        names(tmp_path / "a.npz")
+
+
+# Large pictures are looked at smaller
+
+
+@pytest.mark.parametrize("stored", ["png", "tif", "h5", "gzip.h5", "npy", "npz"])
+def test_large_pictures_are_reduced_alike_in_whatever_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: str
+) -> None:
+    monkeypatch.setattr(image_folders, "MAX_SIDE", 16)
+    monkeypatch.setattr(array_files, "_BLOCK_PIXELS", 200)  # several blocks a picture
+    monkeypatch.setattr(array_files, "_LARGE_BYTES", 0)
+    large = np.random.default_rng(0).integers(0, 60000, (38, 47), dtype=np.uint16)
+    path = tmp_path / "train" / f"a.{stored}"
+    path.parent.mkdir()
+    match stored:
+        case "png":
+            write_pictures_of(path.parent, {path.name: large})
+        case "tif":
+            write_stack(path, large[None])
+        case "npy":
+            np.save(path, large)
+        case "npz":
+            np.savez(path, large)
+        case _:
+            write_array(path, large, compression="gzip" if stored != "h5" else None)
+    [found] = read(path.parent)
+    assert found.dtype == np.uint16
+    assert found.shape == (12, 15)
+    mean = large[:36, :45].reshape(12, 3, 15, 3).mean(axis=(1, 3))
+    assert np.abs(found - mean).max() <= 0.51
+
+
+def test_all_pictures_of_an_audit_are_reduced_by_one_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folders, "MAX_SIDE", 16)
+    wide = {"a.png": np.full((2, 33), 7, np.uint8), "b.png": np.full((12, 9, 3), 7, np.uint8)}
+    found = read(write_pictures_of(tmp_path / "p", wide))
+    assert [pixels.shape for pixels in found] == [(1, 11), (4, 3)]
+    assert all((pixels == 7).all() for pixels in found)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float16, ">f4"])
+def test_any_gray_dtype_is_reduced(dtype: Any) -> None:
+    pixels = np.ones((4, 6), dtype)
+    reduced = array_files.reduce_rows(lambda first, end: pixels[first:end], (4, 6), 2)
+    assert reduced.shape == (2, 3)
+    assert (reduced == (255 if dtype is np.bool_ else 1)).all()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.npy", "a.h5"])
+def test_pictures_above_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(image_folders, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(image_folders, "_MAX_TIFF_BYTES", 1000)
+    monkeypatch.setattr(array_files, "_MAX_BYTES", 1000)
+    pixels, path = np.zeros((40, 40), np.uint8), tmp_path / name
+    match path.suffix:
+        case ".npy":
+            np.save(path, pixels)
+        case ".h5":
+            write_array(path, pixels)
+        case _:
+            Image.fromarray(pixels).save(path)
+    with pytest.raises((SourceError, DatasetError), match=f"{name}.*1,600 bytes"):
+        read(path)
+
+
+def test_a_progressive_picture_needs_its_coefficients_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folders, "_MAX_BYTES", 4000)
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "a.jpg", progressive=True)
+    with pytest.raises(SourceError, match="4,800 bytes"):
+        read(tmp_path / "a.jpg")
+
+
 # What is refused
 
 
@@ -212,9 +391,9 @@ def no_picture(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (missing, "expected a folder of TIFF, PNG, JPEG or HDF5 files"),
+        (missing, "expected a folder of TIFF, PNG, JPEG, HDF5 or NumPy files"),
         (empty, "found none in it"),
-        (of_another_kind("b.npy"), "b.npy: pictures of this kind are not read"),
+        (of_another_kind("b_0000.nii.gz"), "b_0000.nii.gz: pictures of this kind are not read"),
         (of_another_kind("b.BMP"), "b.BMP: pictures of this kind are not read"),
         (no_picture, "split.csv: expected a folder"),
     ],
@@ -364,8 +543,8 @@ def huge_chunk(file: h5py.File, _: Path) -> None:
         (virtual_array, "images", "in other files"),
         (other_filter, "images", "only deflate is allowed"),
         (terabytes, "images", "is larger than"),
-        (huge_picture, "images", "pictures or chunks above"),
-        (huge_chunk, "images", "pictures or chunks above"),
+        (huge_picture, "images", "pictures of .* bytes, above"),
+        (huge_chunk, "images", "chunks above"),
     ],
 )
 def test_a_hostile_array_is_refused(
