@@ -53,11 +53,13 @@ class AuditedSamples:
         name: what is audited, as the user named it.
         samples: all of them, split by split.
         owners: the splits that each slice belongs to, by the records; empty where there are no records.
+        factor: by what images are reduced, as a source that they are compared with must be.
     """
 
     name: str
     samples: tuple[AuditedSample, ...]
     owners: Mapping[SliceAddress, set[str]]
+    factor: int = 1
 
     @property
     def n_samples(self) -> dict[str, int]:

@@ -121,7 +121,7 @@ def audit_folders(
     Args:
         folders: for train, and for test, val or both: its folder, or one file.
         source: what they were made from, where it is at hand: a folder, a TIFF stack, or the stacks, each (Z, Y, X).
-        images_key: the name of the array (N, Y, X) or (Y, X) in HDF5 files.
+        images_key: the name of the array (N, Y, X) or (Y, X) in HDF5 and .npz files.
         gap: slices of two splits must be further apart than this.
         independent: the slices are fields of view without neighbours.
         allow_unknown: samples whose slice is not found are warnings.
@@ -135,13 +135,15 @@ def audit_folders(
         SourceError: a TIFF file is damaged, or not one stack of gray pages.
         StorageError: a picture cannot be written.
     """
-    from pipeline.audit.image_folders import read_folders
+    from pipeline.audit.image_folders import ReducedSlices, read_folders
     from pipeline.source.readers import read_images
 
     require_gap(gap)
     require_jobs(jobs)
     audited = read_folders(folders, images_key=images_key)
     stacks = read_images(source) if isinstance(source, Path) else source
+    if stacks and audited.factor > 1:
+        stacks = [ReducedSlices(stack, audited.factor) for stack in stacks]
     slices = None if stacks is None else SliceIdentifier(stacks, None, independent=independent, gap=gap)
     pixels = check_pixels(audited, slices, _NO_SOURCE, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
     findings = worst_first(pixels.findings)

@@ -29,7 +29,7 @@ from pipeline.audit.array_files import (
 from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
 from pipeline.errors import ConfigError, SourceError
 from pipeline.plan.split import SPLITS
-from pipeline.source.stacks import native
+from pipeline.source.stacks import Slices, native
 from pipeline.source.tiff import TiffStack, open_stack
 from pipeline.source.tiff.folder import natural_key
 
@@ -94,7 +94,31 @@ def read_folders(folders: Mapping[str, Path], *, images_key: str = "images") -> 
         for name, file in _files(folder, split)
         for found in scale.fit(_pictures(name, file, images_key))
     ]
-    return AuditedSamples(", ".join(f"{split} {folder}" for split, folder in named), tuple(samples), {})
+    return AuditedSamples(", ".join(f"{split} {folder}" for split, folder in named), tuple(samples), {}, scale.factor)
+
+
+class ReducedSlices:
+    """The slices of a stack, each reduced by a whole factor.
+
+    Args:
+        slices: (Z, Y, X).
+        factor: of `reduce_rows`.
+    """
+
+    def __init__(self, slices: Slices, factor: int) -> None:
+        self._slices, self._factor = slices, factor
+        depth, *sides = slices.shape
+        self.shape = (depth, *(max(1, side // factor) for side in sides))
+        self.dtype = slices.dtype
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice z as (Y, X)."""
+        pixels = self._slices[z]
+        height, width = pixels.shape
+        return reduce_rows(lambda first, end: pixels[first:end], (height, width), self._factor)
 
 
 class _Picture(NamedTuple):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @click.command("audit", cls=Command)
 @click.argument("dataset", type=PATH, required=False)
-@option("Bare folders", "--train", type=PATH, help="Samples to train on: TIFF, PNG, JPEG or HDF5.")
+@option("Bare folders", "--train", type=PATH, help="Samples to train on: TIFF, PNG, JPEG, HDF5 or NumPy.")
 @option("Bare folders", "--val", type=PATH, help="Samples to validate on.")
 @option("Bare folders", "--test", type=PATH, help="Samples to test on.")
-@option("Bare folders", "--key", default="images", help="The array in HDF5 files.")
+@option("Bare folders", "--key", default="images", help="The array in HDF5 or .npz files.")
 @option("Bare folders", "--independent", is_flag=True, help="The slices of --source have no neighbours.")
 @option(
     "Source",

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from folder_worlds import clean_split, picture, pictures, random_split, write_pictures_of
+from folder_worlds import clean_split, picture, pictures, random_split, tissue, write_pictures_of
 from PIL import Image
 
 from pipeline.audit import array_files, image_folders
@@ -328,6 +328,18 @@ def test_all_pictures_of_an_audit_are_reduced_by_one_factor(tmp_path: Path, monk
     found = read(write_pictures_of(tmp_path / "p", wide))
     assert [pixels.shape for pixels in found] == [(1, 11), (4, 3)]
     assert all((pixels == 7).all() for pixels in found)
+
+
+def test_a_source_is_reduced_as_its_pictures_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture at half the scale of its slice would be taken for an unknown one."""
+    monkeypatch.setattr(image_folders, "MAX_SIDE", 300)
+    images, _ = tissue()
+    slices = np.kron(images[[0, 8]], np.ones((1, 2, 2), np.uint8))
+    folders = {
+        split: write_pictures_of(tmp_path / split, {"a.png": slices[z]}) for z, split in enumerate(("train", "test"))
+    }
+    report = audit_folders(folders, [slices], jobs=2, independent=True)
+    assert (report.exit_code, report.findings) == (0, ())
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.float16, ">f4"])
