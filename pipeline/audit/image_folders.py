@@ -53,6 +53,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _MAX_DEPTH = 8
 _MAX_BYTES, _MAX_TIFF_BYTES = 1 << 30, 1 << 29  # of a picture when it is read, in memory
 _MAX_LENGTH = 1 << 17  # of a side, in pixels
+_PILLOW_BLOCK = 1 << 26  # smaller ones would stay with the thread that freed them: malloc maps from 32 MiB on only
 _open_lock = threading.Lock()
 
 
@@ -305,7 +306,15 @@ def _longest_side(path: Path) -> int:
 
 def _read_picture(path: Path, factor: int) -> NDArray[Any]:
     """Return a PNG or JPEG picture (Y, X), uint8 or uint16."""
-    with _opened(path) as picture, one_large_at_a_time(_n_bytes(picture)):
+    with _opened(path) as picture:
+        n_bytes = _n_bytes(picture)
+    with one_large_at_a_time(n_bytes):  # until all that was decoded is let go
+        return _decode(path, factor)
+
+
+def _decode(path: Path, factor: int) -> NDArray[Any]:
+    Image.core.set_block_size(_PILLOW_BLOCK)  # type: ignore[attr-defined]  # missing in Pillow's types
+    with _opened(path) as picture:
         picture.load()
 
         def rows(first: int, end: int) -> NDArray[Any]:
