@@ -1,4 +1,4 @@
-"""Where one picture shows what another shows: features, local geometry, a smooth field, and how alike they are along it.
+"""Where one picture shows what another does: features, local geometry, a smooth field, and likeness along it.
 
 Features are SIFT (Lowe 2004) in its square-root form (Arandjelovic and Zisserman 2012, "Three things everyone should
 know to improve object retrieval"): they survive rotation, scale, deformation and gain. Of a mirror image and of an
@@ -84,15 +84,13 @@ class Features:
 
     def strongest(self, most: int) -> "Features":
         """Return the first of them."""
-        return Features(
-            self.points[:most], self.angles[:most], self.sizes[:most], self.descriptors[:most], self.width
-        )
+        return Features(self.points[:most], self.angles[:most], self.sizes[:most], self.descriptors[:most], self.width)
 
     def seen_as(self, variant: Variant) -> "Features":
         """Return the features of the picture's mirror image, or of the picture inverted, or both."""
         points, angles = self.points, self.angles
         if variant.mirrored:
-            points = points * np.float32((-1, 1)) + np.float32((self.width - 1, 0))
+            points = points * np.array((-1, 1), np.float32) + np.array((self.width - 1, 0), np.float32)
             angles = np.float32(np.pi) - angles
         if variant.inverted:
             angles = angles + np.float32(np.pi)
@@ -240,7 +238,8 @@ def _largest_group(
     if not len(members):
         return members
     _, label = connected_components(csr_array(supports[np.ix_(members, members)]), directed=False)
-    return members[label == np.bincount(label).argmax()]
+    largest: NDArray[np.intp] = members[label == np.bincount(label).argmax()]
+    return largest
 
 
 def _similarity(here: NDArray[np.float32], there: NDArray[np.float32]) -> Floats:
@@ -277,7 +276,10 @@ class Warp:
         rows = (np.arange(size[0]) * step * (n_nodes[0] - 1) / max(shape[0] - 1, 1)).astype(np.float32)
         columns = (np.arange(size[1]) * step * (n_nodes[1] - 1) / max(shape[1] - 1, 1)).astype(np.float32)
         grid = np.meshgrid(columns, rows)
-        return cv2.remap(nodes, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        where: NDArray[np.float32] = cv2.remap(
+            nodes, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        return where
 
 
 def fit_warp(sample: Features, other: Features, found: Match) -> Warp:
@@ -327,6 +329,11 @@ class Agreement(NamedTuple):
     def area_px(self) -> int:
         """Pixels of the sample around which the two agree."""
         return int((self.ncc >= AGREEING_NCC).sum()) * self.step**2
+
+    @property
+    def inside_px(self) -> int:
+        """Pixels of the sample that the other picture has, too."""
+        return int(self.inside.sum()) * self.step**2
 
 
 def compare(

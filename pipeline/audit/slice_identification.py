@@ -76,9 +76,10 @@ class Identification:
         return {**seen, "mirrored": self.mirrored, "inverted": self.inverted, **rounded}
 
     @property
-    def shown(self) -> frozenset[SliceAddress]:
-        """All slices that it shows."""
-        return self.others if self.found is None else self.others | {self.found}
+    def shown(self) -> list[SliceAddress]:
+        """All slices that it shows, in the order of the stacks."""
+        found = self.others if self.found is None else self.others | {self.found}
+        return sorted(found, key=lambda address: (address.stack, address.z))
 
 
 class SliceIdentifier:
@@ -189,6 +190,8 @@ class SliceIdentifier:
             agrees = mirror(sighting.agreement.ncc >= AGREEING_NCC, sighting.candidate.variant.mirrored)
             new = int((agrees & ~explained).sum()) * sighting.agreement.step**2
             address = self.addresses[sighting.candidate.key]
-            if new >= FOUND_AREA_PX and not any(self.are_neighbours(address, each) for each in (best, *self._twins[best])):
+            if new >= FOUND_AREA_PX and not any(
+                self.are_neighbours(address, each) for each in (best, *self._twins[best])
+            ):
                 yield address
             explained |= agrees
