@@ -5,17 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples
+from pipeline.audit.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
 from pipeline.audit.pixel_checks import PixelAudit, check_pixels, count_leaking_samples
 from pipeline.audit.record_checks import check_records
+from pipeline.audit.registration import AGREEING_NCC
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Skip, skipped, worst_first
-from pipeline.audit.slice_identification import (
-    CONFIRMED_NCC,
-    FOUND_INLIERS,
-    LABEL_F1,
-    NCC_MARGIN,
-    RUNNER_UP_FACTOR,
-    SliceIdentifier,
-)
+from pipeline.audit.slice_identification import LABEL_F1, NCC_MARGIN, SliceIdentifier
 from pipeline.audit.split_overlap import count_leaking, require_gap
 from pipeline.errors import AugpipeError, ConfigError
 from pipeline.plan.split import in_order
@@ -27,8 +22,9 @@ from pipeline.source.stacks import Slices, Source
 
 THRESHOLDS = {
     "inliers": FOUND_INLIERS,
-    "runner_up_factor": RUNNER_UP_FACTOR,
-    "ncc": CONFIRMED_NCC,
+    "area_px": FOUND_AREA_PX,
+    "share": FOUND_SHARE,
+    "ncc": AGREEING_NCC,
     "ncc_margin": NCC_MARGIN,
     "label_f1": LABEL_F1,
 }

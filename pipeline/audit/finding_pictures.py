@@ -17,16 +17,16 @@ from PIL import Image, ImageColor, ImageDraw
 from pipeline.audit.audited_samples import AuditedSamples
 from pipeline.audit.pixel_checks import address_text
 from pipeline.audit.registration import (
-    FULL_KEYPOINTS,
     SAMPLE_KEYPOINTS,
     SLICE_KEYPOINTS,
     Match,
+    Variant,
     find_features,
     match_features,
     mirror,
 )
 from pipeline.audit.report import AuditReport, Finding, Severity
-from pipeline.audit.slice_identification import FOUND_INLIERS, SliceIdentifier
+from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.audit.terminal_report import measures_text, printable
 from pipeline.files import storage_errors, write_atomically
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip, draw_chip, write_text
@@ -174,24 +174,14 @@ def _draw(finding: Finding, pair: tuple[PairSide, PairSide]) -> Image.Image:
 
 
 def _align(finding: Finding, left: PairSide, right: PairSide) -> tuple[PairSide, PairSide, Match]:
-    """Return both sides as they match best: the one mirrored that the audit mirrored, or either where it did not say.
-
-    An audit mirrors a sample to find its like among samples, and a slice to find what a sample shows.
-    """
-    plain = left, right
-    flipped = (left.mirrored(), right) if finding.check == "P007" else (left, right.mirrored())
+    """Return both sides as they match best: the left mirrored if the audit did so, or either where it did not say."""
     recorded = finding.measures.get("mirrored")
-    pairs = [plain, flipped] if recorded is None else [flipped if recorded else plain]
-    return max(((*pair, _match(*pair)) for pair in pairs), key=lambda each: each[2].inliers)
-
-
-def _match(left: PairSide, right: PairSide) -> Match:
-    """Return where two pictures match, found as the audit found it."""
-    found = match_features(*(find_features(side.image, most=side.n_keypoints) for side in (left, right)))
-    if found.inliers >= FOUND_INLIERS:
-        return found
-    closer = match_features(*(find_features(side.image, most=FULL_KEYPOINTS, half=False) for side in (left, right)))
-    return max(found, closer, key=lambda each: each.inliers)
+    own, other = (find_features(side.image, most=side.n_keypoints) for side in (left, right))
+    aligned = []
+    for mirrored in (False, True) if recorded is None else (bool(recorded),):
+        variant = Variant(mirrored, inverted=bool(finding.measures.get("inverted")))
+        aligned.append((left.mirrored() if mirrored else left, right, match_features(own.seen_as(variant), other)))
+    return max(aligned, key=lambda each: each[2].inliers)
 
 
 def draw_pair(title: Chip, facts: str, left: PairSide, right: PairSide, found: Match) -> Image.Image:

@@ -149,11 +149,12 @@ def find_identical(audited: AuditedSamples, digests: Sequence[str]) -> Iterator[
 def find_leaking_slices(audited: AuditedSamples, seen: Identified) -> Iterator[Finding]:
     """Yield P002: a slice seen in a sample is used by a split before its own, in the order train, val, test."""
     users = defaultdict(set, {address: set(splits) for address, splits in audited.owners.items()})
-    shown_slices = [(sample, shown, shown.found) for sample, shown in seen if shown.found]
+    shown_slices = [(sample, shown, slice_) for sample, shown in seen for slice_ in shown.shown]
     for sample, _, found in shown_slices:
         users[found].add(sample.split)
     for sample, shown, found in shown_slices:
-        earlier, *_ = in_order({sample.split, *users[found], *(user for twin in shown.twins for user in users[twin])})
+        twins = shown.twins if found == shown.found else frozenset()
+        earlier, *_ = in_order({sample.split, *users[found], *(user for twin in twins for user in users[twin])})
         if earlier != sample.split:
             place = address_text(found)
             text = f"{sample.name} ({sample.split}) shows {place}, which {earlier} uses"
@@ -179,8 +180,8 @@ def find_near_slices(audited: AuditedSamples, seen: Identified, gap: int) -> Ite
     """Yield P004: slices seen in two splits lie within the gap of each other; one for each stack and two splits."""
     places: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
     for sample, shown in seen:
-        if shown.found:
-            places[shown.found.stack, sample.split].add(shown.found.z)
+        for found in shown.shown:
+            places[found.stack, sample.split].add(found.z)
     for (earlier, later), stack in product(audited.pairs(), sorted({stack for stack, _ in places})):
         near = find_closest(places[stack, earlier], places[stack, later], gap)
         if near:

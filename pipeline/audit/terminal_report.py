@@ -13,7 +13,6 @@ _GAP_CHECKS = ("M004", "P004")
 _MEASURES = {
     "exact": "the same pixels",
     "inliers": "{} inliers",
-    "runner_up": "{} in the next best slice",
     "ncc": "NCC {:.2f}",
     "ncc_neighbour": "{:.2f} for its neighbour",
     "angle_deg": "turned {:.1f} deg",
@@ -21,6 +20,8 @@ _MEASURES = {
     "f1": "label F1 {:.2f}",
     "distance": "distance {}",
     "mirrored": "mirrored",
+    "inverted": "inverted",
+    "area_px": "{:,} pixels agree",
 }
 
 

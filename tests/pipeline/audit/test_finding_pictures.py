@@ -14,7 +14,7 @@ from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.finding_pictures import PairSide, draw_pair, write_pictures
 from pipeline.audit.image_folders import read_folders
-from pipeline.audit.registration import NO_MATCH, SLICE_KEYPOINTS, Match, find_features, match_features
+from pipeline.audit.registration import NO_MATCH, Match
 from pipeline.audit.report import AuditReport, Finding
 from pipeline.audit.slice_identification import SliceIdentifier
 from pipeline.errors import StorageError
@@ -192,16 +192,16 @@ def test_a_sample_is_shown_beside_its_slice(
     assert path.name == f"01-{check}-s.png"
     assert (title.word, title.text) == (check, "x")
     assert facts.startswith(f"{' - '.join(splits)}  ·  {measures['inliers']} inliers")
-    assert (left.image == picture(1, 0)).all()
     mirrored = bool(measures["mirrored"])
-    assert (right.image == (images[1][:, ::-1] if mirrored else images[1])).all()
-    assert right.chip.text == f"stack 0, z 1{', mirrored' * mirrored}"
+    assert (left.image == (picture(1, 0)[:, ::-1] if mirrored else picture(1, 0))).all()
+    assert (right.image == images[1]).all()
+    assert left.chip.text == ("s, mirrored" if mirrored else "s")
     assert right.chip.word == ("slice" if check == "P006" else "train")
     assert found.inliers == measures["inliers"]
     if check == "P006":
-        assert (left.label == label).all()
-        assert (right.label == (labels[1][:, ::-1] if mirrored else labels[1])).all()
-        y, x = np.array([32.5, 225.5]) * SIDE_PX / 256  # a pixel where the label begins
+        assert (left.label == (label[:, ::-1] if mirrored else label)).all()
+        assert (right.label == labels[1]).all()
+        y, x = np.array([32.5, 30.5 if mirrored else 225.5]) * SIDE_PX / 256  # a pixel where the label begins
         assert shows(opened(path), OUTLINE_COLOURS[0], TOP_Y + y, LEFT_X + x)
     else:
         assert left.label is right.label is None
@@ -234,7 +234,7 @@ def test_slices_that_are_the_same_are_turned_to_match(
     assert file_names(paths) == ["01-S001-stack-0-z-0.png", "02-S001-stack-0-z-0.png"]
     for (_, _, left, right, found), words in zip(drawn, (("train", "test"), ("slice", "slice")), strict=True):
         assert (left.chip.word, right.chip.word) == words
-        assert right.chip.text == "stack 0, z 1, mirrored"
+        assert left.chip.text == "stack 0, z 0, mirrored"
         assert found.inliers > 100
 
 
@@ -282,6 +282,5 @@ def test_small_samples_are_looked_at_closely(
     finding = Finding("P002", "critical", "x", sample="s", other="stack 0, z 1", splits=("train", "test"))
     write_pictures(tmp_path, report_of(world[1], finding), audited, slices_of(images))
     [(*_, found)] = drawn
-    at_half = match_features(find_features(crop), find_features(images[1], most=SLICE_KEYPOINTS))
-    assert at_half.inliers < 15 <= found.inliers
+    assert found.inliers >= 10
     assert np.abs(found.other_points - found.sample_points - (120, 100)).max() < 8

@@ -30,7 +30,7 @@ LABEL = Finding(
     sample="a.png",
     other="stack 0, z 7",
     splits=("test",),
-    measures={"inliers": 80, "runner_up": 0, "ncc": 0.934, "ncc_neighbour": None, "f1": 0.241, "mirrored": False},
+    measures={"inliers": 80, "area_px": 5100, "ncc": 0.934, "ncc_neighbour": None, "f1": 0.241, "mirrored": False},
 )
 
 
@@ -98,7 +98,7 @@ all findings:
  1  P007 critical a.png (test) shows the same tissue as b.png (train)
     train - test; 98 inliers, turned 141.2 deg, scale 0.98, mirrored
  2  P006 error    a.png: its label does not fit
-    test; with stack 0, z 7; 80 inliers, 0 in the next best slice, NCC 0.93, label F1 0.24
+    test; with stack 0, z 7; 80 inliers, NCC 0.93, label F1 0.24, 5,100 pixels agree
 
 what to do:
     P007: assign whole slices to splits before augmenting, and build the set again
