@@ -75,6 +75,7 @@ def read_groups(path: Path | str, column: str = GROUP_COLUMN) -> Groups:
     """Return the groups that a CSV file names, delimited by comma, semicolon or tab.
 
     Its cases are in the column file, case or id, else in its first one; a case without a group counts as not named.
+    A file's name alone counts, so that files of two splits that have the same name are one case.
 
     Args:
         path: the file.
