@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples
+from pipeline.audit.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
 from pipeline.audit.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
 from pipeline.audit.pixel_checks import PixelAudit, check_pixels, count_leaking_samples
 from pipeline.audit.record_checks import check_records
@@ -90,7 +91,7 @@ def audit_dataset(
         dataset_sha256=dataset.digest,
         gap=gap,
         independent=dataset.record.config.independent,
-        checks=_one_each([*skipped(missing, "R001"), *pixels.checks, *records.checks]),
+        checks=_one_each([*skipped(missing, "R001"), NOT_RECORDED, *pixels.checks, *records.checks]),
         findings=findings,
         coverage=Coverage(sum(n_samples.values()), pixels.n_samples, records.n_replayed, pixels.n_unknown),
         n_samples=n_samples,
@@ -111,6 +112,7 @@ def audit_folders(
     jobs: int = -1,
     progress: Progress | None = None,
     pictures: Path | None = None,
+    groups: Path | None = None,
 ) -> AuditReport:
     """Return what the pixels of samples in folders prove; see `read_folders` for what may lie in them.
 
@@ -124,9 +126,11 @@ def audit_folders(
         jobs: threads; decides the time taken, nothing else.
         progress: progress callback.
         pictures: folder to draw the worst findings in; made if there are any.
+        groups: CSV with the columns file,group, see `read_groups`; no group, such as a patient, may be in two splits.
 
     Raises:
-        ConfigError: a folder or file does not hold what it should, or the gap is not a number of slices.
+        ConfigError: a folder or file does not hold what it should, of some samples no group is named, or the gap is not
+            a number of slices.
         DatasetError: a sample cannot be read.
         SourceError: a TIFF file is damaged, or not one stack of gray pages.
         StorageError: a picture cannot be written.
@@ -137,18 +141,20 @@ def audit_folders(
     require_gap(gap)
     require_jobs(jobs)
     audited = read_folders(folders, images_key=images_key)
+    named = ((sample.name, sample.split) for sample in audited.samples)
+    shared, by_groups = check_groups(read_groups(groups), named) if groups else ([], NOT_NAMED)
     stacks = read_images(source) if isinstance(source, Path) else source
     if stacks and audited.factor > 1:
         stacks = [ReducedSlices(stack, audited.factor) for stack in stacks]
     slices = None if stacks is None else SliceIdentifier(stacks, None, independent=independent, gap=gap)
     pixels = check_pixels(audited, slices, _NO_SOURCE, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
-    findings = worst_first(pixels.findings)
+    findings = worst_first([*shared, *pixels.findings])
     report = AuditReport(
         subject=audited.name,
         dataset_sha256=None,
         gap=gap,
         independent=independent,
-        checks=_one_each([*pixels.checks, *skipped(_NO_MANIFEST, "M", "R")]),
+        checks=_one_each([*pixels.checks, *skipped(_NO_MANIFEST, "M", "R"), by_groups]),
         findings=findings,
         coverage=Coverage(len(audited.samples), pixels.n_samples, 0, pixels.n_unknown),
         n_samples=audited.n_samples,

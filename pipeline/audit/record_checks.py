@@ -1,4 +1,4 @@
-"""Checks of records: M001 to M005 (and R001) of a dataset, and M001 to M005 of any files that say what is split how."""
+"""Checks of records: M001 to M005 (and R001) of a dataset, and M001 to M006 of any files that say what is split how."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from pipeline.audit.groups import GROUP_COLUMN, NOT_NAMED, Groups, GroupTally, read_groups
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, conclude, worst_first
 from pipeline.audit.split_files import SplitTable, read_split_file
 from pipeline.audit.split_overlap import (
@@ -44,6 +45,7 @@ _NOT_APPLICABLE = {
     "M003": "no file has samples in two splits",
     "M004": "no file tells where in a stack the slices of two splits lie, or they have no neighbours",
     "M005": "no file groups the samples of two splits",
+    "M006": "no file has samples in two splits",
 }
 _MAX_EXAMPLES = 3
 
@@ -146,38 +148,53 @@ def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:
     }
 
 
-def split_check(paths: Sequence[Path | str], *, gap: int = DEFAULT_GAP) -> AuditReport:
+def split_check(
+    paths: Sequence[Path | str],
+    *,
+    gap: int = DEFAULT_GAP,
+    groups: Path | str | None = None,
+    column: str = GROUP_COLUMN,
+) -> AuditReport:
     """Return the overlaps and neighbours in split files; each file, and each fold in it, is checked on its own.
 
     M001 is a sample that is twice in one split, M003 a source slice, sample or case in two splits, M004 neighbours in
-    two splits, M005 a slice or group whose samples are in two splits.
+    two splits, M005 a slice or group whose samples are in two splits, M006 the same of the groups that a file of their
+    own names.
 
     Args:
         paths: manifests of augpipe, nnU-Net's splits_final.json, or CSV files with a header id,group,split[,z]. A
             group is what must not be cut, such as a patient; with z it is a stack, and its slices must not be cut.
             Rows whose split is `unused` are in none.
         gap: slices of two splits must be further apart than this.
+        groups: CSV that names the group of each case or sample, such as its patient; see `read_groups`.
+        column: the column of that file with the groups.
 
     Raises:
-        ConfigError: no file is named, or one is missing or of an unknown kind.
+        ConfigError: no file is named, or one is missing or of an unknown kind; of some samples, no group is named.
         DatasetError: a file cannot be read, or a line of it makes no sense.
     """
     require_gap(gap)
     if not paths:
         raise ConfigError("split-check: expected at least one file, got none")
+    if groups is None and column != GROUP_COLUMN:
+        raise ConfigError(f"split-check: {column} is a column of no file; name the file of groups with --groups")
+    named = None if groups is None else read_groups(groups, column)
     findings: list[Finding] = []
     n_looked_at, n_samples, n_leaking = Counter[str](), Counter[str](), Counter[str]()
     for table in (table for path in paths for table in read_split_file(Path(path))):
         repeats = _Repeats()
-        counts = SplitCounts(repeats.watch(table.rows))
+        tally = _tally_of(table, named)
+        counts = SplitCounts(repeats.watch(tally.watch(table.rows) if tally else table.rows))
         if not counts.samples:
             raise DatasetError(f"{table.where}: expected samples, found none in any split")
         blank = blank_digests(table.record) if table.record and counts.shared_contents else frozenset()
         n_samples.update(counts.samples)
         n_leaking.update(count_leaking(counts, blank))
-        for check, (found, n) in _check_table(table, counts, repeats.found, blank, gap).items():
+        by_groups = tally.find_cut() if tally else None
+        for check, (found, n) in _check_table(table, counts, repeats.found, blank, gap, by_groups).items():
             findings += [replace(each, text=f"{table.where}: {each.text}") for each in found]
             n_looked_at[check] += n
+    reasons = _NOT_APPLICABLE if named else {**_NOT_APPLICABLE, "M006": NOT_NAMED.reason}
     return AuditReport(
         subject=", ".join(map(str, paths)),
         dataset_sha256=None,
@@ -186,7 +203,7 @@ def split_check(paths: Sequence[Path | str], *, gap: int = DEFAULT_GAP) -> Audit
         checks=tuple(
             conclude(check, findings, n_looked_at[check])
             if check in n_looked_at
-            else Check(check, "not applicable", reason=_NOT_APPLICABLE.get(check, _NO_PIXELS))
+            else Check(check, "not applicable", reason=reasons.get(check, _NO_PIXELS))
             for check in CHECKS
         ),
         findings=worst_first(findings),
@@ -197,8 +214,19 @@ def split_check(paths: Sequence[Path | str], *, gap: int = DEFAULT_GAP) -> Audit
     )
 
 
+def _tally_of(table: SplitTable, groups: Groups | None) -> GroupTally | None:
+    if groups and "M006" not in table.checks:
+        raise ConfigError(f"{table.where}: a manifest has no cases that a file names groups of; leave out --groups")
+    return GroupTally(groups) if groups else None
+
+
 def _check_table(
-    table: SplitTable, counts: SplitCounts, repeated: Mapping[str, Counter[str]], blank: frozenset[str], gap: int
+    table: SplitTable,
+    counts: SplitCounts,
+    repeated: Mapping[str, Counter[str]],
+    blank: frozenset[str],
+    gap: int,
+    by_groups: _Found | None,
 ) -> dict[str, _Found]:
     """Return what each check finds that the table has enough columns and splits for."""
     n, n_units = counts.samples.total(), len(counts.units)
@@ -214,8 +242,10 @@ def _check_table(
         "M004": (find_near(counts.members, gap), n_units),
         "M005": (find_spread(counts.units, total=n_units, noun=table.unit_noun), n_units),
     }
+    if by_groups:
+        found["M006"] = by_groups
     possible = table.checks if len(counts.samples) > 1 else table.checks & {"M001"}
-    return {check: found[check] for check in possible}
+    return {check: each for check, each in found.items() if check in possible}
 
 
 class _Repeats:

@@ -27,6 +27,7 @@ CHECKS: Mapping[str, str] = {
     "M003": "no source slice in two splits",
     "M004": "slices of two splits are further apart than the gap",
     "M005": "samples of one slice are all in one split",
+    "M006": "no group, such as a patient, is in two splits",
     "S001": "no slice is in the source twice",
     "R001": "rendering every recipe again gives the stored pixels",
     "P001": "no sample is in two splits",
@@ -185,17 +186,22 @@ class AuditReport:
         if self.outcome == "NOT PROVEN":
             return f"NOT PROVEN: {', '.join(self._not_run)} could not be run"
         if not self.coverage.by_pixels:
-            return "CLEAN by its records alone: pixels were not checked"
+            return f"CLEAN by its records alone: pixels were not checked{self._no_groups}"
         checked = f"{self.coverage.by_pixels} of {self.coverage.total} samples checked by their pixels"
         if any(check.id == "P002" and check.status == "not applicable" for check in self.checks):
             checked += ", with each other alone"
         if self.coverage.unknown:
             checked += f", the slice of {self.coverage.unknown} not found"
-        return f"CLEAN: {self._clean_splits}; {checked}"
+        return f"CLEAN: {self._clean_splits}; {checked}{self._no_groups}"
 
     @property
     def _not_run(self) -> list[str]:
         return [check.id for check in self.checks if check.status == "not run"]
+
+    @property
+    def _no_groups(self) -> str:
+        unchecked = any(check.id == "M006" and check.status == "not applicable" for check in self.checks)
+        return "; no groups could be checked" if unchecked else ""
 
     @property
     def _clean_splits(self) -> str:

@@ -42,7 +42,7 @@ class SplitTable:
     Attributes:
         where: what to call it.
         rows: the samples that are in a split; read from the file as they are asked for.
-        checks: the ids of those that it has the columns for.
+        checks: the ids of those that it has the columns for; M006 where a file can name the groups of its samples.
         sample_noun: what its samples are called.
         unit_noun: what its units are called.
         record: the dataset that it is the manifest of, where that lies beside it.
@@ -57,12 +57,35 @@ class SplitTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
-    """How a CSV file is to be read: its delimiter, the number of its columns, and which of them mean what."""
+class CsvHeader:
+    """The first line of a CSV file.
+
+    Attributes:
+        delimiter: comma, semicolon or tab.
+        names: of its columns, in lower case.
+        forms: what was expected in the file, for errors.
+    """
 
     delimiter: str
-    n_columns: int
-    columns: dict[str, int]
+    names: tuple[str, ...]
+    forms: str
+
+    def missing_text(self, missing: Sequence[str], known: Sequence[str]) -> str:
+        """Return which columns are missing, what is there instead, and which of these may be meant."""
+        strange = [name for name in self.names if name and name not in known]
+        near = {column: difflib.get_close_matches(column, strange, 1) for column in missing}
+        hints = "".join(f"; did you mean {column} by {match[0]!r}?" for column, match in near.items() if match)
+        found = ", ".join(repr(name)[:40] for name in self.names[:8] if name) or "nothing"
+        return f"{' and '.join(missing)} missing, found {found}{hints}"
+
+    def require_once(self, path: Path, columns: Sequence[str]) -> None:
+        """Refuse a header that names one of these columns twice.
+
+        Raises:
+            ConfigError: it does.
+        """
+        if twice := next((column for column in columns if self.names.count(column) > 1), None):
+            raise ConfigError(f"{path}: its header names {twice} twice; leave one of the columns out")
 
 
 def read_split_file(path: Path) -> Iterator[SplitTable]:
@@ -72,7 +95,7 @@ def read_split_file(path: Path) -> Iterator[SplitTable]:
         ConfigError: there is no such file, or it is of an unknown kind.
         DatasetError: it cannot be read, or a line of it makes no sense.
     """
-    _require_file(path)
+    require_file(path)
     beginning = next((line.lstrip()[0] for line in _lines(path) if line.strip()), "")
     if beginning == "[":
         yield from _fold_tables(path)
@@ -82,13 +105,19 @@ def read_split_file(path: Path) -> Iterator[SplitTable]:
         yield _csv_table(path)
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path, *, in_folder: str = "the manifest.jsonl") -> None:
+    """Refuse a path that is no file.
+
+    Raises:
+        ConfigError: it is none, but perhaps a folder, in which a file could be named.
+        DatasetError: it cannot be looked at.
+    """
     try:
         if path.is_file():
             return
         found = "something else" if path.exists() else "nothing"
         if path.is_dir():
-            found = "a folder; name the manifest.jsonl in it"
+            found = f"a folder; name {in_folder} in it"
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     raise ConfigError(f"{path}: expected a file, found {found}")
@@ -126,13 +155,15 @@ def _fold_tables(path: Path) -> Iterator[SplitTable]:
         raise ConfigError(f"{path}: expected at least one fold, found none")
     for number, fold in enumerate(folds):
         where = f"{path}, fold {number}"
-        yield SplitTable(where, iter(_fold_rows(fold, where)), frozenset({"M001", "M003"}), "cases", "cases")
+        yield SplitTable(where, iter(_fold_rows(fold, where)), frozenset({"M001", "M003", "M006"}), "cases", "cases")
 
 
 def _fold_rows(fold: Any, where: str) -> list[SplitRow]:
     if not isinstance(fold, dict) or not fold or not all(isinstance(cases, list) for cases in fold.values()):
         raise ConfigError(f'{where}: expected {{"train": [case, ...], "val": [case, ...]}}, got {fold!r:.60}')
-    named = [(_name(case, where, "a case"), _split_name(split)) for split, cases in fold.items() for case in cases]
+    named = [
+        (printable_name(case, where, "a case"), _split_name(split)) for split, cases in fold.items() for case in cases
+    ]
     return [SplitRow(case, split, Unit(f"case {case}")) for case, split in named if split != _UNUSED]
 
 
@@ -145,58 +176,65 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _csv_table(path: Path) -> SplitTable:
-    header = _read_header(path)
-    rows, where = _csv_rows(path, header), str(path)
-    if _PLACE_COLUMN in header.columns:
-        return SplitTable(where, rows, frozenset({"M001", "M003", "M004", "M005"}), "samples", "slices")
-    return SplitTable(where, rows, frozenset({"M001", "M003", "M005"}), "samples", "groups")
-
-
-def _read_header(path: Path) -> _Header:
-    first = next((line for line in _lines(path) if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    names = [name.strip(' "').casefold() for name in first.strip().split(delimiter)]
-    if missing := [column for column in _COLUMNS if column not in names]:
-        raise ConfigError(f"{path}: expected {_FORMS}; {_missing(missing, names)}")
+    header = read_csv_header(path)
     known = (*_COLUMNS, _PLACE_COLUMN)
-    if twice := next((column for column in known if names.count(column) > 1), None):
-        raise ConfigError(f"{path}: its header names {twice} twice; leave one of the columns out")
-    return _Header(delimiter, len(names), {column: names.index(column) for column in known if column in names})
+    if missing := [column for column in _COLUMNS if column not in header.names]:
+        raise ConfigError(f"{path}: expected {_FORMS}; {header.missing_text(missing, known)}")
+    header.require_once(path, known)
+    rows, where = _split_rows(path, header), str(path)
+    if _PLACE_COLUMN in header.names:
+        return SplitTable(where, rows, frozenset({"M001", "M003", "M004", "M005", "M006"}), "samples", "slices")
+    return SplitTable(where, rows, frozenset({"M001", "M003", "M005", "M006"}), "samples", "groups")
 
 
-def _missing(missing: Sequence[str], names: Sequence[str]) -> str:
-    """Return which columns a header lacks, what it has instead, and which of these may be meant."""
-    strange = [name for name in names if name and name not in (*_COLUMNS, _PLACE_COLUMN)]
-    near = {column: difflib.get_close_matches(column, strange, 1) for column in missing}
-    hints = "".join(f"; did you mean {column} by {match[0]!r}?" for column, match in near.items() if match)
-    found = ", ".join(repr(name)[:40] for name in names[:8] if name) or "nothing"
-    return f"{' and '.join(missing)} missing, found {found}{hints}"
+def read_csv_header(path: Path, forms: str = _FORMS) -> CsvHeader:
+    """Return how a CSV file is to be read.
+
+    Args:
+        path: the file.
+        forms: what is expected in it, for errors.
+
+    Raises:
+        DatasetError: it cannot be read, or is no text in UTF-8.
+    """
+    first = next((line for line in _lines(path, forms) if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    return CsvHeader(delimiter, tuple(name.strip(' "').casefold() for name in first.strip().split(delimiter)), forms)
 
 
-def _csv_rows(path: Path, header: _Header) -> Iterator[SplitRow]:
-    rows = csv.reader(_lines(path), delimiter=header.delimiter, strict=True)
+def read_csv_rows(path: Path, header: CsvHeader) -> Iterator[tuple[str, list[str]]]:
+    """Yield where each row of a CSV file is, and its fields, as many as the header has; rows of nothing are left out.
+
+    Raises:
+        DatasetError: it cannot be read, is not CSV, or a row has more fields or fewer than the header.
+    """
+    rows = csv.reader(_lines(path, header.forms), delimiter=header.delimiter, strict=True)
     filled = (cells for cells in rows if any(cell.strip() for cell in cells))
     try:
         next(filled, None)  # the header
         for cells in filled:
-            if row := _parse_row(cells, header, f"{path}, line {rows.line_num}"):
-                yield row
+            where = f"{path}, line {rows.line_num}"
+            if len(cells) != len(header.names):
+                raise DatasetError(
+                    f"{where}: expected {len(header.names)} fields, as the header has, got {len(cells)}; put fields "
+                    f"with {header.delimiter!r} in them between quotes"
+                )
+            yield where, cells
     except csv.Error as error:
         raise DatasetError(f"{path}, line {rows.line_num}: not CSV ({error}); close every quote") from error
 
 
-def _parse_row(cells: Sequence[str], header: _Header, where: str) -> SplitRow | None:
-    """Return what a row says; None where it is in no split."""
-    if len(cells) != header.n_columns:
-        raise DatasetError(
-            f"{where}: expected {header.n_columns} fields, as the header has, got {len(cells)}; put fields with "
-            f"{header.delimiter!r} in them between quotes"
-        )
-    values = {column: cells[position] for column, position in header.columns.items()}
-    sample, group, name = (_name(values[column], where, f"a text for {column}") for column in _COLUMNS)
-    z = _number(values[_PLACE_COLUMN], where) if _PLACE_COLUMN in values else None
-    split = _split_name(name)
-    return None if split == _UNUSED else SplitRow(sample, split, Unit(f"group {group}", z))
+def _split_rows(path: Path, header: CsvHeader) -> Iterator[SplitRow]:
+    """Yield what the rows say; those in no split are left out."""
+    columns = [header.names.index(column) for column in _COLUMNS]
+    place = header.names.index(_PLACE_COLUMN) if _PLACE_COLUMN in header.names else None
+    for where, cells in read_csv_rows(path, header):
+        values = zip(_COLUMNS, columns, strict=True)
+        sample, group, name = (printable_name(cells[at], where, f"a text for {column}") for column, at in values)
+        z = None if place is None else _number(cells[place], where)
+        split = _split_name(name)
+        if split != _UNUSED:
+            yield SplitRow(sample, split, Unit(f"group {group}", z))
 
 
 def _split_name(text: str) -> str:
@@ -205,7 +243,12 @@ def _split_name(text: str) -> str:
     return _SYNONYMS.get(name.casefold(), name)
 
 
-def _name(value: Any, where: str, expected: str) -> str:
+def printable_name(value: Any, where: str, expected: str) -> str:
+    """Return a name in a file, without spaces around it.
+
+    Raises:
+        DatasetError: it is empty, no text and no whole number, or has control characters.
+    """
     name = str(value).strip() if type(value) in (str, int) else ""
     if not name or not name.isprintable():
         raise DatasetError(f"{where}: expected {expected}, got {value!r:.60}; fill it in, without control characters")
@@ -222,7 +265,7 @@ def _number(text: str, where: str) -> Number:
     return number
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, forms: str = _FORMS) -> Iterator[str]:
     """Yield the lines of a text file, with their ends; very long ones in pieces."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -231,4 +274,4 @@ def _lines(path: Path) -> Iterator[str]:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: expected text in UTF-8 ({error.reason}): {_FORMS}") from error
+        raise DatasetError(f"{path}: expected text in UTF-8 ({error.reason}): {forms}") from error

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @option("Bare folders", "--key", default="images", help="The array in HDF5 or .npz files.")
 @option("Bare folders", "--independent", is_flag=True, help="The slices of --source have no neighbours.")
 @option(
+    "Bare folders", "--groups", type=PATH, metavar="FILE", help="CSV with the columns file,group, such as patients."
+)
+@option(
     "Source",
     "--source",
     type=PATH,
@@ -39,6 +42,7 @@ def audit(
     test: Path | None,
     key: str,
     independent: bool,
+    groups: Path | None,
     source: Path | None,
     gap: int,
     manifest_only: bool,
@@ -54,7 +58,7 @@ def audit(
     from pipeline.audit.auditing import audit_dataset, audit_folders
 
     folders = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
-    _require_one(dataset, folders, manifest_only=manifest_only, independent=independent)
+    _require_one(dataset, folders, manifest_only=manifest_only, independent=independent, groups=groups)
     progress = output.progress(lines=False)
     if dataset:
         report = audit_dataset(
@@ -78,6 +82,7 @@ def audit(
             jobs=jobs,
             progress=progress,
             pictures=pictures,
+            groups=groups,
         )
     output.lines([f"picture: {path}" for path in report.pictures])
     return _finish(report, output)
@@ -86,7 +91,9 @@ def audit(
 @click.command("split-check", cls=Command)
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE...")
 @gap_option("Checks")
-def split_check(files: Sequence[Path], gap: int, output: Output) -> int:
+@option("Checks", "--groups", type=PATH, metavar="FILE", help="CSV of cases and their groups, such as patients.")
+@option("Checks", "--column", default="group", help="The column of --groups that names the group.")
+def split_check(files: Sequence[Path], gap: int, groups: Path | None, column: str, output: Output) -> int:
     """Check splits by their records alone.
 
     FILE: a manifest.jsonl, nnU-Net's splits_final.json, or a CSV table with the columns id, group, split and, where
@@ -94,10 +101,17 @@ def split_check(files: Sequence[Path], gap: int, output: Output) -> int:
     """
     from pipeline.audit.record_checks import split_check as check_files
 
-    return _finish(check_files(files, gap=gap), output)
+    return _finish(check_files(files, gap=gap, groups=groups, column=column), output)
 
 
-def _require_one(dataset: Path | None, folders: Mapping[str, Path], *, manifest_only: bool, independent: bool) -> None:
+def _require_one(
+    dataset: Path | None,
+    folders: Mapping[str, Path],
+    *,
+    manifest_only: bool,
+    independent: bool,
+    groups: Path | None,
+) -> None:
     if dataset and folders:
         raise ConfigError("audit: name either a DATASET, or folders with --train and --test")
     if not dataset and ("train" not in folders or len(folders) < 2):
@@ -106,6 +120,8 @@ def _require_one(dataset: Path | None, folders: Mapping[str, Path], *, manifest_
         raise ConfigError("audit: bare folders have no manifest; leave out --manifest-only")
     if dataset and independent:
         raise ConfigError("audit: a DATASET says itself whether its slices have neighbours; leave out --independent")
+    if dataset and groups:
+        raise ConfigError("audit: --groups names the groups of files in bare folders; leave it out for a DATASET")
 
 
 def _finish(report: "AuditReport", output: Output) -> int:

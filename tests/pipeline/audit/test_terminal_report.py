@@ -82,6 +82,7 @@ M002   not applicable                  digests of images, labels, shards and man
 M003   passed                7         no source slice in two splits
 M004   passed                7         slices of two splits are further apart than the gap
 M005   passed                7         samples of one slice are all in one split
+M006   passed                7         no group, such as a patient, is in two splits
 S001   not run               0         no slice is in the source twice
 R001   passed                7         rendering every recipe again gives the stored pixels
 P001   passed                7         no sample is in two splits
