@@ -1,6 +1,5 @@
 """Making a dataset again from its lock file, dataset.json and manifest alone, and a source of the same pixels."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -10,7 +9,7 @@ from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.errors import ConfigError, DamagedError
 from pipeline.files import storage_errors
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.digest import bytes_digest
+from pipeline.shards.digest import bytes_digest, parse_json
 from pipeline.shards.progress import Progress
 from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, parse_record
 from pipeline.verify.origin import find_origin
@@ -110,5 +109,5 @@ def _first_sample(dataset: Dataset, folder: Path) -> str:
     with dataset.manifest_path.open("rb") as recorded, (folder / MANIFEST_FILE).open("rb") as made:
         for line, new in zip_longest(recorded, made):
             if line != new:
-                return f", first in {json.loads(new or line or b'{}').get('id')}"
+                return f", first in {parse_json(new or line or b'{}').get('id')}"
     return ""

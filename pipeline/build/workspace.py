@@ -5,7 +5,6 @@ existing dataset is moved aside before and removed after, and the next run repai
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from pipeline.files import (
     write_atomically,
 )
 from pipeline.shards.dataset import Dataset, open_dataset
-from pipeline.shards.digest import canonical_json, file_digest
+from pipeline.shards.digest import canonical_json, file_digest, parse_json
 from pipeline.shards.manifest import ManifestRow, parse_line
 from pipeline.shards.record import BUILD_INFO_FILE, DATASET_FILE, MANIFEST_FILE, ManifestRecord, ShardRecord
 
@@ -96,7 +95,7 @@ class Workspace:
     def partial_fingerprint(self) -> str | None:
         """Return the fingerprint of the unfinished build, if one is there."""
         try:
-            return str(json.loads((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
+            return str(parse_json((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -1,6 +1,7 @@
 """A check that cannot fail checks nothing: every fault is planted alone, and must be found and named."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,23 @@ def test_a_record_that_is_no_record_could_not_be_checked(dataset: Path, augpipe:
     assert (code, out) == (3, "")
     assert "dataset.json" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+@pytest.mark.parametrize("file", ["dataset.json", "manifest.jsonl"])
+def test_a_number_that_is_not_finite_is_one_line(dataset: Path, augpipe: Run, file: str, number: str) -> None:
+    """A manifest that cannot be read to its end is a finding; without dataset.json, nothing could be checked."""
+    text = (dataset / file).read_text()
+    field = {"dataset.json": '"sigma_px":', "manifest.jsonl": '"angle_deg":'}[file]
+    head, _, tail = text.partition(field)
+    (dataset / file).write_text(head + field + re.sub(r"^(\[?)[-0-9.e]+", rf"\g<1>{number}", tail))
+    for command in ("verify", "audit", "rebuild", "show"):
+        code, out, err = augpipe(command, dataset)
+        if file == "dataset.json" or code == 3:
+            assert (code, len(err.splitlines())) == (3, 1), (command, out, err)
+            assert file in err
+        else:
+            assert (command, code) in {("verify", 1), ("audit", 1), ("rebuild", 1), ("show", 0)}
 
 
 def test_where_there_is_no_dataset_nothing_was_checked(tmp_path: Path, augpipe: Run) -> None:
