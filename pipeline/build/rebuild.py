@@ -11,7 +11,7 @@ from pipeline.files import storage_errors
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import bytes_digest, parse_json
 from pipeline.shards.progress import Progress
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, parse_record
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, parse_record
 from pipeline.verify.origin import find_origin
 from pipeline.verify.verification import verify_records
 
@@ -96,12 +96,11 @@ def _difference(dataset: Dataset, made: DatasetRecord, folder: Path) -> str:
             f"{len(record.shards)} shards{_first_sample(dataset, folder)}; nothing was kept. Were its files changed?"
         )
     files = {shard.file: shard.sha256 for shard in made.shards}
-    if changed := [shard.file for shard in record.shards if files[shard.file] != shard.sha256]:
-        return (
-            f"{dataset.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}; nothing was "
-            "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
-        )
-    return f"{dataset.record_path}: rebuilding gives another one for the same samples; nothing was kept"
+    changed = next((shard.file for shard in record.shards if files[shard.file] != shard.sha256), DATASET_FILE)
+    return (
+        f"{dataset.folder}: rebuilding gives the same samples in other bytes, first in {changed}; nothing was "
+        "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
+    )
 
 
 def _first_sample(dataset: Dataset, folder: Path) -> str:

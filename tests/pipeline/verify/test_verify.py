@@ -234,6 +234,33 @@ def test_a_record_with_a_hole_is_a_finding_and_no_traceback(dataset: Path, augpi
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda data: json.dumps(json.loads(data), indent=2).encode(),
+        lambda data: data[:-1] + b"\r\n",
+        lambda data: data[:-1],
+        lambda data: b" " + data,
+        lambda data: b'{"renderer":7,' + data[1:],
+        lambda data: data.replace(b'"renderer"', rb'"\u0072enderer"'),
+        lambda data: json.dumps(dict(reversed(json.loads(data).items())), separators=(",", ":")).encode() + b"\n",
+    ],
+    ids=["pretty", "CRLF", "no newline", "a space", "a key twice", "escaped", "another order"],
+)
+def test_a_record_in_other_bytes_is_a_finding(dataset: Path, augpipe: Run, rewrite: Callable[[bytes], bytes]) -> None:
+    """It says the same, so that it can be read; but its digest, by which people cite the dataset, is another one."""
+    path = dataset / "dataset.json"
+    path.write_bytes(rewrite(path.read_bytes()))
+    verification = verify_dataset(dataset)
+    assert [fault.kind for fault in verification.faults] == ["record"]
+    assert "dataset.json: is not written as augpipe writes it" in verification.findings[0]
+    audited = augpipe("audit", dataset)
+    assert audited.code == 1
+    assert "M001" in audited.out
+    assert augpipe("rebuild", dataset, "--out", dataset.with_name("again")).code == 1
+    assert augpipe("show", dataset).code == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\n"])
 def test_a_record_that_is_no_record_could_not_be_checked(dataset: Path, augpipe: Run, content: bytes) -> None:
     (dataset / "dataset.json").write_bytes(content)
