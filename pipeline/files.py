@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -125,6 +126,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes | Path]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.parent, busy=f"{folder}: {_BUSY}"):
             repair_folder(folder, lambda found: all((found / name).is_file() for name in files))
+            require_removable(folder)
             shutil.rmtree(partial, ignore_errors=True)
             try:
                 partial.mkdir()
@@ -151,6 +153,20 @@ def require_own(folder: Path, files: Collection[str]) -> None:
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in files) if folder.exists() else []
     if foreign:
         raise ConfigError(f"{folder / foreign[0]}: lies where a folder is to be replaced, and would be lost; move it")
+
+
+def require_removable(folder: Path) -> None:
+    """Refuse to replace a folder that could not be removed then.
+
+    Raises:
+        StorageError: it is read-only, or a folder in it is.
+    """
+    for inner, _, _ in os.walk(folder):
+        if not os.access(inner, os.W_OK | os.X_OK):
+            raise StorageError(
+                f"{inner}: is read-only, so that it cannot be replaced; make it writable (chmod -R u+w {folder}), or "
+                "name another place"
+            )
 
 
 @contextmanager
@@ -180,16 +196,17 @@ def replaced_name(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.replaced")
 
 
-def replace_folder(new: Path, folder: Path) -> None:
-    """Rename a folder, in the place of the one that has the name now, which is removed.
+def replace_folder(new: Path, folder: Path) -> Path | None:
+    """Rename a folder, in the place of the one that has the name now; return where that is if it cannot be removed.
 
-    To be called under the lock of `folder`. A kill leaves one of the states that `repair_folder` repairs.
+    To be called under the lock of `folder`, after `require_removable`. A kill leaves one of the states that
+    `repair_folder` repairs.
 
     Raises:
         OSError: it cannot be done; the folder before is then in its place again, if the disk allows that.
     """
     replaced = replaced_name(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _discard(replaced)
     sync_folder(new)
     try:
         if folder.exists():
@@ -200,7 +217,7 @@ def replace_folder(new: Path, folder: Path) -> None:
         if replaced.exists() and not folder.exists():
             replaced.rename(folder)
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    return _discard(replaced)
 
 
 def repair_folder(folder: Path, is_whole: Callable[[Path], bool]) -> None:
@@ -221,7 +238,7 @@ def repair_folder(folder: Path, is_whole: Callable[[Path], bool]) -> None:
     if folder.exists() and not is_whole(folder):
         return
     if folder.exists() or not is_whole(replaced):
-        shutil.rmtree(replaced)
+        _discard(replaced)
     else:
         replaced.rename(folder)
 
@@ -233,6 +250,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _discard(folder: Path) -> Path | None:
+    """Remove a folder; what cannot be removed gets another name, so that it is in nobody's way, which is returned."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        return None
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in count(1))
+    left = next(path for path in numbered if not path.exists())
+    folder.rename(left)
+    return left
 
 
 def _lock(path: Path, busy: str | None) -> int:

@@ -16,7 +16,7 @@ import torch
 from pipeline.errors import AugpipeError, ConfigError
 from pipeline.files import storage_errors, write_atomically
 from pipeline.shards import open_dataset
-from pipeline.shards.digest import canonical_json
+from pipeline.shards.digest import canonical_json, parse_json
 from training.config import FitConfig, Framework
 from training.dataset import Division
 from training.loading import Normalisation
@@ -155,7 +155,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: expected the folder of a run, found a file; name what augtrain fit got as --out")
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(path.read_bytes())
         if values["schema"] != RUN_SCHEMA:
             raise ConfigError(f"schema {values['schema']!r:.40}, expected {RUN_SCHEMA}")  # noqa: TRY301  as any other
         return Run(
@@ -257,6 +257,6 @@ def count_rows(folder: Path) -> int:
 
 def _read_times(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
         return []

@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 from pipeline.audit.split_overlap import Number, SplitRow, Unit, split_row
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards.dataset import open_dataset
-from pipeline.shards.digest import file_digest
+from pipeline.shards.digest import file_digest, parse_json
 from pipeline.shards.manifest import read_manifest
 from pipeline.shards.record import DatasetRecord
 
@@ -148,7 +147,7 @@ def _fold_tables(path: Path) -> Iterator[SplitTable]:
     if path.stat().st_size > _MAX_JSON_BYTES:
         raise DatasetError(f"{path}: larger than {_MAX_JSON_BYTES:,} bytes; not a file of folds")
     try:
-        folds = json.loads("".join(_lines(path)), object_pairs_hook=_distinct)
+        folds = parse_json("".join(_lines(path)), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: expected a list of folds in JSON ({error}); write it again") from error
     if not folds:

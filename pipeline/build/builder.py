@@ -13,7 +13,7 @@ import joblib
 
 from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
-from pipeline.files import storage_errors
+from pipeline.files import require_removable, storage_errors
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, describe_dataset, make_plan
 from pipeline.render.encoding import encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
@@ -137,7 +137,8 @@ class _Build:
             with workspace.discarded_unless_accepted():
                 accept(record, workspace.partial)
         build_info = describe_build(source, jobs=self.jobs, seconds=time.perf_counter() - self.start)
-        workspace.commit(canonical_json(build_info), record, replaces=existing)
+        if left := workspace.commit(canonical_json(build_info), record, replaces=existing):
+            self.progress.note(f"warning: {left}: the dataset before could not be removed; remove it")
         return self._result("built", "", open_dataset(workspace.out), n_rendered)
 
     def foresee(self) -> BuildResult:
@@ -218,7 +219,7 @@ class _Build:
         return record
 
     def _require_free(self, existing: Dataset | None) -> None:
-        """Refuse to replace another dataset unasked, or files that are no part of it."""
+        """Refuse to replace another dataset unasked, or what could not be removed or would be lost with it."""
         if foreign := self.workspace.foreign_files(existing):
             raise ConfigError(
                 f"{self.workspace.out / foreign[0]}: is no part of the dataset there, and would be lost with it; move "
@@ -230,6 +231,8 @@ class _Build:
                 f"{existing.record.fingerprint:.12}; this build is {self.plan.fingerprint:.12}); choose another --out"
                 + (", or --overwrite it" if self.offer_overwrite else "")
             )
+        if existing:
+            require_removable(self.workspace.out)
 
     def _is_whole(self, existing: Dataset) -> bool:
         """Return whether every digest of a dataset holds; where it does not, only `overwrite` lets the build go on."""

@@ -1,6 +1,5 @@
 """Making a dataset again from its lock file, dataset.json and manifest alone, and a source of the same pixels."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -10,9 +9,9 @@ from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.errors import ConfigError, DamagedError
 from pipeline.files import storage_errors
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.digest import bytes_digest
+from pipeline.shards.digest import bytes_digest, parse_json
 from pipeline.shards.progress import Progress
-from pipeline.shards.record import MANIFEST_FILE, DatasetRecord, parse_record
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, parse_record
 from pipeline.verify.origin import find_origin
 from pipeline.verify.verification import verify_records
 
@@ -97,12 +96,11 @@ def _difference(dataset: Dataset, made: DatasetRecord, folder: Path) -> str:
             f"{len(record.shards)} shards{_first_sample(dataset, folder)}; nothing was kept. Were its files changed?"
         )
     files = {shard.file: shard.sha256 for shard in made.shards}
-    if changed := [shard.file for shard in record.shards if files[shard.file] != shard.sha256]:
-        return (
-            f"{dataset.folder}: rebuilding gives the same samples in other bytes, first in {changed[0]}; nothing was "
-            "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
-        )
-    return f"{dataset.record_path}: rebuilding gives another one for the same samples; nothing was kept"
+    changed = next((shard.file for shard in record.shards if files[shard.file] != shard.sha256), DATASET_FILE)
+    return (
+        f"{dataset.folder}: rebuilding gives the same samples in other bytes, first in {changed}; nothing was "
+        "kept. Perhaps they were written by other library versions: requirements.txt lists those that count"
+    )
 
 
 def _first_sample(dataset: Dataset, folder: Path) -> str:
@@ -110,5 +108,5 @@ def _first_sample(dataset: Dataset, folder: Path) -> str:
     with dataset.manifest_path.open("rb") as recorded, (folder / MANIFEST_FILE).open("rb") as made:
         for line, new in zip_longest(recorded, made):
             if line != new:
-                return f", first in {json.loads(new or line or b'{}').get('id')}"
+                return f", first in {parse_json(new or line or b'{}').get('id')}"
     return ""

@@ -5,7 +5,6 @@ existing dataset is moved aside before and removed after, and the next run repai
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from pipeline.files import (
     write_atomically,
 )
 from pipeline.shards.dataset import Dataset, open_dataset
-from pipeline.shards.digest import canonical_json, file_digest
+from pipeline.shards.digest import canonical_json, file_digest, parse_json
 from pipeline.shards.manifest import ManifestRow, parse_line
 from pipeline.shards.record import BUILD_INFO_FILE, DATASET_FILE, MANIFEST_FILE, ManifestRecord, ShardRecord
 
@@ -96,7 +95,7 @@ class Workspace:
     def partial_fingerprint(self) -> str | None:
         """Return the fingerprint of the unfinished build, if one is there."""
         try:
-            return str(json.loads((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
+            return str(parse_json((self.partial / _PROGRESS / _MARK).read_bytes())["fingerprint"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -161,8 +160,11 @@ class Workspace:
         write_atomically(self.partial / MANIFEST_FILE, lines())
         return ManifestRecord(MANIFEST_FILE, n_bytes, digest.hexdigest())
 
-    def commit(self, build_info: bytes, dataset: bytes, *, replaces: Dataset | None) -> None:
+    def commit(self, build_info: bytes, dataset: bytes, *, replaces: Dataset | None) -> Path | None:
         """Write the last two files, dataset.json after all others, and give the dataset its name.
+
+        Returns:
+            Where the dataset before is, if it could not be removed.
 
         Raises:
             StorageError: the folder is no longer as it was when the build began.
@@ -179,7 +181,7 @@ class Workspace:
                 f"{self.out}: something was written there during the build; move it, and run the same command again"
             )
         with storage_errors(self.out):
-            self._give_name()
+            return self._give_name()
 
     def foreign_files(self, dataset: Dataset | None) -> list[str]:
         """Return the names in the dataset's folder that are no part of it, and would be lost with it."""
@@ -199,9 +201,9 @@ class Workspace:
                 shutil.rmtree(self.partial)
             raise
 
-    def _give_name(self) -> None:
+    def _give_name(self) -> Path | None:
         shutil.rmtree(self.partial / _PROGRESS, ignore_errors=True)
-        replace_folder(self.partial, self.out)
+        return replace_folder(self.partial, self.out)
 
     def _sweep(self) -> None:
         """Remove the partial folder of a failed build, unless a shard in it is worth keeping."""

@@ -5,7 +5,6 @@ without its ending and without the channel's number (Isensee et al. 2021; nnU-Ne
 splits").
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from pipeline.errors import ConfigError, advise
 from pipeline.plan.split import SPLITS
 from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.shards.digest import parse_json
 from pipeline.source.stacks import Source
 
 _MAX_BYTES = 1 << 28
@@ -56,7 +56,7 @@ def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes; not a split file")
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: expected a split file, cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,5 @@
 """The proof that a dataset does not leak: an audit that is run now, or the report of one of the same bytes."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from pipeline.audit.report import CHECKS, AuditReport
 from pipeline.card.files import AUDIT_FILE, CARD_FOLDER
 from pipeline.errors import ConfigError, DatasetError, RefusedError
 from pipeline.shards.dataset import Dataset
+from pipeline.shards.digest import parse_json
 
 _MAX_BYTES = 1 << 28
 # All that needs the source or the records; M006, S001 and P007 say more where they apply.
@@ -78,7 +78,7 @@ def prove_clean(
 
 def _read_report(path: Path) -> AuditReport:
     try:
-        values = json.loads(path.read_bytes()) if path.stat().st_size <= _MAX_BYTES else None
+        values = parse_json(path.read_bytes()) if path.stat().st_size <= _MAX_BYTES else None
         return AuditReport.from_json(values)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected the report of an audit, found nothing") from error

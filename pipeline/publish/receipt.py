@@ -1,6 +1,5 @@
 """publish-receipt.json: what was published from a folder, beside the datasets and never in one."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,7 @@ import msgspec
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import locked, require_writable, write_atomically
-from pipeline.shards.digest import canonical_json
+from pipeline.shards.digest import canonical_json, parse_json
 from pipeline.shards.record import require_same
 
 RECEIPT_FILE = "publish-receipt.json"
@@ -114,7 +113,7 @@ class ReceiptBook:
         try:
             if self.path.stat().st_size > _MAX_BYTES:
                 raise DatasetError(f"{self.path}: too large for receipts")
-            values = json.loads(self.path.read_bytes())
+            values = parse_json(self.path.read_bytes())
             receipts = msgspec.convert(values, _Receipts)
             require_same(values, msgspec.to_builtins(receipts))
         except (OSError, ValueError, RecursionError, ConfigError) as error:

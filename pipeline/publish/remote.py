@@ -1,6 +1,5 @@
 """A place to publish to, such as Kaggle or a folder: what it can do, what it is given and what it answers."""
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pipeline.card.kaggle_terms import mark
 from pipeline.errors import RemoteError
 from pipeline.publish.options import PublishOptions
 from pipeline.publish.published_files import PublishedFile
+from pipeline.shards.digest import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Metadata:
             options: how the dataset is to be published.
             dataset_sha256: the digest of its dataset.json, by which it is recognised.
         """
-        values = json.loads(text)
+        values = parse_json(text)
         return cls(
             title=values["title"],
             retitle=options.title is not None,

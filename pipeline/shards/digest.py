@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +79,21 @@ def canonical_json(value: Any) -> bytes:
         return text(escaped=False).encode("utf-8")
     except UnicodeEncodeError:  # a path that is no text, in a report: no record that is digested holds one
         return text(escaped=True).encode("ascii")
+
+
+def parse_json(text: bytes | str, **options: Any) -> Any:
+    """Return what JSON says, as `json.loads` does, but for numbers that are not finite, which JSON does not have.
+
+    Raises:
+        ValueError: it is not JSON, or holds NaN, Infinity, or a number too large for a float.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_number, parse_float=_finite, **options)
+
+
+def _finite(digits: str) -> float:
+    return number if math.isfinite(number := float(digits)) else _refuse_number(digits)
+
+
+def _refuse_number(digits: str) -> NoReturn:
+    raise ValueError(f"expected finite numbers, found {digits:.40}")

@@ -1,6 +1,5 @@
 """The manifest: one canonical JSON line for every sample, enough to render it again and to trace it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import msgspec
 
 from augment.recipe import Recipe
 from pipeline.errors import AugpipeError, DatasetError
-from pipeline.shards.digest import SHA256, canonical_json
+from pipeline.shards.digest import SHA256, canonical_json, parse_json
 from pipeline.shards.record import SHARD_FILE, require_same
 
 _MAX_LINE_BYTES = 1 << 20
@@ -98,7 +97,7 @@ def parse_line(line: bytes, *, where: str) -> ManifestRow:
     try:
         row = msgspec.json.decode(line, type=ManifestRow)
         if row.to_line() != line:  # spaces and the order of keys may differ, but no key and no value
-            require_same(json.loads(line), row.to_json())
+            require_same(parse_json(line), row.to_json())
     except (AugpipeError, msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise DatasetError(f"{where}: not a sample of a manifest ({error})") from error
     return row

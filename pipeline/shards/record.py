@@ -1,6 +1,5 @@
 """dataset.json as a type: what a dataset says about itself, parsed and validated once, where it is read."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind, SplitStrategy
-from pipeline.shards.digest import SHA256, bytes_digest, canonical_json
+from pipeline.shards.digest import SHA256, bytes_digest, canonical_json, parse_json
 from pipeline.shards.provenance import SourceFacts, StackInput, require_inputs
 
 DATASET_SCHEMA = "augpipe/dataset/1"
@@ -205,7 +204,7 @@ def parse_record(data: bytes, *, where: Path | str) -> DatasetRecord:
         DatasetError: they are not a record of this version, as augpipe writes it.
     """
     try:
-        values = json.loads(data)
+        values = parse_json(data)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error})") from error
     try:

@@ -3,7 +3,6 @@
 Where the stacks were, when the dataset was built and by what; it is never published.
 """
 
-import json
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline.shards.digest import parse_json
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.stacks import Source, SourceFile
 
@@ -62,7 +62,7 @@ def read_build_info(folder: Path) -> BuildInfo:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return BuildInfo()
-        values: Any = json.loads(path.read_bytes())
+        values: Any = parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return BuildInfo()
     pairs: tuple[tuple[Path, Path], ...] = ()

@@ -8,6 +8,7 @@ from pipeline.errors import AugpipeError, DatasetError
 from pipeline.plan.plan import Plan, describe_dataset, plan_from_inputs
 from pipeline.shards.config import RENDERER_VERSION
 from pipeline.shards.dataset import Dataset
+from pipeline.shards.digest import bytes_digest, canonical_json
 from pipeline.source.known_stacks import recognise
 
 
@@ -30,8 +31,13 @@ def plan_again(dataset: Dataset) -> Plan:
 
 
 def check_record(dataset: Dataset, plan: Plan) -> Iterator[str]:
-    """Yield every part of dataset.json that contradicts another."""
+    """Yield every part of dataset.json that contradicts another, and whether the file is written in another way."""
     path, record = dataset.record_path, dataset.record
+    if bytes_digest(canonical_json(record.to_json())) != dataset.digest:  # read, it says the same; cited, it is another
+        yield (
+            f"{path}: is not written as augpipe writes it (sorted keys, each once, no spaces, one newline at the end), "
+            "so that its digest is not the one to cite; fetch it again, or build it again"
+        )
     derived = describe_dataset(plan, record.inputs, record.source, record.manifest, record.shards)
     for field in fields(record):
         if getattr(record, field.name) != getattr(derived, field.name):

@@ -15,6 +15,7 @@ from pipeline.files import (
     locked,
     repair_folder,
     replace_folder,
+    require_removable,
     storage_errors,
     sync_folder,
     whole_file,
@@ -160,6 +161,27 @@ def test_a_folder_is_replaced_and_nothing_else_is_left(tmp_path: Path, before: s
     make_folder(tmp_path / ".a.replaced", "left by a kill")
     replace_folder(make_folder(tmp_path / "new", "new"), tmp_path / "a")
     assert contents(tmp_path) == {"a": "new"}
+
+
+def test_a_folder_before_that_cannot_be_removed_is_named_and_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.files.shutil, "rmtree", lambda *_, **__: None)
+    make_folder(tmp_path / "a", "first")
+    left = [replace_folder(make_folder(tmp_path / "new", text), tmp_path / "a") for text in ("second", "third")]
+    assert left == [tmp_path / ".a.replaced-1", tmp_path / ".a.replaced-2"]
+    assert contents(tmp_path) == {".a.replaced-1": "first", ".a.replaced-2": "second", "a": "third"}
+
+
+@pytest.mark.parametrize("inner", ["a", "a/card"])
+def test_a_read_only_folder_is_not_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str) -> None:
+    """Asked of the system, as whoever runs the tests may be allowed everything."""
+    (tmp_path / "a" / "card").mkdir(parents=True)
+    require_removable(tmp_path / "a")
+    monkeypatch.setattr(pipeline.files.os, "access", lambda path, _: not str(path).endswith(inner))
+    with pytest.raises(StorageError, match=rf"{inner}: is read-only.*chmod -R u\+w"):
+        require_removable(tmp_path / "a")
+    require_removable(tmp_path / "none")
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

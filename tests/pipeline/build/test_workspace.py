@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -342,6 +343,39 @@ def test_a_dataset_behind_a_link_can_be_replaced(tmp_path: Path) -> None:
     assert result.outcome == "built"
     assert not verify_dataset(tmp_path / "d").findings
     assert [name for name in names(tmp_path) if name.startswith(".")] == []
+
+
+def test_a_read_only_dataset_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before anything is rendered, and nothing is left that would be in the way later."""
+    build_small(tmp_path / "d", seed=1)
+    before = digests(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.files.os.access", lambda *_: False)
+        with pytest.raises(StorageError, match="d: is read-only"):
+            build_dataset(small_source(), small_config(), out=tmp_path / "d", jobs=1, overwrite=True)
+    assert digests(tmp_path) == before
+    assert build_dataset(small_source(), small_config(), out=tmp_path / "d", jobs=1, overwrite=True).outcome == "built"
+
+
+def test_a_dataset_that_cannot_be_removed_is_told_and_blocks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_small(tmp_path / "d", seed=1)
+    remove = shutil.rmtree
+
+    def fail(path: Path, **options: Any) -> None:
+        if ".replaced" not in path.name:
+            remove(path, **options)
+
+    monkeypatch.setattr("pipeline.files.shutil.rmtree", fail)
+    notes = Notes()
+    for seed in (2, 3, 3):
+        config = small_config(seed=seed)
+        build_dataset(small_source(), config, out=tmp_path / "d", jobs=1, overwrite=True, progress=notes)
+    assert not verify_dataset(tmp_path / "d").findings
+    left = [tmp_path / f".d.replaced-{number}" for number in (1, 2)]
+    assert notes.notes == [f"warning: {path}: the dataset before could not be removed; remove it" for path in left]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".d.replaced-1", ".d.replaced-2", "d"]
 
 
 def test_shards_are_listed_in_the_order_in_which_they_were_planned(built: Path) -> None:

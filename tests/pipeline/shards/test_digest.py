@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.shards.digest import array_digest, bytes_digest, canonical_json, content_digest, file_digest
+from pipeline.shards.digest import (
+    array_digest,
+    bytes_digest,
+    canonical_json,
+    content_digest,
+    file_digest,
+    parse_json,
+)
 
 
 def sha256(data: bytes) -> str:
@@ -79,3 +86,15 @@ def test_json_can_be_read_back_and_written_the_same(value: Any) -> None:
 def test_what_json_cannot_hold_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         canonical_json([value])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_is_not_finite_is_not_read(number: str) -> None:
+    """Python's reader takes them; JSON has none, and canonical JSON cannot write them again."""
+    for text in (number, f'{{"a":[1.5,{number}]}}'):
+        with pytest.raises(ValueError, match=f"expected finite numbers, found {number}"):
+            parse_json(text)
+
+
+def test_all_other_json_is_read() -> None:
+    assert parse_json(b'{"a":[1,1.5,-2e-3,null,"NaN"]}') == {"a": [1, 1.5, -0.002, None, "NaN"]}

@@ -1,6 +1,7 @@
 """A check that cannot fail checks nothing: every fault is planted alone, and must be found and named."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,33 @@ def test_a_record_with_a_hole_is_a_finding_and_no_traceback(dataset: Path, augpi
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda data: json.dumps(json.loads(data), indent=2).encode(),
+        lambda data: data[:-1] + b"\r\n",
+        lambda data: data[:-1],
+        lambda data: b" " + data,
+        lambda data: b'{"renderer":7,' + data[1:],
+        lambda data: data.replace(b'"renderer"', rb'"\u0072enderer"'),
+        lambda data: json.dumps(dict(reversed(json.loads(data).items())), separators=(",", ":")).encode() + b"\n",
+    ],
+    ids=["pretty", "CRLF", "no newline", "a space", "a key twice", "escaped", "another order"],
+)
+def test_a_record_in_other_bytes_is_a_finding(dataset: Path, augpipe: Run, rewrite: Callable[[bytes], bytes]) -> None:
+    """It says the same, so that it can be read; but its digest, by which people cite the dataset, is another one."""
+    path = dataset / "dataset.json"
+    path.write_bytes(rewrite(path.read_bytes()))
+    verification = verify_dataset(dataset)
+    assert [fault.kind for fault in verification.faults] == ["record"]
+    assert "dataset.json: is not written as augpipe writes it" in verification.findings[0]
+    audited = augpipe("audit", dataset)
+    assert audited.code == 1
+    assert "M001" in audited.out
+    assert augpipe("rebuild", dataset, "--out", dataset.with_name("again")).code == 1
+    assert augpipe("show", dataset).code == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\n"])
 def test_a_record_that_is_no_record_could_not_be_checked(dataset: Path, augpipe: Run, content: bytes) -> None:
     (dataset / "dataset.json").write_bytes(content)
@@ -240,6 +268,23 @@ def test_a_record_that_is_no_record_could_not_be_checked(dataset: Path, augpipe:
     assert (code, out) == (3, "")
     assert "dataset.json" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+@pytest.mark.parametrize("file", ["dataset.json", "manifest.jsonl"])
+def test_a_number_that_is_not_finite_is_one_line(dataset: Path, augpipe: Run, file: str, number: str) -> None:
+    """A manifest that cannot be read to its end is a finding; without dataset.json, nothing could be checked."""
+    text = (dataset / file).read_text()
+    field = {"dataset.json": '"sigma_px":', "manifest.jsonl": '"angle_deg":'}[file]
+    head, _, tail = text.partition(field)
+    (dataset / file).write_text(head + field + re.sub(r"^(\[?)[-0-9.e]+", rf"\g<1>{number}", tail))
+    for command in ("verify", "audit", "rebuild", "show"):
+        code, out, err = augpipe(command, dataset)
+        if file == "dataset.json" or code == 3:
+            assert (code, len(err.splitlines())) == (3, 1), (command, out, err)
+            assert file in err
+        else:
+            assert (command, code) in {("verify", 1), ("audit", 1), ("rebuild", 1), ("show", 0)}
 
 
 def test_where_there_is_no_dataset_nothing_was_checked(tmp_path: Path, augpipe: Run) -> None:
