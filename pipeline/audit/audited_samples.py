@@ -1,7 +1,7 @@
 """The samples that are audited, of one of our datasets or of anybody's folders, and the threads that look at them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -36,6 +36,7 @@ class AuditedSample:
         claimed: the slice that the manifest says it shows; None where there is no manifest.
         image: reads (Y, X).
         label: reads (Y, X); None where the sample has no label.
+        image_sha256: the digest of its image as the manifest records it; empty where there is no manifest.
     """
 
     name: str
@@ -43,6 +44,7 @@ class AuditedSample:
     claimed: SliceAddress | None
     image: Callable[[], NDArray[Any]]
     label: Callable[[], NDArray[Any]] | None = None
+    image_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +68,11 @@ class AuditedSamples:
         """Samples in each split."""
         counts = Counter(sample.split for sample in self.samples)
         return {split: counts[split] for split in in_order(counts)}
+
+    def only(self, samples: Collection[AuditedSample]) -> "AuditedSamples":
+        """Return the same with only some of the samples, in the same order."""
+        kept = set(samples)
+        return replace(self, samples=tuple(sample for sample in self.samples if sample in kept))
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return every (earlier, later) pair of splits in the order train, val, test."""
@@ -93,8 +100,8 @@ class DatasetSamples:
         claimed = SliceAddress(row.stack, row.z)
         self._owners[claimed].add(row.split)
         if open_shard := self._shards.get(row.shard):
-            read = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
-            self._samples.append(AuditedSample(row.id, row.split, claimed, *read))
+            image, label = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
+            self._samples.append(AuditedSample(row.id, row.split, claimed, image, label, row.image_sha256))
         else:
             self.unread = f"{self._dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples
 from pipeline.audit.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
 from pipeline.audit.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
-from pipeline.audit.pixel_checks import PixelAudit, check_pixels, count_leaking_samples
+from pipeline.audit.pixel_checks import PixelAudit, check_pixels
+from pipeline.audit.pixel_findings import count_leaking_samples
 from pipeline.audit.record_checks import check_records
 from pipeline.audit.registration import AGREEING_NCC
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Skip, skipped, worst_first
@@ -77,11 +78,19 @@ def audit_dataset(
     slices = _slices_of(source, gap=gap, independent=dataset.record.config.independent) if source else None
     unread, audited = records.unread or samples.unread, samples.gathered()
     if manifest_only:
-        pixels = PixelAudit([], skipped(missing, "P", "S"))
+        pixels = PixelAudit([], skipped(missing, "P", "S"), Coverage(0))
     elif unread:
-        pixels = PixelAudit([], skipped(Skip("not run", unread), "P", "S"))
+        pixels = PixelAudit([], skipped(Skip("not run", unread), "P", "S"), Coverage(0))
     else:
-        pixels = check_pixels(audited, slices, missing, allow_unknown=allow_unknown, jobs=jobs, progress=progress)
+        pixels = check_pixels(
+            audited,
+            slices,
+            missing,
+            proven=records.proven,
+            allow_unknown=allow_unknown,
+            jobs=jobs,
+            progress=progress,
+        )
     findings = worst_first([*records.findings, *pixels.findings])
     n_samples = {} if unread else {split: records.counts.samples[split] for split in in_order(records.counts.samples)}
     by_records = count_leaking(records.counts, by_content=False)
@@ -93,7 +102,7 @@ def audit_dataset(
         independent=dataset.record.config.independent,
         checks=_one_each([*skipped(missing, "R001"), NOT_RECORDED, *pixels.checks, *records.checks]),
         findings=findings,
-        coverage=Coverage(sum(n_samples.values()), pixels.n_samples, records.n_replayed, pixels.n_unknown),
+        coverage=replace(pixels.coverage, total=sum(n_samples.values()), replayed=records.n_replayed),
         n_samples=n_samples,
         n_leaking={split: max(n, by_records.get(split, 0)) for split, n in by_pixels.items()},
         thresholds=THRESHOLDS,
@@ -156,7 +165,7 @@ def audit_folders(
         independent=independent,
         checks=_one_each([*pixels.checks, *skipped(_NO_MANIFEST, "M", "R"), by_groups]),
         findings=findings,
-        coverage=Coverage(len(audited.samples), pixels.n_samples, 0, pixels.n_unknown),
+        coverage=pixels.coverage,
         n_samples=audited.n_samples,
         n_leaking=count_leaking_samples(audited.n_samples, findings),
         thresholds=THRESHOLDS,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from pipeline.audit.audited_samples import AuditedSamples
-from pipeline.audit.pixel_checks import address_text
+from pipeline.audit.pixel_findings import address_text
 from pipeline.audit.registration import (
     SAMPLE_KEYPOINTS,
     SLICE_KEYPOINTS,

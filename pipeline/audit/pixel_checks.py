@@ -1,49 +1,43 @@
-"""Checks of pixels, P001 to P007 and S001: every sample is read once, in parallel, and then compared with the records.
+"""Checks of pixels, P001 to P007 and S001, and how each sample ended: proven, identified, compared or not compared.
 
-With the source at hand, the slice that each sample shows is looked for in it. Without it, and for samples that show
-none of its slices, samples of different splits are compared with each other.
+A sample is proven where its recipe, rendered again from the source, gives what is stored: then it shows the slice that
+is recorded, and nothing needs to be looked for. Of all others the slice is looked for in the source, where that is at
+hand, and they are compared with the samples of other splits. What is neither found nor compared is told as such.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any, TypeAlias
-
-from numpy.typing import NDArray
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from pipeline.audit.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
-from pipeline.audit.report import CHECKS, Check, Finding, Measures, Severity, Skip, conclude, skipped
+from pipeline.audit.pixel_findings import (
+    ProvenSlice,
+    find_false_claims,
+    find_identical,
+    find_leaking_slices,
+    find_near_slices,
+    find_unknown,
+    find_wrong_labels,
+    repeats_found,
+    siblings_found,
+)
+from pipeline.audit.report import Check, Coverage, Finding, Skip, conclude, skipped
 from pipeline.audit.same_tissue import Repeat, Sibling, find_repeats, find_siblings
-from pipeline.audit.slice_identification import LABEL_F1, Identification, SliceIdentifier
-from pipeline.audit.split_overlap import find_closest
-from pipeline.plan.split import SliceAddress, in_order
+from pipeline.audit.slice_identification import Identification, SliceIdentifier
+from pipeline.plan.split import SliceAddress
 from pipeline.shards.digest import array_digest
 from pipeline.shards.progress import Progress, SilentProgress
 
-Identified: TypeAlias = Sequence[tuple[AuditedSample, Identification]]
-
-_REBUILD = "assign whole slices to splits before augmenting, and build the set again"
-_ADVICE = {
-    "P001": "remove one of the two",
-    "P002": _REBUILD,
-    "P003": "the manifest is wrong or was changed: build the set again, and do not trust its split",
-    "P004": "leave more slices out between the splits",
-    "P005": "name the whole source, or allow unknown samples with --allow-unknown",
-    "P006": "label and image were rendered apart or swapped: build the set again",
-    "P007": _REBUILD,
-    "S001": "remove one of them from the source, and build the set again",
-}
+SEARCHED_AGAIN = 20  # of so many proven samples, the slice of one is looked for all the same
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelAudit:
-    """What the pixel checks found, and how many samples they looked at, and found no slice for."""
+    """What the pixel checks found, and how each sample ended; nothing was rendered again here."""
 
     findings: list[Finding]
     checks: list[Check]
-    n_samples: int = 0
-    n_unknown: int = 0
+    coverage: Coverage
 
 
 def check_pixels(
@@ -51,6 +45,7 @@ def check_pixels(
     slices: SliceIdentifier | None,
     missing: Skip,
     *,
+    proven: Collection[str] = frozenset(),
     allow_unknown: bool,
     jobs: int,
     progress: Progress | None,
@@ -61,206 +56,168 @@ def check_pixels(
         audited: the samples.
         slices: those that they were made from; None where they are not at hand.
         missing: why checks that need them are skipped then.
+        proven: the ids of samples that were rendered again from these slices and came out as they are stored.
         allow_unknown: samples whose slice is not found are warnings.
         jobs: threads.
         progress: progress callback.
     """
     with start_workers(jobs, progress or SilentProgress()) as workers:
         if slices:
-            return _check_with_source(audited, slices, workers, allow_unknown=allow_unknown)
-        return _check_without_source(audited, missing, workers, allow_unknown=allow_unknown)
+            return _check_with_source(audited, slices, workers, proven=proven, allow_unknown=allow_unknown)
+        return _check_without_source(audited, missing, workers)
 
 
 def _check_with_source(
-    audited: AuditedSamples, slices: SliceIdentifier, workers: Workers, *, allow_unknown: bool
+    audited: AuditedSamples,
+    slices: SliceIdentifier,
+    workers: Workers,
+    *,
+    proven: Collection[str],
+    allow_unknown: bool,
 ) -> PixelAudit:
-    """Look for every sample's slice; samples that show none are compared with each other instead."""
+    """Look for the slice of every sample that is not proven, and compare it with the samples of other splits."""
     workers.map("learning slices", slices.learn, slices.addresses)
     repeats = find_repeats(slices, workers)
     slices.join((one, other) for one, other, _ in repeats)
+    twins = _twins(repeats)
+    certain = {
+        sample: ProvenSlice(sample.claimed, twins.get(sample.claimed, frozenset()))
+        for sample in audited.samples
+        if sample.claimed and sample.name in proven
+    }
 
     def look(sample: AuditedSample) -> tuple[str, Identification]:
         image = sample.image()
-        return _digest(image), slices.identify(image, sample.label() if sample.label else None)
+        return array_digest(image), slices.identify(image, sample.label() if sample.label else None)
 
-    readable, looked, unread = workers.read_all(audited, "looking at samples", look)
-    digests = [digest for digest, _ in looked]
-    seen = list(zip(readable.samples, (shown for _, shown in looked), strict=True))
-    unknown = [
-        (sample, shown)
-        for (sample, shown), digest in zip(seen, digests, strict=True)
-        if shown.found is None and not _is_lost(sample, digest, slices)
-    ]
-    siblings, _ = find_siblings(replace(readable, samples=tuple(sample for sample, _ in unknown)), workers)
+    doubtful = audited.only(set(audited.samples) - set(certain))
+    readable, looked, unread = workers.read_all(doubtful, "looking at samples", look)
+    searched = {sample: seen for sample, (_, seen) in zip(readable.samples, looked, strict=True)}
+    digests = {sample: sample.image_sha256 for sample in certain}
+    digests |= {sample: digest for sample, (digest, _) in zip(readable.samples, looked, strict=True)}
+    checked = audited.only([*certain][::SEARCHED_AGAIN])
+    checked, looked, _ = workers.read_all(checked, "checking proven samples", look)
+    searched_again = [(sample, seen) for sample, (_, seen) in zip(checked.samples, looked, strict=True)]
+
+    shown: dict[AuditedSample, Identification | ProvenSlice] = {**certain, **searched}
+    seen = [(sample, shown[sample]) for sample in audited.samples if sample in shown]
+    siblings, poor = _compare(audited.only(shown), set(certain), workers) if searched else ([], [])
+    unknown = [(sample, each) for sample, each in searched.items() if each.found is None]
+    lost = [sample for sample, _ in unknown if sample in set(poor)]
+    n_unread = len(doubtful.samples) - len(searched)
+    coverage = Coverage(
+        total=len(audited.samples),
+        proven=len(certain),
+        identified=len(searched) - len(unknown),
+        compared=len(unknown) - len(lost),
+        not_compared=len(lost) + n_unread,
+        searched_again=len(searched_again),
+    )
     findings = [
-        *find_identical(readable, digests),
-        *find_leaking_slices(readable, seen),
-        *find_false_claims(readable, seen),
-        *([] if slices.independent else find_near_slices(readable, seen, slices.gap)),
+        *find_identical(audited, digests),
+        *find_leaking_slices(audited, seen),
+        *find_false_claims(audited, [*searched.items(), *searched_again]),
+        *([] if slices.independent else find_near_slices(audited, seen, slices.gap)),
         *find_unknown(unknown, allow_unknown=allow_unknown),
         *find_wrong_labels(seen),
         *siblings_found(siblings),
-        *repeats_found(readable, repeats),
+        *repeats_found(audited, repeats),
     ]
-    n_claimed = sum(sample.claimed is not None for sample in audited.samples)
-    n_labels = sum(shown.f1 is not None for _, shown in seen)
-    limited = {  # checks that look at other things than samples, or not always; how many, and why at none
-        "P003": (n_claimed, "there is no manifest"),
-        "P004": (0 if slices.independent else len(audited.samples), "slices are independent fields of view"),
-        "P006": (n_labels, "there are no labels, or too little in them to tell"),
-        "P007": (len(unknown), "the source is at hand, P002 compares with it"),
-        "S001": (len(slices.addresses), "there is no slice"),
-    }
-    checks = {check: conclude(check, findings, len(seen), unread) for check in CHECKS if check[0] == "P"}
-    for check, (n, absent) in limited.items():
-        checks[check] = conclude(check, findings, n, unread) if n else Check(check, "not applicable", 0, absent)
-    return PixelAudit(findings, list(checks.values()), len(seen), len(unknown))
+    n_known = coverage.proven + coverage.identified
+    has_records = any(sample.claimed for sample in audited.samples)
+    n_labels = coverage.proven + sum(each.f1 is not None for each in searched.values())
+    reached = _Reached(findings, len(audited.samples), unread, n_unread, lost)
+    alone = "no slice was found, P007 compares samples with each other"
+    checks = [
+        reached.check("P001", len(digests), looks_closer=False),
+        reached.check("P002", n_known, absent=alone),
+        reached.check("P003", n_known, absent=alone) if has_records else _absent("P003", "there is no manifest"),
+        reached.check("P004", n_known, absent=alone)
+        if not slices.independent
+        else _absent("P004", "slices are independent fields of view"),
+        reached.check("P005", len(shown), looks_closer=False),
+        reached.check(
+            "P006", n_labels, absent="there are no labels, or too little in them to tell", looks_closer=False
+        ),
+        reached.check("P007", coverage.total - coverage.not_compared)
+        if doubtful.samples
+        else _absent("P007", "every sample is proven by rendering it again, P002 compares their slices"),
+        conclude("S001", findings, len(slices.addresses)) if slices.addresses else _absent("S001", "there is no slice"),
+    ]
+    return PixelAudit(findings, checks, coverage)
 
 
-def _check_without_source(
-    audited: AuditedSamples, missing: Skip, workers: Workers, *, allow_unknown: bool
-) -> PixelAudit:
+def _check_without_source(audited: AuditedSamples, missing: Skip, workers: Workers) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
-    readable, digests, unread = workers.read_all(audited, "reading samples", lambda sample: _digest(sample.image()))
-    siblings, few_features = find_siblings(readable, workers)
-    findings = [*find_identical(readable, digests), *siblings_found(siblings)]
-    n, n_few = len(digests), len(few_features)
-    if n_few and not allow_unknown:
-        unread = unread or (
-            f"{n_few} of {n} samples show too little to be compared, such as {few_features[0]}; allow them "
-            "with --allow-unknown"
-        )
-    checks = [conclude(check, findings, n, unread) for check in ("P001", "P007")]
+    readable, read, unread = workers.read_all(audited, "reading samples", lambda sample: array_digest(sample.image()))
+    siblings, poor = _compare(readable, frozenset(), workers)
+    findings = [
+        *find_identical(audited, dict(zip(readable.samples, read, strict=True))),
+        *siblings_found(siblings),
+    ]
+    n, n_readable = len(audited.samples), len(read)
+    n_compared = n_readable - len(poor)
+    reached = _Reached(findings, n, unread, n - n_readable, poor)
+    checks = [reached.check("P001", n_readable, looks_closer=False), reached.check("P007", n_compared)]
     checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
-    return PixelAudit(findings, checks, n, n_few)
+    return PixelAudit(findings, checks, Coverage(n, compared=n_compared, not_compared=n - n_compared))
 
 
-def find_identical(audited: AuditedSamples, digests: Sequence[str]) -> Iterator[Finding]:
-    """Yield P001: the same pixels in two splits; an empty digest is of a picture that shows nothing."""
-    first: defaultdict[str, dict[str, AuditedSample]] = defaultdict(dict)
-    for sample, digest in zip(audited.samples, digests, strict=True):
-        for split, other in first[digest].items() if digest else ():
-            if split != sample.split:
-                text = f"{sample.name} ({sample.split}) has the same pixels as {other.name} ({split})"
-                yield _finding("P001", "critical", text, sample.name, other.name, (split, sample.split))
-        first[digest].setdefault(sample.split, sample)
+def _compare(
+    audited: AuditedSamples, certain: Collection[AuditedSample], workers: Workers
+) -> tuple[list[Sibling], list[AuditedSample]]:
+    """Return the siblings that are not both certain, and the samples that show too little to be compared.
+
+    Where there is one split alone, there is nothing that a sample should have been compared with.
+    """
+    siblings, names = find_siblings(audited, workers)
+    left = Counter(names if audited.pairs() else ())  # names may be the same in two folders, so they are counted
+    poor = []
+    for sample in audited.samples:
+        if left[sample.name]:
+            left[sample.name] -= 1
+            poor.append(sample)
+    return [each for each in siblings if not (each.sample in certain and each.other in certain)], poor
 
 
-def find_leaking_slices(audited: AuditedSamples, seen: Identified) -> Iterator[Finding]:
-    """Yield P002: a slice seen in a sample is used by a split before its own, in the order train, val, test."""
-    users = defaultdict(set, {address: set(splits) for address, splits in audited.owners.items()})
-    shown_slices = [(sample, shown, slice_) for sample, shown in seen for slice_ in shown.shown]
-    for sample, _, found in shown_slices:
-        users[found].add(sample.split)
-    for sample, shown, found in shown_slices:
-        twins = shown.twins if found == shown.found else frozenset()
-        earlier, *_ = in_order({sample.split, *users[found], *(user for twin in twins for user in users[twin])})
-        if earlier != sample.split:
-            place = address_text(found)
-            text = f"{sample.name} ({sample.split}) shows {place}, which {earlier} uses"
-            yield _finding("P002", "critical", text, sample.name, place, (earlier, sample.split), shown.measures)
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """What checks of samples found, and the samples that they could not look at.
+
+    Attributes:
+        findings: of all checks.
+        n: samples in all.
+        unread: why some could not be read; empty where all could.
+        n_unread: how many.
+        poor: samples that were neither found in the source nor show enough to be compared.
+    """
+
+    findings: Sequence[Finding]
+    n: int
+    unread: str
+    n_unread: int
+    poor: Sequence[AuditedSample]
+
+    def check(self, check: str, n: int, *, looks_closer: bool = True, absent: str = "there is no sample") -> Check:
+        """Return how a check ended that looked at n samples; one that looks closer needs more than pixels."""
+        n_poor = len(self.poor) if looks_closer else 0
+        n_skipped = self.n_unread + n_poor
+        if not n and not n_skipped:
+            return _absent(check, absent)
+        reasons = [self.unread] if self.unread else []
+        if n_poor:
+            reasons.append(f"{n_poor} of {self.n} samples not compared: {self.poor[0].name}, for one, shows too little")
+        return conclude(check, self.findings, n, "; ".join(reasons), n_skipped=n_skipped)
 
 
-def find_false_claims(audited: AuditedSamples, seen: Identified) -> Iterator[Finding]:
-    """Yield P003: the slice seen is not the one that the manifest claims."""
-    for sample, shown in seen:
-        if shown.found is None or sample.claimed is None or sample.claimed in shown.likely:
-            continue
-        owners = audited.owners.get(shown.found, set())
-        severity: Severity = "error"
-        splits: tuple[str, ...] = (sample.split,)
-        if owners - {sample.split}:
-            severity, splits = "critical", (*sorted(owners), sample.split)
-        place = address_text(shown.found)
-        text = f"{sample.name} shows {place}, not {address_text(sample.claimed)} as recorded"
-        yield _finding("P003", severity, text, sample.name, place, splits, shown.measures)
+def _absent(check: str, reason: str) -> Check:
+    return Check(check, "not applicable", reason=reason)
 
 
-def find_near_slices(audited: AuditedSamples, seen: Identified, gap: int) -> Iterator[Finding]:
-    """Yield P004: slices seen in two splits lie within the gap of each other; one for each stack and two splits."""
-    places: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
-    for sample, shown in seen:
-        for found in shown.shown:
-            places[found.stack, sample.split].add(found.z)
-    for (earlier, later), stack in product(audited.pairs(), sorted({stack for stack, _ in places})):
-        near = find_closest(places[stack, earlier], places[stack, later], gap)
-        if near:
-            text = (
-                f"slices seen in {later} lie within {gap} of slices seen in {earlier} (stack {stack}, {near.n_there} "
-                f"of them): z {near.there} and z {near.here} are {near.distance} apart"
-            )
-            place, splits = f"stack {stack}, z {near.here}", (earlier, later)
-            yield _finding("P004", near.severity, text, None, place, splits, {"distance": near.distance})
-
-
-def find_unknown(unknown: Identified, *, allow_unknown: bool) -> Iterator[Finding]:
-    """Yield P005: no slice was found for a sample."""
-    severity: Severity = "warning" if allow_unknown else "error"
-    for sample, shown in unknown:
-        where = f"{sample.name} ({sample.split})"
-        text = f"{where} shows none of the source's slices ({shown.inliers} features agree)"
-        yield _finding("P005", severity, text, sample.name, None, (sample.split,), shown.measures)
-
-
-def find_wrong_labels(seen: Identified) -> Iterator[Finding]:
-    """Yield P006: the label is not the slice's own, deformed as the image was."""
-    for sample, shown in seen:
-        if shown.found and shown.f1 is not None and shown.f1 < LABEL_F1:
-            text = f"{sample.name}: its label does not fit its image (F1 {shown.f1:.2f} with the label of the slice)"
-            place = address_text(shown.found)
-            yield _finding("P006", "error", text, sample.name, place, (sample.split,), shown.measures)
-
-
-def siblings_found(siblings: Iterable[Sibling]) -> Iterator[Finding]:
-    """Yield P007: a sample shows the same tissue as one of an earlier split."""
-    for sample, other, measures in siblings:
-        text = f"{sample.name} ({sample.split}) shows the same tissue as {other.name} ({other.split})"
-        yield _finding("P007", "critical", text, sample.name, other.name, (other.split, sample.split), measures)
-
-
-def repeats_found(audited: AuditedSamples, repeats: Iterable[Repeat]) -> Iterator[Finding]:
-    """Yield S001: two slices of the source show the same tissue."""
+def _twins(repeats: Iterable[Repeat]) -> dict[SliceAddress, frozenset[SliceAddress]]:
+    """Return, of each slice that is in the source more than once, the others."""
+    groups: dict[SliceAddress, set[SliceAddress]] = {}
     for repeat in repeats:
-        owners = [audited.owners.get(address, set()) for address in (repeat.one, repeat.other)]
-        crossing = sorted({(one, other) for one, other in product(*owners) if one != other})
-        one, other = address_text(repeat.one), address_text(repeat.other)
-        severity: Severity = "critical" if crossing else "warning"
-        splits = crossing[0] if crossing else ()
-        yield _finding("S001", severity, f"{one} and {other} are the same slice", one, other, splits, repeat.measures)
-
-
-def count_leaking_samples(splits: Iterable[str], findings: Iterable[Finding]) -> dict[str, int]:
-    """Return, for each split but train, how many samples show tissue that was trained on."""
-    leaking: dict[str, set[str]] = {split: set() for split in splits if split != "train"}
-    for finding in findings:
-        if finding.check in ("P001", "P002", "P007") and finding.sample and finding.splits[:1] == ("train",):
-            leaking[finding.splits[-1]].add(finding.sample)
-    return {split: len(names) for split, names in leaking.items()}
-
-
-def address_text(address: SliceAddress) -> str:
-    """Return how findings call a slice."""
-    return f"stack {address.stack}, z {address.z}"
-
-
-def _finding(
-    check: str,
-    severity: Severity,
-    text: str,
-    sample: str | None,
-    other: str | None,
-    splits: tuple[str, ...],
-    measures: Measures | None = None,
-) -> Finding:
-    return Finding(check, severity, text, _ADVICE[check], sample, other, splits, measures or {})
-
-
-def _digest(image: NDArray[Any]) -> str:
-    """Return the digest of a picture; an empty one where it is of one gray level, which shows nothing."""
-    return "" if image.min() == image.max() else array_digest(image)
-
-
-def _is_lost(sample: AuditedSample, digest: str, slices: SliceIdentifier) -> bool:
-    """Return whether a sample and its slice are both of one gray level: a section that was lost shows no tissue."""
-    claimed = sample.claimed
-    return not digest and claimed is not None and claimed in slices.addresses and not _digest(slices.image(claimed))
+        joined = groups.get(repeat.one, {repeat.one}) | groups.get(repeat.other, {repeat.other})
+        groups |= dict.fromkeys(joined, joined)
+    return {address: frozenset(group - {address}) for address, group in groups.items()}

@@ -62,6 +62,7 @@ class RecordAudit:
         counts: how many samples each split takes from which slice.
         unread: why the manifest could not be read to its end; empty where it could.
         n_replayed: samples that were rendered again.
+        proven: the ids of those that came out as they are stored, with no other fault.
     """
 
     findings: list[Finding]
@@ -69,6 +70,7 @@ class RecordAudit:
     counts: SplitCounts
     unread: str
     n_replayed: int
+    proven: frozenset[str]
 
 
 def check_records(
@@ -104,7 +106,7 @@ def check_records(
         for callback in on_row:
             callback(row)
 
-    verification = verify_dataset(dataset, jobs=jobs, source=source, on_row=count)
+    verification = verify_dataset(dataset, jobs=jobs, source=source, on_row=count, name_proven=True)
     record, unread, n = dataset.record, verification.unread, dataset.n
     independent = record.config.independent
     planned = {(slice_unit(address.stack, address.z), split) for address, split in planned_slices(record)}
@@ -129,7 +131,7 @@ def check_records(
         checks[3] = Check("M004", "not applicable", reason=_NO_NEIGHBOURS)
     if source:
         checks.append(conclude("R001", findings, n_replayed, unread))
-    return RecordAudit(findings, checks, counts, unread, n_replayed)
+    return RecordAudit(findings, checks, counts, unread, n_replayed, verification.proven)
 
 
 def find_faults(faults: Iterable["Fault"]) -> list[Finding]:

@@ -13,11 +13,12 @@ from pipeline.plan.split import in_order
 from pipeline.shards.digest import canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
-Status: TypeAlias = Literal["passed", "failed", "not applicable", "not run"]
+Status: TypeAlias = Literal["passed", "failed", "passed in part", "not applicable", "not run"]
 Outcome: TypeAlias = Literal["LEAKAGE", "NOT CLEAN", "NOT PROVEN", "CLEAN"]
 Measures: TypeAlias = Mapping[str, float | int | bool | None]
 
-AUDIT_SCHEMA = "augpipe/audit-report/1"
+AUDIT_SCHEMA = "augpipe/audit-report/2"
+_FORMER_SCHEMAS = ("augpipe/audit-report/1",)
 SEVERITIES: tuple[Severity, ...] = ("critical", "error", "warning")
 _TELLING = ("P002", "P007", "P001", "M005", "M003")  # of equally bad findings, these say most about what went wrong
 
@@ -34,7 +35,7 @@ CHECKS: Mapping[str, str] = {
     "P002": "no sample shows a slice that another split uses",
     "P003": "every sample shows the slice that the manifest claims",
     "P004": "slices seen in two splits are further apart than the gap",
-    "P005": "every sample's slice was found",
+    "P005": "every sample's slice is proven or was found",
     "P006": "every label fits its image",
     "P007": "no two samples of two splits show the same tissue",
 }
@@ -75,15 +76,18 @@ class Check:
 
     Attributes:
         id: one of CHECKS.
-        status: not applicable where its inputs were not given; not run where it should have been and could not be.
+        status: not applicable where its inputs were not given; not run where it should have been and could not be;
+            passed in part where it found nothing and should have looked at more.
         n: how many things were looked at.
-        reason: why it was not run or does not apply.
+        reason: why it was not run, or not on all, or does not apply.
+        n_skipped: how many more it should have looked at and could not.
     """
 
     id: str
     status: Status
     n: int = 0
     reason: str = ""
+    n_skipped: int = 0
 
 
 class Skip(NamedTuple):
@@ -95,19 +99,43 @@ class Skip(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many samples there are, and how many were checked in which way.
+    """How many samples there are, and how each of them ended.
+
+    Where pixels were looked at, every sample is one of four: proven, identified, compared or not compared.
 
     Attributes:
         total: samples in all splits.
-        by_pixels: whose slice was looked for, or that were compared with samples of other splits.
-        replayed: that were rendered again.
-        unknown: whose slice was not found.
+        proven: whose recipe, rendered again from the source, gives what is stored: then its slice is the recorded one.
+        identified: others whose slice was found in the source.
+        compared: others that were compared with the samples of all other splits.
+        not_compared: all others: of these nothing is known.
+        replayed: that were rendered again, whatever came out.
+        searched_again: proven ones whose slice was looked for all the same, as a check on the records.
     """
 
     total: int
-    by_pixels: int = 0
+    proven: int = 0
+    identified: int = 0
+    compared: int = 0
+    not_compared: int = 0
     replayed: int = 0
-    unknown: int = 0
+    searched_again: int = 0
+
+    @property
+    def by_pixels(self) -> int:
+        """Samples whose pixels tell something."""
+        return self.proven + self.identified + self.compared
+
+    @property
+    def outcomes(self) -> str:
+        """How samples ended that their pixels tell something of, in words."""
+        parts = {
+            "proven by rendering them again": self.proven,
+            "found in the source by search": self.identified,
+            "compared with each other alone": self.compared,
+        }
+        (first, n_first), *others = [(text, n) for text, n in parts.items() if n] or [("looked at", 0)]
+        return ", ".join([f"{n_first} of {self.total} samples {first}", *(f"{n} {text}" for text, n in others)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +180,11 @@ class AuditReport:
     #   a sample that shows tissue that was trained on,
     #   or a finding of severity critical                LEAKAGE      1
     #   a finding of severity error                      NOT CLEAN    1
-    #   a check that should have been run and was not    NOT PROVEN   3
+    #   a check that should have been run and was not,
+    #   or a sample that nothing is known of             NOT PROVEN   3
     #   at most warnings                                 CLEAN        0
     #
-    # So a finding counts though another check was not run, and what was not run never reads as passed.
+    # So a finding counts though another check was not run, and what was not looked at never reads as passed.
 
     @property
     def outcome(self) -> Outcome:
@@ -164,7 +193,8 @@ class AuditReport:
             return "LEAKAGE"
         if self.counts["error"]:
             return "NOT CLEAN"
-        return "NOT PROVEN" if self._not_run else "CLEAN"
+        is_whole = not (self._with_status("not run") or self._with_status("passed in part"))
+        return "CLEAN" if is_whole and not self.coverage.not_compared else "NOT PROVEN"
 
     @property
     def exit_code(self) -> int:
@@ -184,19 +214,19 @@ class AuditReport:
         if self.outcome == "NOT CLEAN":
             return f"NOT CLEAN: {counted(self.counts['error'], 'finding')}, which show no leakage themselves"
         if self.outcome == "NOT PROVEN":
-            return f"NOT PROVEN: {', '.join(self._not_run)} could not be run"
+            n, total = self.coverage.not_compared, self.coverage.total
+            parts = {
+                f"{n} of {total} samples were neither proven nor compared": n,
+                f"{', '.join(self._with_status('not run'))} could not be run": self._with_status("not run"),
+                f"{', '.join(self._with_status('passed in part'))} looked at a part": not n,
+            }
+            return f"NOT PROVEN: {'; '.join(part for part, applies in parts.items() if applies)}"
         if not self.coverage.by_pixels:
             return f"CLEAN by its records alone: pixels were not checked{self._no_groups}"
-        checked = f"{self.coverage.by_pixels} of {self.coverage.total} samples checked by their pixels"
-        if any(check.id == "P002" and check.status == "not applicable" for check in self.checks):
-            checked += ", with each other alone"
-        if self.coverage.unknown:
-            checked += f", the slice of {self.coverage.unknown} not found"
-        return f"CLEAN: {self._clean_splits}; {checked}{self._no_groups}"
+        return f"CLEAN: {self._clean_splits}; {self.coverage.outcomes}{self._no_groups}"
 
-    @property
-    def _not_run(self) -> list[str]:
-        return [check.id for check in self.checks if check.status == "not run"]
+    def _with_status(self, status: Status) -> list[str]:
+        return [check.id for check in self.checks if check.status == status]
 
     @property
     def _no_groups(self) -> str:
@@ -236,6 +266,8 @@ class AuditReport:
         Raises:
             DatasetError: these values are not a report, contradict each other, or are those of another version.
         """
+        if isinstance(values, Mapping) and values.get("schema") in _FORMER_SCHEMAS:
+            raise DatasetError(f"was written by an older augpipe ({values['schema']}, not {AUDIT_SCHEMA}); audit again")
         if not isinstance(values, Mapping) or values.get("schema") != AUDIT_SCHEMA:
             raise DatasetError(f"expected the report of an audit, of schema {AUDIT_SCHEMA}")
         try:
@@ -254,11 +286,21 @@ class AuditReport:
         return report
 
 
-def conclude(check: str, findings: Iterable[Finding], n: int, doubt: str = "") -> Check:
-    """Return how a check ended that looked at n things: no finding is a pass only where there is no doubt."""
+def conclude(check: str, findings: Iterable[Finding], n: int, doubt: str = "", *, n_skipped: int = 0) -> Check:
+    """Return how a check ended that looked at n things: no finding is a pass only where there is no doubt.
+
+    Args:
+        check: its id.
+        findings: of all checks.
+        n: how many things it looked at.
+        doubt: why it did not look at all that it should have.
+        n_skipped: how many more those are, where that is known.
+    """
     if any(finding.check == check for finding in findings):
-        return Check(check, "failed", n)
-    return Check(check, "not run", n, doubt) if doubt else Check(check, "passed", n)
+        return Check(check, "failed", n, doubt if n_skipped else "", n_skipped)
+    if not doubt:
+        return Check(check, "passed", n)
+    return Check(check, "passed in part" if n and n_skipped else "not run", n, doubt, n_skipped)
 
 
 def skipped(skip: Skip, *ids: str) -> list[Check]:

@@ -4,7 +4,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pipeline.audit.report import CHECKS, AuditReport, Finding
+from pipeline.audit.report import CHECKS, AuditReport, Check, Finding
 from pipeline.look.fact_sheet import WIDTH
 
 _LABEL_WIDTH = 13
@@ -71,10 +71,12 @@ def _summary(report: AuditReport) -> list[str]:
 def _coverage(report: AuditReport) -> str:
     coverage = report.coverage
     parts = {
-        f"{coverage.by_pixels} by their pixels": coverage.by_pixels,
-        f"{coverage.replayed} rendered again": coverage.replayed,
-        f"{coverage.unknown} of unknown origin": coverage.unknown,
-        "pixels were not checked": not coverage.by_pixels,
+        f"{coverage.proven} proven by rendering again": coverage.proven,
+        f"{coverage.searched_again} of them checked again by search": coverage.searched_again,
+        f"{coverage.identified} found by search": coverage.identified,
+        f"{coverage.compared} compared with each other alone": coverage.compared,
+        f"{coverage.not_compared} not compared": coverage.not_compared,
+        "pixels were not checked": not coverage.by_pixels and not coverage.not_compared,
     }
     return ", ".join(part for part, applies in parts.items() if applies)
 
@@ -98,16 +100,25 @@ def _leak_rate(report: AuditReport) -> str:
 def _check_table(report: AuditReport) -> list[str]:
     """Return a line for each check, and the reasons why some of them were not run, each once."""
     found = Counter(finding.check for finding in report.findings)
-    lines = [f"{'check':<7}{'outcome':<16}{'of':>7}{'found':>7}  what must hold"]
+    looked_at = {check.id: _looked_at(check) for check in report.checks}
+    width = max(7, *(len(text) + 1 for text in looked_at.values()))
+    lines = [f"{'check':<7}{'outcome':<16}{'of':>{width}}{'found':>7}  what must hold"]
     reasons: dict[str, list[str]] = {}
     for check in report.checks:
-        n = "" if check.status == "not applicable" else str(check.n)
-        lines.append(f"{check.id:<7}{check.status:<16}{n:>7}{found[check.id] or '':>7}  {CHECKS[check.id]}")
+        n = f"{looked_at[check.id]:>{width}}"
+        lines.append(f"{check.id:<7}{check.status:<16}{n}{found[check.id] or '':>7}  {CHECKS[check.id]}")
         if check.reason:
             reasons.setdefault(f"{check.status}: {check.reason}", []).append(check.id)
     for reason, checks in reasons.items():
         lines += _wrapped("", f"{reason} ({', '.join(checks)})")
     return lines
+
+
+def _looked_at(check: Check) -> str:
+    """Return how many things a check looked at, and of how many where it should have looked at more: `6 of 20`."""
+    if check.status == "not applicable":
+        return ""
+    return f"{check.n} of {check.n + check.n_skipped}" if check.n_skipped else str(check.n)
 
 
 def _worst_findings(findings: Sequence[Finding], worst: int) -> list[str]:

@@ -46,12 +46,13 @@ class StoredDigests(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one task of a check found, and why it could not be done, where it could not."""
+    """What one task of a check found, of which samples, and why it could not be done, where it could not."""
 
     faults: list[Fault]
     n_checked: int = 0
     n_replayed: int = 0
     error: DatasetError | None = None
+    samples: tuple[str, ...] = ()
 
 
 def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests]) -> Outcome:
@@ -75,13 +76,13 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
         return Outcome(faults, error=DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})"))
     except (DatasetError, OSError) as error:
         return Outcome([*faults, Fault("record", str(error))])
-    return Outcome(faults, n_checked=shard.n)
+    return Outcome(faults, n_checked=shard.n, samples=tuple(row.id for row in rows))
 
 
 def replay_sample(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Outcome:
     """Return what is wrong with a sample when it is rendered again, if anything is."""
     fault = _replay_fault(dataset, source, renderer, row)
-    return Outcome([fault] if fault else [], n_replayed=1)
+    return Outcome([fault] if fault else [], n_replayed=1, samples=(row.id,))
 
 
 def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Fault | None:

@@ -39,6 +39,8 @@ class Verification:
         n_replayed: samples that were rendered again; 0 where that was not asked for.
         faults: everything that is not as recorded; empty where all is well.
         unread: why the manifest could not be read to its end; empty where it could.
+        proven: the samples whose stored bytes are those that their recipe gives when it is rendered again from the
+            source, without any fault of their own; empty where that was not asked for.
     """
 
     dataset: Dataset
@@ -46,6 +48,7 @@ class Verification:
     n_replayed: int
     faults: tuple[Fault, ...]
     unread: str = ""
+    proven: frozenset[str] = frozenset()
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ def verify_dataset(
     sample_id: str | None = None,
     jobs: int = -1,
     on_row: RowCallback | None = None,
+    name_proven: bool = False,
 ) -> Verification:
     """Compare every file, row and array of a dataset with its digests, and its records with each other.
 
@@ -76,6 +80,7 @@ def verify_dataset(
         sample_id: the one sample to render again; all of them unless given.
         jobs: threads.
         on_row: called with every row of the manifest, in order, as it is read.
+        name_proven: keep the ids of samples that are proven; then memory grows with their number.
 
     Raises:
         ConfigError: there is no sample of that id.
@@ -88,7 +93,7 @@ def verify_dataset(
             source = find_origin(dataset, source_folder)
         except DatasetError as error:
             missing = error
-    verification = _Check(dataset, on_row).run(jobs, source, sample_id, digests=True)
+    verification = _Check(dataset, on_row).run(jobs, source, sample_id, digests=True, name_proven=name_proven)
     if missing is None:
         return verification
     if not verification.faults:
@@ -191,7 +196,15 @@ class _Check:
                 if n_met[file] != shard.n:
                     self._note("record", f"lists {n_met[file]} samples of {file}, dataset.json records {shard.n}")
 
-    def run(self, jobs: int, source: Source | None, sample_id: str | None, *, digests: bool) -> Verification:
+    def run(
+        self,
+        jobs: int,
+        source: Source | None,
+        sample_id: str | None,
+        *,
+        digests: bool,
+        name_proven: bool = False,
+    ) -> Verification:
         """Read the manifest, and compare and render what its rows name, in threads."""
         require_jobs(jobs)
         renderer = sample_renderer(source, self.plan.config.engine) if source else None
@@ -199,24 +212,30 @@ class _Check:
         with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
             found: list[Fault] = []
             errors: list[DatasetError] = []
+            rendered: set[str] = set()
+            compared: set[str] = set()
             n_checked = n_replayed = 0
             for result in parallel(self._tasks(source, renderer, sample_id, digests=digests)):
                 (self.replay_faults if result.n_replayed else found).extend(result.faults)
                 n_checked += result.n_checked
                 n_replayed += result.n_replayed
                 errors += [result.error] if result.error else []
+                if name_proven:
+                    (rendered if result.n_replayed else compared).update(result.samples)
         if errors:  # raised here and not in a thread: joblib would warn of the tasks that it cancels
             raise errors[0]
         if source and sample_id and not n_replayed and not self.unread:
             raise ConfigError(
                 f"{self.dataset.manifest_path}: holds no sample {sample_id!r}; ids look like s000-z00000-r0000000"
             )
+        faults = (*self.faults, *stray, *found, *self.replay_faults)
         return Verification(
             self.dataset,
             n_checked=n_checked,
             n_replayed=n_replayed,
-            faults=(*self.faults, *stray, *found, *self.replay_faults),
+            faults=faults,
             unread=self.unread,
+            proven=frozenset(rendered & compared - {fault.sample for fault in faults}),
         )
 
     def _tasks(
