@@ -98,8 +98,8 @@ class DatasetSamples:
         claimed = SliceAddress(row.stack, row.z)
         self._owners[claimed].add(row.split)
         if open_shard := self._shards.get(row.shard):
-            read = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
-            self._samples.append(AuditedSample(row.id, row.split, claimed, *read, image_sha256=row.image_sha256))
+            image, label = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
+            self._samples.append(AuditedSample(row.id, row.split, claimed, image, label, row.image_sha256))
         else:
             self.unread = f"{self._dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
 
