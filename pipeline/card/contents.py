@@ -39,6 +39,7 @@ class Card:
         built_by: version of the augpipe that made the samples; None if that is not known.
         date: when the dataset was built, as YYYY-MM-DD; else when its dataset.json was written here.
         licence: the one that its publisher has chosen, by Kaggle's name; None if none was.
+        is_rechecked: whether the audit was made for this card, and not read from a file.
     """
 
     dataset: Dataset
@@ -50,6 +51,7 @@ class Card:
     built_by: str | None
     date: str
     licence: str | None = None
+    is_rechecked: bool = True
 
     @property
     def record(self) -> DatasetRecord:
@@ -141,6 +143,7 @@ def describe_card(
     *,
     source: Path | None = None,
     licence: str | None = None,
+    is_rechecked: bool = True,
 ) -> Card:
     """Return the contents of the card of a dataset.
 
@@ -150,6 +153,7 @@ def describe_card(
         rows: what was collected from its manifest.
         source: where the stack was looked for; this path is left out too.
         licence: the one to publish under, by Kaggle's name, if one was chosen.
+        is_rechecked: whether the audit was made now, and not read from a file.
 
     Raises:
         DamagedError: the dataset is not what its own records say. One that leaks is described as leaking.
@@ -167,6 +171,7 @@ def describe_card(
         built_by=build.version,
         date=build.date or time.strftime(_DATE, time.gmtime(dataset.record_path.stat().st_mtime)),
         licence=licence,
+        is_rechecked=is_rechecked,
     )
 
 

@@ -105,7 +105,8 @@ def _splits(card: Card) -> Iterator[str]:
 def _claims(card: Card) -> Iterator[str]:
     yield f"**{'Guarantee' if card.is_clean and card.held_out else 'Splits'}.** {sentences.guarantee(card)}"
     gap = "" if card.gap is None else f" (gap {card.report.gap})"
-    yield f"**Audit**{gap}: {escape(card.report.verdict)}. All checks: `audit.json`."
+    report_only = "" if card.is_rechecked else " Report not re-checked: the source was not at hand here."
+    yield f"**Audit**{gap}: {escape(card.report.verdict)}. All checks: `audit.json`.{report_only}"
     if found := sentences.findings(card):
         yield _listed(found)
     yield "**Limits.**"

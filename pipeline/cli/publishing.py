@@ -67,7 +67,11 @@ def card(dataset: Path, source: Path | None, gap: int, allow_unknown: bool, jobs
 @option("Proof", "--source", type=PATH, help=REMEMBERED)
 @gap_option("Proof")
 @option(
-    "Proof", "--audit", "report_file", type=PATH, help="Report of an audit.  [default: card/audit.json, or audit now]"
+    "Proof",
+    "--audit",
+    "report_file",
+    type=PATH,
+    help="Report of an audit, where the source is not at hand.  [default: card/audit.json]",
 )
 @option("Proof", "--allow-phantom", is_flag=True, help="Publish a synthetic stack, too.")
 @option("Running", "--dry-run", is_flag=True, help="Check everything, send nothing.")

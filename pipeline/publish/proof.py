@@ -11,7 +11,8 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import parse_json
 
 _MAX_BYTES = 1 << 28
-# All that needs the source or the records; M006, S001 and P007 say more where they apply.
+# All that needs the source or the records; M006, S001 and P007 say more where they apply. What is true of proven samples
+# without a look counts as passed.
 _REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")
 _REQUIRED_OF_STACKS = ("M004", "P004")
 _UNPROVEN = "not published, nothing proves that it does not leak"
@@ -24,10 +25,12 @@ class Proof:
     Attributes:
         report: the report; its subject is the dataset's name, never a path of this machine.
         origin: where it comes from, for the user.
+        is_rechecked: whether the audit was made now, from the source.
     """
 
     report: AuditReport
     origin: str
+    is_rechecked: bool
 
 
 def prove_clean(
@@ -35,18 +38,20 @@ def prove_clean(
     *,
     gap: int,
     report_file: Path | None,
+    has_source: bool,
     audit: Callable[..., AuditReport],
     say: Callable[[str], object],
 ) -> Proof:
     """Return the proof that a dataset does not leak.
 
-    A report beside the dataset's card counts if it was made of this dataset.json and at this gap or a larger one. The
-    records are checked now, whatever a report says.
+    With the source at hand, the dataset is audited now. Else a report counts that was made of this dataset.json and at
+    this gap or a larger one; its records are checked now, whatever it says.
 
     Args:
         dataset: the dataset.
         gap: slices of two splits must be further apart than this.
         report_file: the report of an audit, which must count; unless given, the card's, if that counts.
+        has_source: whether what the dataset was made from is at hand.
         audit: `audit_dataset`, of this dataset at this gap.
         say: callback for what is being done.
 
@@ -64,10 +69,11 @@ def prove_clean(
         )
     if report is not None and report_file and report.gap < gap:
         raise RefusedError(f"{path}: was made at a gap of {report.gap}, expected {gap} or more; audit again")
-    if report is None or report.gap < gap:
+    if has_source or report is None or report.gap < gap:
         say("auditing the dataset")
-        return Proof(_require_clean(audit(), dataset, dataset.folder), "an audit just now")
-    proof = Proof(_require_clean(report, dataset, path), str(path))
+        return Proof(_require_clean(audit(), dataset, dataset.folder), "an audit just now", is_rechecked=True)
+    origin = f"{path}; report not re-checked, the source is not at hand"
+    proof = Proof(_require_clean(report, dataset, path), origin, is_rechecked=False)
     say("checking the records")
     records = audit(manifest_only=True)
     _require_nothing_found(records, dataset.folder)
@@ -100,10 +106,10 @@ def _require_clean(report: AuditReport, dataset: Dataset, where: Path) -> AuditR
     if missing:
         raise DatasetError(f"{where}: {_UNPROVEN} ({', '.join(missing)}){_reason(report, missing)}")
     samples = {split: sum(shard.n for shard in dataset.record.split_shards(split)) for split in report.n_samples}
-    counts = {report.coverage.total, report.coverage.by_pixels, sum(samples.values())}
-    if dict(report.n_samples) != samples or counts != {dataset.n}:
+    n_known = report.coverage.proven + report.coverage.identified
+    if dict(report.n_samples) != samples or {report.coverage.total, n_known, sum(samples.values())} != {dataset.n}:
         raise DatasetError(
-            f"{where}: {_UNPROVEN}: the audit looked at {report.coverage.by_pixels} of {dataset.n} samples; audit again"
+            f"{where}: {_UNPROVEN}: the audit knows the slice of {n_known} of {dataset.n} samples; audit again"
         )
     return replace(report, subject=dataset.name)
 

@@ -21,6 +21,7 @@ from pipeline.publish.receipt import Receipt, ReceiptBook, SentFile
 from pipeline.publish.remote import FailedError, Metadata, Remote, RemoteState
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.progress import Progress
+from pipeline.verify.origin import is_at_hand
 
 Outcome: TypeAlias = Literal["published", "already there", "would be published"]
 
@@ -114,9 +115,18 @@ def publish_dataset(
             progress=progress,
             on_row=rows.add,
         )
-        proof = prove_clean(dataset, gap=options.gap, report_file=report_file, audit=audit, say=say)
+        proof = prove_clean(
+            dataset,
+            gap=options.gap,
+            report_file=report_file,
+            has_source=source_folder is not None or is_at_hand(dataset),
+            audit=audit,
+            say=say,
+        )
         card = card_files(
-            describe_card(dataset, proof.report, rows, source=source_folder, licence=licence),
+            describe_card(
+                dataset, proof.report, rows, source=source_folder, licence=licence, is_rechecked=proof.is_rechecked
+            ),
             source=source_folder,
             url=options.identity.url if options.identity else None,
             dataset_id=str(options.identity) if options.identity else None,

@@ -44,7 +44,7 @@ def clean_report(dataset: Path, **changes: Any) -> AuditReport:
         independent=False,
         checks=statuses("P007", "not applicable"),
         findings=(),
-        coverage=Coverage(12, 12, 12),
+        coverage=Coverage(12, proven=12, replayed=12),
         n_samples={"train": 9, "test": 3},
         n_leaking={"test": 0},
         thresholds={"ncc": 0.6},
@@ -53,6 +53,8 @@ def clean_report(dataset: Path, **changes: Any) -> AuditReport:
 
 
 def write_report(dataset: Path, **changes: Any) -> Path:
+    """Write the report of a clean audit, and forget where the source is: else publishing audits again."""
+    (dataset / "build-info.json").unlink(missing_ok=True)
     path = dataset.parent / "report.json"
     path.write_bytes(canonical_json(clean_report(dataset, **changes).to_json()))
     return path

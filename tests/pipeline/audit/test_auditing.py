@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folder_worlds import clean_split, tissue, write_pictures_of
 from numpy.typing import NDArray
 from small_worlds import digest_rows, edit_record, read_only, read_rows, rewrite_shard, seal, write_plainly, write_rows
 
@@ -15,9 +16,11 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
-from pipeline.audit.auditing import audit_dataset
-from pipeline.audit.report import CHECKS, AuditReport
-from pipeline.audit.slice_identification import SliceIdentifier
+from pipeline.audit import registration, same_tissue, slice_identification
+from pipeline.audit.auditing import audit_dataset, audit_folders
+from pipeline.audit.image_folders import read_folders
+from pipeline.audit.report import CHECKS, AuditReport, Coverage
+from pipeline.audit.slice_identification import Identification, SliceIdentifier
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
@@ -94,7 +97,7 @@ def test_a_clean_dataset_is_clean_and_all_of_it_was_looked_at(clean: Path) -> No
         "P007": "not applicable",
         "M006": "not applicable",
     }
-    assert report.coverage.by_pixels == report.coverage.replayed == report.coverage.total == 20
+    assert report.coverage == Coverage(20, proven=20, replayed=20, searched_again=1)
 
 
 def test_what_was_done_to_a_slice_is_recovered(clean: Path) -> None:
@@ -232,7 +235,7 @@ def test_noise_is_unknown_and_may_be_allowed(copied: Path) -> None:
     assert found(audit_dataset(copied, gap=1, jobs=2))["P005"] == "error"
     allowed = audit_dataset(copied, gap=1, jobs=2, allow_unknown=True)
     assert found(allowed)["P005"] == "warning"
-    assert allowed.coverage.unknown == 1
+    assert allowed.coverage == Coverage(20, proven=19, not_compared=1, replayed=20, searched_again=1)
     assert "P005" in {check.id for check in allowed.checks if check.status == "failed"}
 
 
@@ -266,7 +269,7 @@ def test_a_source_that_is_there_and_is_another_one_is_not_passed_over(tmp_path: 
             each["path"] = str(world / name)
     (world / "d" / "build-info.json").write_text(json.dumps(info))
     assert audit_dataset(world / "d", gap=1, jobs=2).verdict.endswith(
-        "20 of 20 samples checked by their pixels; no groups could be checked"
+        "20 of 20 samples proven by rendering them again; no groups could be checked"
     )
     write_stack(world / "i.tif", stack()[0][::-1])
     report = audit_dataset(world / "d", gap=1, jobs=2)
@@ -283,7 +286,7 @@ def test_a_section_that_was_lost_is_no_finding(tmp_path: Path) -> None:
     images, labels = (pixels.copy() for pixels in stack())
     images[0] = images[9] = 0
     report = audit_dataset(build_of(tmp_path / "w", images, labels), gap=1, jobs=2)
-    assert (report.exit_code, report.coverage.unknown) == (0, 0)
+    assert (report.exit_code, report.coverage.proven) == (0, 20)
 
 
 @pytest.mark.parametrize("name", ["manifest.jsonl", "build-info.json"])
@@ -311,12 +314,67 @@ def test_samples_that_show_nothing_are_not_clean(copied: Path) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 360), (360, 360)).astype(np.uint8)
     falsify(copied, lambda arrays: arrays["images"].__setitem__(0, ramp))
     (copied / "build-info.json").unlink()
-    report = audit_dataset(copied, gap=1, jobs=2)
-    assert {check.id: check.status for check in report.checks}["P007"] == "not run"
-    assert "show too little to be compared" in next(check.reason for check in report.checks if check.id == "P007")
-    assert {check.id: check.status for check in audit_dataset(copied, gap=1, jobs=2, allow_unknown=True).checks}[
-        "P007"
-    ] == "passed"
+    for allow_unknown in (False, True):
+        report = audit_dataset(copied, gap=1, jobs=2, allow_unknown=allow_unknown)
+        siblings = next(check for check in report.checks if check.id == "P007")
+        assert (siblings.status, siblings.n, siblings.n_skipped) == ("passed in part", 19, 1)
+        assert "1 of 20 samples not compared: " in siblings.reason
+
+
+@pytest.mark.parametrize("hide", ["features", "blank", "unread"])
+@pytest.mark.parametrize("with_source", [False, True])
+def test_a_sample_that_is_hidden_from_the_search_is_never_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hide: str, with_source: bool
+) -> None:
+    """Absence of a finding proves nothing of a sample that nobody could look at, whatever is allowed."""
+    folders = clean_split(tmp_path)
+    name = sorted(path.name for path in folders["test"].iterdir())[0]
+    path = folders["test"] / name
+    if hide == "features":
+        hidden = read_folders({"test": folders["test"]}).samples[0].image()
+        hide_features(monkeypatch, hidden)
+    else:
+        path.unlink()
+        if hide == "blank":
+            write_pictures_of(folders["test"], {name: np.full((360, 360), 90, np.uint8)})
+        else:
+            path.write_bytes(b"no picture")
+    source = [tissue()[0]] if with_source else None
+    report = audit_folders(folders, source, gap=1, allow_unknown=True, jobs=2)
+    assert (report.outcome, report.exit_code) == ("NOT PROVEN", 3)
+    assert report.coverage.not_compared == 1
+    assert report.coverage.by_pixels == report.coverage.total - 1
+    assert report.verdict.startswith(f"NOT PROVEN: 1 of {report.coverage.total} samples were neither proven nor")
+
+
+def hide_features(monkeypatch: pytest.MonkeyPatch, hidden: NDArray[Any]) -> None:
+    """Make the audit find no features in one picture, nor in its mirror image."""
+    find = registration.find_features
+
+    def find_none(image: NDArray[Any], *arguments: Any, **options: Any) -> Any:
+        same = any(np.array_equal(image, each) for each in (hidden, hidden[:, ::-1]))
+        return find(np.zeros((64, 64), np.uint8) if same else image, *arguments, **options)
+
+    for module in (same_tissue, slice_identification):
+        monkeypatch.setattr(module, "find_features", find_none)
+
+
+def test_a_proven_sample_needs_no_search(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was rendered again shows its slice, however little the search makes of it."""
+    nothing = Identification(inliers=0, runner_up=0, angle_deg=0.0, scale=1.0, mirrored=False)
+    monkeypatch.setattr(SliceIdentifier, "identify", lambda *_: nothing)
+    report = audit_dataset(clean, gap=1, jobs=2)
+    assert (report.outcome, report.findings) == ("CLEAN", ())
+    assert report.verdict.endswith("; 20 of 20 samples proven by rendering them again")
+
+
+def test_a_search_that_contradicts_a_proven_sample_is_told(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = SliceAddress(0, 9)
+    seen = Identification(80, 0, 0.0, 1.0, mirrored=False, found=other, likely=frozenset([other]))
+    monkeypatch.setattr(SliceIdentifier, "identify", lambda *_: seen)
+    report = audit_dataset(clean, gap=1, jobs=2)
+    assert found(report) == {"P003": "critical"}
+    assert len(report.findings) == report.coverage.searched_again == 1
 
 
 def test_records_alone_tell_how_many_samples_leak(copied: Path) -> None:
@@ -368,7 +426,8 @@ def test_a_shard_that_cannot_be_read_is_never_passed(copied: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
     report = audit_dataset(copied, gap=1, jobs=2)
     assert report.exit_code == 1
-    assert {check.status for check in report.checks if check.id in ("P001", "P002")} == {"not run"}
+    assert {check.status for check in report.checks if check.id in ("P001", "P002")} == {"passed in part"}
+    assert report.coverage.not_compared == 4
 
 
 def test_arrays_have_no_files_to_find_again(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.audit import array_files, image_folders
 from pipeline.audit.audited_samples import AuditedSamples
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.image_folders import read_folders
-from pipeline.audit.report import AuditReport
+from pipeline.audit.report import AuditReport, Coverage
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
 from pipeline.shards.digest import canonical_json
 from pipeline.source.tiff import write_stack
@@ -612,8 +612,8 @@ def test_slices_far_apart_are_clean(tmp_path: Path) -> None:
     report = audit_folders(clean_split(tmp_path), jobs=2)
     assert (report.exit_code, report.findings) == (0, ())
     assert checks_of(report) == {"P001": "passed", "P007": "passed"}
-    assert (report.coverage.by_pixels, report.n_leaking) == (12, {"test": 0})
-    assert report.verdict.endswith("checked by their pixels, with each other alone; no groups could be checked")
+    assert (report.coverage, report.n_leaking) == (Coverage(12, compared=12), {"test": 0})
+    assert report.verdict.endswith("; 12 of 12 samples compared with each other alone; no groups could be checked")
 
 
 @pytest.mark.parametrize("stored", ["png", "tif", "h5"])

@@ -87,7 +87,7 @@ def test_nothing_may_be_missing_or_added(leaky: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        change("schema", to="augpipe/audit-report/2"),
+        change("schema", to="augpipe/audit-report/1"),
         change("dataset_sha256", to="0" * 63),
         change("verdict", to=""),
         change("exit_code", to=2),
@@ -101,6 +101,8 @@ def test_nothing_may_be_missing_or_added(leaky: dict[str, Any]) -> None:
         change("checks", 0, "id", to="M002"),
         change("checks", 0, "status", to="skipped"),
         change("checks", 0, "reason", to=""),
+        change("checks", 0, "n_skipped", to=-1),
+        change("coverage", "not_compared", to=-1),
         change("findings", 0, "check", to="P008"),
         change("findings", 0, "severity", to="fatal"),
         change("findings", 0, "text", to=""),

@@ -45,7 +45,7 @@ def report_of(*findings: Finding, statuses: Mapping[str, Check] | None = None, *
         "independent": False,
         "checks": tuple({**checks, **(statuses or {})}.values()),
         "findings": findings,
-        "coverage": Coverage(7, 7, 7),
+        "coverage": Coverage(7, 7, replayed=7),
         "n_samples": {"train": 5, "test": 2},
         "n_leaking": {"test": int("P007" in failed)},
         "thresholds": {},
@@ -61,8 +61,12 @@ def test_a_report_reads_like_this() -> None:
     report = report_of(
         SIBLING,
         LABEL,
-        statuses={**bare("M001", "M002"), "S001": Check("S001", "not run", 0, "slice 3 cannot be read")},
-        coverage=Coverage(7, 7, 0, 1),
+        statuses={
+            "P002": Check("P002", "passed in part", 6, "1 of 7 samples not compared: c.png", 1),
+            **bare("M001", "M002"),
+            "S001": Check("S001", "not run", 0, "slice 3 cannot be read"),
+        },
+        coverage=Coverage(7, 4, 1, 1, 1, replayed=4, searched_again=2),
     )
     assert "\n".join(report_lines(report)) == (
         """\
@@ -72,7 +76,8 @@ audited      datasets/x
 digest       0000000000000000000000000000000000000000000000000000000000000000
 samples      7 (5 train, 2 test)
 findings     1 critical, 1 error, 0 warning
-coverage     7 by their pixels, 1 of unknown origin
+coverage     4 proven by rendering again, 2 of them checked again by search, 1 found by search, 1 compared with each
+             other alone, 1 not compared
 leak rate    test 50.0% (1 of 2)
 gap          slices of two splits are to be more than 3 apart
 
@@ -86,14 +91,15 @@ M006   passed                7         no group, such as a patient, is in two sp
 S001   not run               0         no slice is in the source twice
 R001   passed                7         rendering every recipe again gives the stored pixels
 P001   passed                7         no sample is in two splits
-P002   passed                7         no sample shows a slice that another split uses
+P002   passed in part   6 of 7         no sample shows a slice that another split uses
 P003   passed                7         every sample shows the slice that the manifest claims
 P004   passed                7         slices seen in two splits are further apart than the gap
-P005   passed                7         every sample's slice was found
+P005   passed                7         every sample's slice is proven or was found
 P006   failed                7      1  every label fits its image
 P007   failed                7      1  no two samples of two splits show the same tissue
 not applicable: there is no manifest (M001, M002)
 not run: slice 3 cannot be read (S001)
+passed in part: 1 of 7 samples not compared: c.png (P002)
 
 all findings:
  1  P007 critical a.png (test) shows the same tissue as b.png (train)

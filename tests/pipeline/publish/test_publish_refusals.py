@@ -74,8 +74,9 @@ def test_what_must_not_be_published_is_refused_before_anything_is_asked(
         ({"checks": statuses("M004", "not applicable")}, 3, "nothing proves"),
         ({"checks": statuses("P005", "failed"), "findings": (Finding("P005", "warning", "lost"),)}, 3, "(P005): lost"),
         ({"checks": ()}, 3, "nothing proves"),
-        ({"coverage": Coverage(12, 11, 12)}, 3, "looked at 11 of 12 samples"),
-        ({"coverage": Coverage(0)}, 3, "looked at 0 of 12 samples"),
+        ({"coverage": Coverage(12, 11, compared=1)}, 3, "knows the slice of 11 of 12 samples"),
+        ({"coverage": Coverage(12, 11, not_compared=1)}, 3, "the slice of 11 of 12 samples"),
+        ({"coverage": Coverage(0)}, 3, "knows the slice of 0 of 12 samples"),
         ({"n_samples": {"train": 3, "test": 9}}, 3, "audit again"),
     ],
 )
@@ -90,7 +91,8 @@ def test_a_report_that_proves_nothing_is_no_proof(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema": "augpipe/verify-report/1"}, "of schema augpipe/audit-report/1"),
+        ({"schema": "augpipe/verify-report/1"}, "of schema augpipe/audit-report/2"),
+        ({"schema": "augpipe/audit-report/1"}, "was written by an older augpipe (augpipe/audit-report/1"),
         ({"checks": None}, "not the report of an audit"),
         ({"exit_code": 1, "verdict": "LEAKAGE"}, "contradict it"),
         ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "severity"),
