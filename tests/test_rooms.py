@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "augment",
     "pipeline.errors",
+    "pipeline.process",
     "pipeline.files",
     "pipeline.shards",
     "pipeline.source",
@@ -27,7 +28,7 @@ ORDER = (
     "pipeline.cli",
 )
 # What training imports: these when it is imported, and those inside the functions that need them.
-OPEN_TO_TRAINING = ("pipeline.errors", "pipeline.files", "pipeline.shards")
+OPEN_TO_TRAINING = ("pipeline.errors", "pipeline.process", "pipeline.files", "pipeline.shards")
 LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.weight_map")
 # Who alone may import what.
 ONLY_IN = {
@@ -50,13 +51,16 @@ LIGHT = {
     "augment.draw": {"numba", "scipy", "h5py"},
     "pipeline": {"numpy", "h5py", "numba", "scipy"},
     "pipeline.audit.auditing": {"numba", "augment.renderer", "augment.kernel"},
-    "pipeline.cli": {"numpy", "pipeline.cli.options", "pipeline.shards.config"},
+    "pipeline.cli": {"numpy", "click"},
+    "pipeline.cli.entry": {"numpy", "pipeline.cli.options", "pipeline.shards.config"},
+    "pipeline.cli.start": {"numpy", "click"},
     "pipeline.cli.auditing": HEAVY,
     "pipeline.cli.building": HEAVY,
     "pipeline.cli.inspecting": HEAVY,
     "pipeline.cli.publishing": HEAVY,
     "pipeline.errors": {"numpy", "h5py"},
     "pipeline.files": {"numpy", "h5py"},
+    "pipeline.process": {"numpy", "h5py", "click"},
     "pipeline.shards.dataset": {"numba", "scipy", "click", "joblib", "tifffile", "rich", "imagecodecs"},
     "training": {"torch", "h5py", "numpy"},
     "training.dataset": {"torch", "numba", "scipy", "click", "joblib", "tifffile", "rich"},

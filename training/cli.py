@@ -10,6 +10,7 @@ import click
 
 import training
 from pipeline.errors import INTERRUPTED, AugpipeError, ConfigError, exit_code
+from pipeline.process import explain, print_error, run_process
 from training.config import BENCH_STEPS, PRESETS, TILE_PX, FitConfig, Framework, Loader, Precision, Weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -223,14 +224,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = _explain(error, given[0] if given else "")
         if not message:
             raise
-        click.echo(f"augtrain: {' '.join(message.split())}", err=True)
+        print_error("augtrain", message)
         return code
     return 0
 
 
 def run() -> None:
     """Run as the installed command."""
-    sys.exit(main())
+    run_process("augtrain", main)
 
 
 def _progress(*, quiet: bool, lines: bool = True) -> Any:
@@ -304,14 +305,14 @@ def _explain(error: BaseException, command: str) -> tuple[str, int]:
             message, code = f"{error.format_message()} ({path} --help tells more)", error.exit_code
         case ModuleNotFoundError() if error.name in EXTRA_LIBRARIES:
             message = f"{error.name} is missing; run pip install '.[train]' in the checkout of augpipe"
-        case OSError():
-            message = f"{error.filename or 'augtrain'}: {error.strerror or error}"
         case MemoryError():
             message = f"the {_MEMORY}"
         case RuntimeError() if "can't allocate memory" in str(error):  # torch says so on the CPU
             message = f"the {_MEMORY}"
         case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # of torch, which this module does not load
             message = f"the device's {_MEMORY}"
+        case _:
+            message = explain(error)
     return message, code
 
 

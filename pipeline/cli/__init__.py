@@ -1,5 +1,6 @@
 """The command `augpipe`: parses, calls one function of the library, prints."""
 
-from pipeline.cli.entry import cli, main, run
+import lazy_loader
 
-__all__ = ["cli", "main", "run"]
+# Imported when first used, so that `run` can tell of what happens meanwhile; __init__.pyi says from where.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

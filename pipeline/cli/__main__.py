@@ -1,5 +1,5 @@
 """`python -m pipeline.cli` is the installed command."""
 
-from pipeline.cli.entry import run
+from pipeline.cli.start import run
 
 run()

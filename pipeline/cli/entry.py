@@ -1,6 +1,5 @@
 """The entry point: the group of all commands, and what every failure of theirs means to the shell."""
 
-import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,8 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli.output import print_error
 from pipeline.errors import INTERRUPTED, AugpipeError, exit_code
+from pipeline.process import explain, print_error
 
 _COMMANDS = {
     "auditing": ("audit", "split-check"),
@@ -70,14 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, code = f"{error.format_message()} ({command} --help tells more)", 2
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
-    except OSError as error:
-        message, code = f"{error.filename or 'augpipe'}: {error.strerror or error}", 3
-    print_error(message)
+    except Exception as error:
+        if not (message := explain(error)):
+            raise
+        code = exit_code(error)
+    print_error("augpipe", message)
     return code
-
-
-def run() -> None:
-    """Run as the installed command."""
-    code = main()
-    gc.freeze()  # or Python would end 0.1 s later, after a search for garbage in all that was imported
-    sys.exit(code)

@@ -1,10 +1,12 @@
-"""What a command prints: lines for people, a JSON report for programs, and what went wrong."""
+"""What a command prints: lines for people, and a JSON report for programs."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pipeline.errors import StorageError
 
 if TYPE_CHECKING:
     from pipeline.shards.progress import Progress
@@ -41,7 +43,7 @@ class Output:
 
     def verdict(self, text: str) -> None:
         """Print a line even if the command is to be quiet."""
-        click.echo(_printable(text), err=self._json_file == "-")
+        _echo(_printable(text), err=self._json_file == "-")
 
     def progress(self, *, lines: bool = True) -> "Progress":
         """Return the callback that shows progress on standard error, unless the command is to be quiet."""
@@ -57,14 +59,24 @@ class Output:
         from pipeline.shards.digest import canonical_json
 
         if self._json_file == "-":
-            click.echo(canonical_json(values), nl=False)
+            _echo(canonical_json(values), newline=False)
         else:
             write_report(Path(self._json_file), canonical_json(values))
 
 
-def print_error(message: str) -> None:
-    """Print what went wrong on standard error, as one line."""
-    click.echo(_printable(f"augpipe: {' '.join(message.split())}"), err=True)
+def _echo(text: str | bytes, *, err: bool = False, newline: bool = True) -> None:
+    """Print.
+
+    Raises:
+        StorageError: the stream takes no more, such as a file on a full disk.
+    """
+    try:
+        click.echo(text, err=err, nl=newline)
+    except BrokenPipeError:
+        raise  # click ends quietly where the reader has gone
+    except OSError as error:
+        stream = "standard error" if err else "standard output"
+        raise StorageError(f"{stream}: cannot be written ({error.strerror or error}); send it elsewhere") from error
 
 
 def _printable(text: str) -> str:

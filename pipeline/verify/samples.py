@@ -1,5 +1,6 @@
 """What is stored of a dataset's samples, held against their digests and, rendered again, against their recipes."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -16,6 +17,8 @@ from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import ShardRecord
 from pipeline.shards.shard_file import Shard
 from pipeline.source.stacks import Source
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 FaultKind: TypeAlias = Literal["record", "digest", "replay"]
 
@@ -75,6 +78,8 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
     except PermissionError as error:
         return Outcome(faults, error=DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})"))
     except (DatasetError, OSError) as error:
+        if reason := _shortage(error):
+            return Outcome(faults, error=DatasetError(f"{path}: was not checked ({reason}); raise that limit"))
         return Outcome([*faults, Fault("record", str(error))])
     return Outcome(faults, n_checked=shard.n, samples=tuple(row.id for row in rows))
 
@@ -109,6 +114,15 @@ def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, ro
     if record.has_weights:
         digests += (array_digest(weigh_label(out.label, source.coding.kind)),)
     return None if digests == row.array_digests else fault("its label gives other weights than those recorded")
+
+
+def _shortage(error: BaseException | None) -> str:
+    """Return what the system was short of, where that is behind an error: it says nothing of a file."""
+    while error:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return str(error.strerror)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _check_rows(shard: Shard, rows: list[StoredDigests], *, has_weights: bool) -> Iterator[Fault]:

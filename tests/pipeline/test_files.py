@@ -178,7 +178,7 @@ def test_a_read_only_folder_is_not_to_be_replaced(tmp_path: Path, monkeypatch: p
     """Asked of the system, as whoever runs the tests may be allowed everything."""
     (tmp_path / "a" / "card").mkdir(parents=True)
     require_removable(tmp_path / "a")
-    monkeypatch.setattr(pipeline.files.os, "access", lambda path, _: not str(path).endswith(inner))
+    monkeypatch.setattr(pipeline.files.os, "access", lambda path, *_, **__: not str(path).endswith(inner))
     with pytest.raises(StorageError, match=rf"{inner}: is read-only.*chmod -R u\+w"):
         require_removable(tmp_path / "a")
     require_removable(tmp_path / "none")

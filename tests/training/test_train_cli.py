@@ -275,6 +275,20 @@ def test_a_loss_that_explodes_exits_3(
     assert set(contents(out)) == {"config.json"}
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        (">&-", 3, "augtrain: standard output is closed; send it to a file, or to /dev/null\n"),
+        (">/dev/full", 3, "augtrain: No space left on device\n"),
+        (">/dev/null 2>&-", 0, ""),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_one_line(tmp_path: Path, redirection: str, code: int, words: str) -> None:
+    line = f"{sys.executable} -c 'from training.cli import run; run()' --help {redirection}"
+    result = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", words)
+
+
 def test_ctrl_c_exits_130_and_the_run_goes_on(phantom_dataset: Path, tmp_path: Path, augtrain: Run) -> None:
     code = """
 import os, signal, sys

@@ -350,7 +350,7 @@ def test_a_read_only_dataset_is_not_replaced(tmp_path: Path, monkeypatch: pytest
     build_small(tmp_path / "d", seed=1)
     before = digests(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.files.os.access", lambda *_: False)
+        patched.setattr("pipeline.files.os.access", lambda *_, **__: False)
         with pytest.raises(StorageError, match="d: is read-only"):
             build_dataset(small_source(), small_config(), out=tmp_path / "d", jobs=1, overwrite=True)
     assert digests(tmp_path) == before

@@ -1,6 +1,7 @@
 """The command as a process: how it starts, what its exit status means, and that it ends without a trace."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from small_worlds import OPTIONS, names, run_python
+
+from pipeline.verify.verification import verify_dataset
 
 Run = Callable[..., Any]
 RUN = "from pipeline.cli import run\nrun()"
@@ -97,3 +100,110 @@ def test_wrong_use_is_told(augpipe: Run, arguments: str, named: str) -> None:
     code, out, err = augpipe(*arguments.split())
     assert (code, out) == (2, "")
     assert named in err
+
+
+# What a shell may do to a process
+
+
+def in_shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell's line; `$augpipe` stands for it."""
+    start = f"{sys.executable} -c 'from pipeline.cli import run; run()'"
+    everything = {**os.environ, **environment, "augpipe": start}
+    line = line.replace("$augpipe", start)
+    return subprocess.run(["sh", "-c", line], cwd=cwd, env=everything, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        (">&-", 3, "augpipe: standard output is closed; send it to a file, or to /dev/null\n"),
+        ("--json - >&-", 3, "augpipe: standard output is closed; send it to a file, or to /dev/null\n"),
+        (">/dev/full", 3, "augpipe: standard output: cannot be written (No space left on device); send it elsewhere\n"),
+        (">/dev/null 2>&-", 0, ""),
+        (">/dev/null <&-", 0, ""),
+        ("--bogus 2>&-", 2, ""),
+        ("--bogus 2>/dev/full", 2, ""),
+        ("<&- >&- 2>&-", 3, ""),
+        ("--help >/dev/full", 3, "augpipe: No space left on device\n"),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_finding(
+    tmp_path: Path, built: Path, redirection: str, code: int, words: str
+) -> None:
+    result = in_shell(f"$augpipe show {built} {redirection}", tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", words)
+
+
+def test_nothing_is_printed_into_a_file_that_was_opened_where_a_stream_was_closed(tmp_path: Path) -> None:
+    result = in_shell(f"$augpipe build --out d {' '.join(OPTIONS)} <&- 2>&-", tmp_path)
+    assert result.returncode == 0
+    assert verify_dataset(tmp_path / "d").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("module", "planted", "code", "words"),
+    [
+        ("click", "os.kill(os.getpid(), signal.SIGINT)", 130, "augpipe: interrupted"),
+        ("pipeline.cli.entry", "os.kill(os.getpid(), signal.SIGINT)", 130, "augpipe: interrupted"),
+        ("pipeline.shards.dataset", "os.kill(os.getpid(), signal.SIGINT)", 130, "augpipe: interrupted"),
+        ("numpy", "raise MemoryError", 3, "augpipe: memory is full; "),
+        ("click", "raise OSError(24, os.strerror(24), 'x.py')", 3, "augpipe: x.py: Too many open files"),
+        (
+            "h5py",
+            "raise ImportError('x.so: no space', name='x')",
+            3,
+            "augpipe: x: cannot be loaded",
+        ),
+        (
+            "pipeline.cli.entry",
+            'raise RuntimeError("can\'t start new thread")',
+            3,
+            "augpipe: the system allows no more",
+        ),
+    ],
+)
+def test_what_fails_while_the_command_is_loading_is_one_line(
+    tmp_path: Path, built: Path, module: str, planted: str, code: int, words: str
+) -> None:
+    """As Ctrl-C does in the first tenth of a second, or a limit on open files."""
+    lines = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
+class Planted:
+    def find_spec(self, name, *_):
+        if name == "{module}":
+            {planted}
+sys.meta_path.insert(0, Planted())
+{RUN}
+"""
+    result = run_python(lines, "show", str(built), cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert result.stderr.strip().startswith(words), result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_bug_keeps_its_traceback_and_is_no_finding(tmp_path: Path) -> None:
+    lines = "import click\ndel click.Command.main\n" + RUN
+    result = run_python(lines, "--version", cwd=tmp_path)
+    assert result.returncode == 3
+    assert result.stderr.startswith("Traceback")
+    assert "AttributeError" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["build --n 4 --size 40 --out", "phantom", "verify", "preview", "show"])
+def test_a_link_to_itself_is_one_line(tmp_path: Path, augpipe: Run, command: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    code, _, err = augpipe(*command.split(), tmp_path / "loop")
+    assert code in {2, 3}
+    assert "loop" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("length", [700, 800, 5000])
+def test_an_error_is_cut_to_a_length_that_can_be_read(augpipe: Run, length: int) -> None:
+    """It keeps where it begins, and what to do at its end."""
+    code, _, err = augpipe("show", "x" * length)
+    assert code == 3
+    assert len(err) <= 800 + len("augpipe: \n")
+    assert err.startswith("augpipe: xxx")
+    assert ("[...]" in err) == (length > 700)

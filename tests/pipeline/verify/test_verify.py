@@ -1,6 +1,8 @@
 """A check that cannot fail checks nothing: every fault is planted alone, and must be found and named."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from small_worlds import (
     write_rows,
 )
 
+from pipeline.errors import DatasetError
 from pipeline.shards.digest import canonical_json
 from pipeline.verify.verification import replay_dataset, verify_dataset
 
@@ -113,6 +116,18 @@ def test_a_planted_fault_is_found_and_named(dataset: Path, augpipe: Run, fault: 
     assert "Traceback" not in err
     for words in expected:
         assert words in out, out
+
+
+def test_a_limit_on_open_files_says_nothing_of_a_dataset(
+    dataset: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise DatasetError("not a readable shard") from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("pipeline.verify.samples._check_rows", fail)
+    code, out, err = augpipe("verify", dataset)
+    assert (code, out) == (3, "")
+    assert "h5: was not checked (Too many open files)" in err
 
 
 def test_findings_are_in_the_report_too(dataset: Path, augpipe: Run) -> None:
