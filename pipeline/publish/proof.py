@@ -11,8 +11,8 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import parse_json
 
 _MAX_BYTES = 1 << 28
-# All that needs the source or the records; M006, S001 and P007 say more where they apply. What is true of proven samples
-# without a look counts as passed.
+# All that needs the source or the records; M006, S001 and P007 say more where they apply. What is true of proven
+# samples without a look counts as passed.
 _REQUIRED = ("M001", "M002", "M003", "M005", "R001", "P001", "P002", "P003", "P005", "P006")
 _REQUIRED_OF_STACKS = ("M004", "P004")
 _UNPROVEN = "not published, nothing proves that it does not leak"
