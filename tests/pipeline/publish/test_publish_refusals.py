@@ -96,9 +96,9 @@ def test_a_report_that_proves_nothing_is_no_proof(
         ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "severity"),
         ({"findings": [{**leak("P002").to_json(), "severity": []}]}, "not the report of an audit"),
         ({"findings": [{**leak("P002").to_json(), "text": 5}]}, "text"),
-        ({"gap": float("inf")}, "not the report of an audit"),
-        ({"leak_rate": {"test": float("inf")}}, "not the report of an audit"),
-        ({"thresholds": {"ncc": float("nan")}}, "not the report of an audit"),
+        ({"gap": float("inf")}, "expected finite numbers"),
+        ({"leak_rate": {"test": float("inf")}}, "expected finite numbers"),
+        ({"thresholds": {"ncc": float("nan")}}, "expected finite numbers"),
     ],
 )
 def test_a_report_that_no_audit_has_written_is_no_proof(
