@@ -106,7 +106,7 @@ def check_records(
         for callback in on_row:
             callback(row)
 
-    verification = verify_dataset(dataset, jobs=jobs, source=source, on_row=count, name_proven=True)
+    verification = verify_dataset(dataset, jobs=jobs, source=source, on_row=count, name_proven=source is not None)
     record, unread, n = dataset.record, verification.unread, dataset.n
     independent = record.config.independent
     planned = {(slice_unit(address.stack, address.z), split) for address, split in planned_slices(record)}

@@ -91,7 +91,7 @@ def _read_report(path: Path) -> AuditReport:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: expected the report of an audit, found no JSON") from error
+        raise DatasetError(f"{path}: expected the report of an audit, found no JSON ({error!s:.200})") from error
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}; make one with augpipe audit --json") from error
 

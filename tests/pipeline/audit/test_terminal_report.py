@@ -76,8 +76,8 @@ audited      datasets/x
 digest       0000000000000000000000000000000000000000000000000000000000000000
 samples      7 (5 train, 2 test)
 findings     1 critical, 1 error, 0 warning
-coverage     4 proven by rendering again, 2 of them checked again by search, 1 found by search, 1 compared with each
-             other alone, 1 not compared
+coverage     4 proven by rendering again, 2 of them checked again by search, 1 found by search, 1 compared
+             with each other alone, 1 not compared
 leak rate    test 50.0% (1 of 2)
 gap          slices of two splits are to be more than 3 apart
 

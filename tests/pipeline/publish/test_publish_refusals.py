@@ -98,9 +98,9 @@ def test_a_report_that_proves_nothing_is_no_proof(
         ({"findings": [{**leak("P002").to_json(), "severity": "Critical"}]}, "severity"),
         ({"findings": [{**leak("P002").to_json(), "severity": []}]}, "not the report of an audit"),
         ({"findings": [{**leak("P002").to_json(), "text": 5}]}, "text"),
-        ({"gap": float("inf")}, "no JSON"),
-        ({"leak_rate": {"test": float("inf")}}, "no JSON"),
-        ({"thresholds": {"ncc": float("nan")}}, "no JSON"),
+        ({"gap": float("inf")}, "expected finite numbers"),
+        ({"leak_rate": {"test": float("inf")}}, "expected finite numbers"),
+        ({"thresholds": {"ncc": float("nan")}}, "expected finite numbers"),
     ],
 )
 def test_a_report_that_no_audit_has_written_is_no_proof(
