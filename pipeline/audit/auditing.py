@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.audit.audited_samples import AuditedSamples, DatasetSamples
-from pipeline.audit.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
-from pipeline.audit.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
 from pipeline.audit.pixel_checks import PixelAudit, check_pixels
 from pipeline.audit.pixel_findings import count_leaking_samples
 from pipeline.audit.record_checks import check_records
-from pipeline.audit.registration import AGREEING_NCC
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Skip, skipped, worst_first
-from pipeline.audit.slice_identification import LABEL_F1, NCC_MARGIN, SliceIdentifier
-from pipeline.audit.split_overlap import count_leaking, require_gap
+from pipeline.audit.samples.audited_samples import AuditedSamples, DatasetSamples
+from pipeline.audit.search.likeness import AGREEING_NCC
+from pipeline.audit.search.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
+from pipeline.audit.search.slice_identification import LABEL_F1, NCC_MARGIN, SliceIdentifier
+from pipeline.audit.splits.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
+from pipeline.audit.splits.split_overlap import count_leaking, require_gap
 from pipeline.errors import AugpipeError, ConfigError
 from pipeline.plan.split import in_order
 from pipeline.shards.config import DEFAULT_GAP, require_jobs
@@ -144,7 +144,7 @@ def audit_folders(
         SourceError: a TIFF file is damaged, or not one stack of gray pages.
         StorageError: a picture cannot be written.
     """
-    from pipeline.audit.image_folders import ReducedSlices, read_folders
+    from pipeline.audit.samples.image_folders import ReducedSlices, read_folders
     from pipeline.source.readers import read_images
 
     require_gap(gap)

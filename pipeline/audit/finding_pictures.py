@@ -14,19 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from pipeline.audit.audited_samples import AuditedSamples
 from pipeline.audit.pixel_findings import address_text
-from pipeline.audit.registration import (
-    SAMPLE_KEYPOINTS,
-    SLICE_KEYPOINTS,
-    Match,
-    Variant,
-    find_features,
-    match_features,
-    mirror,
-)
 from pipeline.audit.report import AuditReport, Finding, Severity
-from pipeline.audit.slice_identification import SliceIdentifier
+from pipeline.audit.samples.audited_samples import AuditedSamples
+from pipeline.audit.search.features import SAMPLE_KEYPOINTS, SLICE_KEYPOINTS, Variant, find_features, mirror
+from pipeline.audit.search.registration import Match, match_features
+from pipeline.audit.search.slice_identification import SliceIdentifier
 from pipeline.audit.terminal_report import measures_text, printable
 from pipeline.files import storage_errors, write_atomically
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip, draw_chip, write_text

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
 from pipeline.audit.pixel_findings import (
     ProvenSlice,
     find_false_claims,
@@ -22,8 +21,9 @@ from pipeline.audit.pixel_findings import (
     siblings_found,
 )
 from pipeline.audit.report import Check, Coverage, Finding, Skip, conclude, skipped
-from pipeline.audit.same_tissue import Repeat, Sibling, find_repeats, find_siblings
-from pipeline.audit.slice_identification import Identification, SliceIdentifier
+from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
+from pipeline.audit.search.same_tissue import Repeat, Sibling, find_repeats, find_siblings
+from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.plan.split import SliceAddress
 from pipeline.shards.digest import array_digest
 from pipeline.shards.progress import Progress, SilentProgress

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TypeAlias
 
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
 from pipeline.audit.report import Finding, Measures, Severity
-from pipeline.audit.same_tissue import Repeat, Sibling
-from pipeline.audit.slice_identification import LABEL_F1, Identification
-from pipeline.audit.split_overlap import find_closest
+from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
+from pipeline.audit.search.same_tissue import Repeat, Sibling
+from pipeline.audit.search.slice_identification import LABEL_F1, Identification
+from pipeline.audit.splits.split_overlap import find_closest
 from pipeline.plan.split import SliceAddress, in_order
 
 _REBUILD = "assign whole slices to splits before augmenting, and build the set again"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.audit.groups import GROUP_COLUMN, NOT_NAMED, Groups, GroupTally, read_groups
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, conclude, worst_first
-from pipeline.audit.split_files import SplitTable, read_split_file
-from pipeline.audit.split_overlap import (
+from pipeline.audit.splits.groups import GROUP_COLUMN, NOT_NAMED, Groups, GroupTally, read_groups
+from pipeline.audit.splits.split_files import SplitTable, read_split_file
+from pipeline.audit.splits.split_overlap import (
     SplitCounts,
     SplitRow,
     Unit,

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from pipeline.audit.split_overlap import require_gap
+from pipeline.audit.splits.split_overlap import require_gap
 from pipeline.card.kaggle_terms import LICENCES, SLUG_LENGTHS, TITLE_LENGTHS, UNKNOWN_LICENCE, find_licence
 from pipeline.errors import ConfigError, RefusedError, advise
 from pipeline.shards.config import DEFAULT_GAP

@@ -19,8 +19,8 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.renderer import render
 from augment.seeding import Stream
-from pipeline.audit.audited_samples import start_workers
-from pipeline.audit.slice_identification import Identification, SliceIdentifier
+from pipeline.audit.samples.audited_samples import start_workers
+from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.plan.split import SliceAddress
 from pipeline.shards.progress import SilentProgress
 from pipeline.source.phantom import make_phantom

@@ -16,11 +16,11 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import render
-from pipeline.audit import registration, same_tissue, slice_identification
 from pipeline.audit.auditing import audit_dataset, audit_folders
-from pipeline.audit.image_folders import read_folders
 from pipeline.audit.report import CHECKS, AuditReport, Coverage
-from pipeline.audit.slice_identification import Identification, SliceIdentifier
+from pipeline.audit.samples.image_folders import read_folders
+from pipeline.audit.search import features, same_tissue, slice_identification
+from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
@@ -349,7 +349,7 @@ def test_a_sample_that_is_hidden_from_the_search_is_never_clean(
 
 def hide_features(monkeypatch: pytest.MonkeyPatch, hidden: NDArray[Any]) -> None:
     """Make the audit find no features in one picture, nor in its mirror image."""
-    find = registration.find_features
+    find = features.find_features
 
     def find_none(image: NDArray[Any], *arguments: Any, **options: Any) -> Any:
         same = any(np.array_equal(image, each) for each in (hidden, hidden[:, ::-1]))

@@ -10,13 +10,13 @@ import pytest
 from folder_worlds import picture, random_split, tissue, write_pictures_of
 from PIL import Image, ImageColor
 
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.finding_pictures import PairSide, draw_pair, write_pictures
-from pipeline.audit.image_folders import read_folders
-from pipeline.audit.registration import NO_MATCH, Match
 from pipeline.audit.report import AuditReport, Finding
-from pipeline.audit.slice_identification import SliceIdentifier
+from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
+from pipeline.audit.samples.image_folders import read_folders
+from pipeline.audit.search.registration import NO_MATCH, Match
+from pipeline.audit.search.slice_identification import SliceIdentifier
 from pipeline.errors import StorageError
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip
 from pipeline.look.panels import OUTLINE_COLOURS

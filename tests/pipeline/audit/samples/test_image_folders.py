@@ -16,10 +16,10 @@ from folder_worlds import clean_split, picture, pictures, random_split, tissue, 
 from PIL import Image
 
 from pipeline.audit import array_files, image_folders
-from pipeline.audit.audited_samples import AuditedSamples
 from pipeline.audit.auditing import audit_folders
-from pipeline.audit.image_folders import read_folders
 from pipeline.audit.report import AuditReport, Coverage
+from pipeline.audit.samples.audited_samples import AuditedSamples
+from pipeline.audit.samples.image_folders import read_folders
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
 from pipeline.shards.digest import canonical_json
 from pipeline.source.tiff import write_stack

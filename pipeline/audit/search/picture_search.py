@@ -4,7 +4,7 @@ Three steps, each surer and slower than the one before:
 1. Votes. Each of a sample's strongest features votes for the picture that holds the nearest feature to it, with the
    turn and the scale between the two. Chance votes differ in these, so that a few that agree are worth a look (Jegou et
    al. 2008, "Hamming embedding and weak geometric consistency").
-2. Geometry. Matches must support each other, wherever they are: see `pipeline.audit.registration`.
+2. Geometry. Matches must support each other, wherever they are: see `pipeline.audit.search.registration`.
 3. Pixels. Along the field that the matches carry, the pictures must correlate in windows of a certain area.
 """
 
@@ -15,19 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.registration import (
-    MIN_GROUP,
-    VARIANTS,
-    Agreement,
-    Features,
-    Match,
-    Variant,
-    Warp,
-    compare,
-    fit_warp,
-    match_features,
-    mirror,
-)
+from pipeline.audit.search.features import VARIANTS, Features, Variant, mirror
+from pipeline.audit.search.likeness import Agreement, compare
+from pipeline.audit.search.registration import MIN_GROUP, Match, Warp, fit_warp, match_features
 
 FOUND_INLIERS = 16
 FOUND_AREA_PX = 2000

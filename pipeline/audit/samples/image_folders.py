@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.audit.array_files import (
+from pipeline.audit.samples.array_files import (
     MAX_SIDE,
     Rows,
     one_error,
@@ -26,7 +26,7 @@ from pipeline.audit.array_files import (
     open_array,
     reduce_rows,
 )
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples
+from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
 from pipeline.errors import ConfigError, SourceError
 from pipeline.plan.split import SPLITS
 from pipeline.source.stacks import Slices, native

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.audit.split_overlap import Number, SplitRow, Unit, split_row
+from pipeline.audit.splits.split_overlap import Number, SplitRow, Unit, split_row
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest, parse_json

@@ -13,8 +13,8 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.renderer import render
 from augment.seeding import Stream
-from pipeline.audit.picture_search import PictureIndex, Sighting
-from pipeline.audit.registration import VARIANTS, Variant, distances, find_features, mirror
+from pipeline.audit.search.features import VARIANTS, Variant, distances, find_features, mirror
+from pipeline.audit.search.picture_search import PictureIndex, Sighting
 from pipeline.source.phantom import make_phantom
 
 Picture = NDArray[np.uint8]

@@ -8,8 +8,8 @@ from itertools import combinations
 from pathlib import Path
 
 from pipeline.audit.report import Check, Finding, conclude
-from pipeline.audit.split_files import CsvHeader, printable_name, read_csv_header, read_csv_rows, require_file
-from pipeline.audit.split_overlap import SplitRow, Unit, find_spread
+from pipeline.audit.splits.split_files import CsvHeader, printable_name, read_csv_header, read_csv_rows, require_file
+from pipeline.audit.splits.split_overlap import SplitRow, Unit, find_spread
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import in_order
 

@@ -21,7 +21,7 @@ from pipeline.source.stacks import make_source
 
 CLEAN_GROUPS = "id,group,split\na,p1,train\nb,p1,train\nc,p2,val\nd,p3,test\n"
 CLEAN_PLACES = "id,group,split,z\na,s1,train,0\nb,s1,train,1\nc,s1,test,5\nd,s2,test,1\n"
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture

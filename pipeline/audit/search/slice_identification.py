@@ -1,8 +1,8 @@
 """Which slices of the source a sample shows, by its pixels alone, and whether its label was deformed with it.
 
-The slices are looked up as any pictures are (see `pipeline.audit.picture_search`). Sections next to each other share
-structures, so the neighbours of a slice that was found are correlated with the sample, too, along the same field: the
-right one correlates far better. A sample that was put together from several slices shows all of them.
+The slices are looked up as any pictures are (see `pipeline.audit.search.picture_search`). Sections next to each other
+share structures, so the neighbours of a slice that was found are correlated with the sample, too, along the same field:
+the right one correlates far better. A sample that was put together from several slices shows all of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.picture_search import FOUND_AREA_PX, PictureIndex, Sighting
-from pipeline.audit.registration import (
-    AGREEING_NCC,
-    SLICE_KEYPOINTS,
-    Features,
-    compare,
-    find_features,
-    label_agreement,
-    mirror,
-)
 from pipeline.audit.report import Measures
+from pipeline.audit.search.features import SLICE_KEYPOINTS, Features, find_features, mirror
+from pipeline.audit.search.likeness import AGREEING_NCC, compare, label_agreement
+from pipeline.audit.search.picture_search import FOUND_AREA_PX, PictureIndex, Sighting
 from pipeline.plan.split import SliceAddress
 from pipeline.source.stacks import Slices
 

@@ -7,20 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.audited_samples import AuditedSample, AuditedSamples, Workers
-from pipeline.audit.picture_search import Candidate, PictureIndex, Sighting
-from pipeline.audit.registration import (
-    VARIANTS,
-    Features,
-    compare,
-    find_features,
-    fit_warp,
-    match_features,
-    mirror,
-    pair_features,
-)
 from pipeline.audit.report import Measures
-from pipeline.audit.slice_identification import SliceIdentifier
+from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers
+from pipeline.audit.search.features import VARIANTS, Features, find_features, mirror, pair_features
+from pipeline.audit.search.likeness import compare
+from pipeline.audit.search.picture_search import Candidate, PictureIndex, Sighting
+from pipeline.audit.search.registration import fit_warp, match_features
+from pipeline.audit.search.slice_identification import SliceIdentifier
 from pipeline.plan.split import SliceAddress
 from pipeline.shards.digest import array_digest
 

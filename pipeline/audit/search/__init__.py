@@ -1,0 +1,1 @@
+"""Which pictures show the same: features, geometry, likeness, and the search built on them."""

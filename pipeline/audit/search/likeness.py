@@ -1,0 +1,116 @@
+"""How alike two pictures are along a field: correlation in small windows.
+
+So a shaded, erased or partly covered picture agrees where it can, and chance agrees nowhere.
+"""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audit.search.features import shrinkage, to_gray8
+from pipeline.audit.search.registration import Warp
+
+_WINDOW_PX = 17  # of the windows that are correlated, at the resolution that is looked at
+_BLUR_PX = 1.0
+_MIN_CONTRAST = 2.0  # standard deviation in a window, of 255 gray levels
+AGREEING_NCC = 0.7
+_MIN_OVERLAP = 0.05  # of the sample's pixels
+_MIN_CLASS = 0.2 * _MIN_OVERLAP  # of the sample's pixels, both labels together
+
+
+class Agreement(NamedTuple):
+    """How alike a sample and another picture are along a warp.
+
+    Attributes:
+        ncc: (y, x) normalised cross-correlation in a window around every step-th pixel of the sample; 0 where there is
+            nothing to compare.
+        inside: (y, x) where the other picture has pixels.
+        step: of the pixels.
+    """
+
+    ncc: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    step: int
+
+    @property
+    def area_px(self) -> int:
+        """Pixels of the sample around which the two agree."""
+        return int((self.ncc >= AGREEING_NCC).sum()) * self.step**2
+
+    @property
+    def inside_px(self) -> int:
+        """Pixels of the sample that the other picture has, too."""
+        return int(self.inside.sum()) * self.step**2
+
+
+def compare(
+    sample: NDArray[Any], other: NDArray[Any], warp: Warp, *, inverted: bool = False
+) -> tuple[Agreement, float]:
+    """Return the agreement in windows, and the correlation of all that lies inside, of a sample and another picture."""
+    step = shrinkage(sample)
+    where = warp.pixel_map(sample.shape, step)
+    scale = max(warp.match.scale, 0.25)
+    inside = _inside(where, other.shape)
+    there = cv2.remap(_smooth(to_gray8(other), max(_BLUR_PX, 0.5 * scale * step)), where, None, cv2.INTER_LINEAR)
+    here = _smooth(to_gray8(sample), _BLUR_PX * step / 2 + 0.5)[::step, ::step]
+    if inverted:
+        here = np.float32(255.0) - here
+    here, there = (np.where(inside, each, np.float32(0.0)) for each in (here, there))
+    weight = _box(inside.astype(np.float32))
+    enough = weight > 0.5
+    weight = np.maximum(weight, np.float32(1e-6))
+    mean_a, mean_b = _box(here) / weight, _box(there) / weight
+    var_a = np.maximum(_box(here * here) / weight - mean_a * mean_a, 0.0)
+    var_b = np.maximum(_box(there * there) / weight - mean_b * mean_b, 0.0)
+    cov = _box(here * there) / weight - mean_a * mean_b
+    textured = enough & inside & (var_a > _MIN_CONTRAST**2) & (var_b > _MIN_CONTRAST**2)
+    ncc = np.where(textured, cov / np.sqrt(np.maximum(var_a * var_b, 1e-6)), 0.0).astype(np.float32)
+    return Agreement(ncc, inside, step), _correlation(here[inside], there[inside])
+
+
+def _correlation(here: NDArray[np.float32], there: NDArray[np.float32]) -> float:
+    if not len(here):
+        return 0.0
+    one, other = here.astype(np.float64) - float(here.mean()), there.astype(np.float64) - float(there.mean())
+    norm = float(np.sqrt((one * one).sum() * (other * other).sum()))
+    return float((one * other).sum()) / norm if norm > 0 else 0.0
+
+
+def _box(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(image, (_WINDOW_PX, _WINDOW_PX), borderType=cv2.BORDER_CONSTANT), np.float32)
+
+
+def label_agreement(label: NDArray[Any], other: NDArray[Any], where: NDArray[np.float32], step: int) -> float | None:
+    """Return the F1 score of the rarer class between a label and another picture's, at the mapped places.
+
+    Args:
+        label: (Y, X) class indices or ids; everything above 0 counts as one class.
+        other: (Y, X).
+        where: of `Warp.pixel_map`.
+        step: of the same.
+
+    Returns:
+        0 to 1; None where there is too little of either class to compare.
+    """
+    inside = _inside(where, other.shape)
+    warped = cv2.remap((other > 0).astype(np.uint8), where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    here, there = (label[::step, ::step] > 0)[inside], (warped > 0)[inside]
+    if there.sum() * 2 > there.size:
+        here, there = ~here, ~there
+    either = int(here.sum() + there.sum())
+    if either < _MIN_CLASS * inside.size:
+        return None
+    return 2.0 * int((here & there).sum()) / either
+
+
+def _inside(where: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    x, y = where[..., 0], where[..., 1]
+    inside: NDArray[np.bool_] = (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
+    return inside
+
+
+def _smooth(image: NDArray[Any], sigma: float) -> NDArray[np.float32]:
+    smooth: NDArray[np.float32] = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)
+    return smooth
