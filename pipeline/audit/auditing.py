@@ -10,7 +10,7 @@ from pipeline.audit.record_checks import check_records
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Skip, skipped, worst_first
 from pipeline.audit.samples.audited_samples import AuditedSamples, DatasetSamples
 from pipeline.audit.search.likeness import AGREEING_NCC
-from pipeline.audit.search.picture_search import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
+from pipeline.audit.search.sighting import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
 from pipeline.audit.search.slice_identification import LABEL_F1, NCC_MARGIN, SliceIdentifier
 from pipeline.audit.splits.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
 from pipeline.audit.splits.split_overlap import count_leaking, require_gap

@@ -22,7 +22,8 @@ from pipeline.audit.pixel_findings import (
 )
 from pipeline.audit.report import Check, Coverage, Finding, Skip, conclude, skipped
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
-from pipeline.audit.search.same_tissue import Repeat, Sibling, find_repeats, find_siblings
+from pipeline.audit.search.repeats import Repeat, find_repeats
+from pipeline.audit.search.same_tissue import Sibling, find_siblings
 from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.plan.split import SliceAddress
 from pipeline.shards.digest import array_digest
@@ -101,7 +102,7 @@ def _check_with_source(
 
     shown: dict[AuditedSample, Identification | ProvenSlice] = {**certain, **searched}
     seen = [(sample, shown[sample]) for sample in audited.samples if sample in shown]
-    siblings, poor = _compare(audited.only(shown), set(certain), workers) if searched else ([], [])
+    siblings, poor, in_part = _compare(audited.only(shown), set(certain), workers) if searched else ([], [], 0)
     unknown = [(sample, each) for sample, each in searched.items() if each.found is None]
     lost = [sample for sample, _ in unknown if sample in set(poor)]
     n_unread = len(doubtful.samples) - len(searched)
@@ -112,6 +113,7 @@ def _check_with_source(
         compared=len(unknown) - len(lost),
         not_compared=len(lost) + n_unread,
         searched_again=len(searched_again),
+        in_part=in_part,
     )
     findings = [
         *find_identical(audited, digests),
@@ -150,34 +152,38 @@ def _check_with_source(
 def _check_without_source(audited: AuditedSamples, missing: Skip, workers: Workers) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
     readable, read, unread = workers.read_all(audited, "reading samples", lambda sample: array_digest(sample.image()))
-    siblings, poor = _compare(readable, frozenset(), workers)
+    siblings, poor, in_part = _compare(readable, frozenset(), workers)
     findings = [
         *find_identical(audited, dict(zip(readable.samples, read, strict=True))),
         *siblings_found(siblings),
     ]
     n, n_readable = len(audited.samples), len(read)
     n_compared = n_readable - len(poor)
+    coverage = Coverage(n, compared=n_compared, not_compared=n - n_compared, in_part=in_part)
     reached = _Reached(findings, n, unread, n - n_readable, poor)
     checks = [reached.check("P001", n_readable, looks_closer=False), reached.check("P007", n_compared)]
     checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
-    return PixelAudit(findings, checks, Coverage(n, compared=n_compared, not_compared=n - n_compared))
+    return PixelAudit(findings, checks, coverage)
 
 
 def _compare(
     audited: AuditedSamples, certain: Collection[AuditedSample], workers: Workers
-) -> tuple[list[Sibling], list[AuditedSample]]:
-    """Return the siblings that are not both certain, and the samples that show too little to be compared.
+) -> tuple[list[Sibling], list[AuditedSample], int]:
+    """Return siblings that are not both certain, samples that show too little, and of how many furniture was left out.
 
     Where there is one split alone, there is nothing that a sample should have been compared with.
     """
-    siblings, names = find_siblings(audited, workers)
-    left = Counter(names if audited.pairs() else ())  # names may be the same in two folders, so they are counted
+    compared = find_siblings(audited, workers)
+    left = Counter(
+        compared.poor if audited.pairs() else ()
+    )  # names may be the same in two folders, so they are counted
     poor = []
     for sample in audited.samples:
         if left[sample.name]:
             left[sample.name] -= 1
             poor.append(sample)
-    return [each for each in siblings if not (each.sample in certain and each.other in certain)], poor
+    siblings = [each for each in compared.siblings if not (each.sample in certain and each.other in certain)]
+    return siblings, poor, len(compared.with_furniture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +212,8 @@ class _Reached:
             return _absent(check, absent)
         reasons = [self.unread] if self.unread else []
         if n_poor:
-            reasons.append(f"{n_poor} of {self.n} samples not compared: {self.poor[0].name}, for one, shows too little")
+            shows = f"{self.poor[0].name}, for one, shows too little, or a pattern that repeats"
+            reasons.append(f"{n_poor} of {self.n} samples not compared: {shows}")
         return conclude(check, self.findings, n, "; ".join(reasons), n_skipped=n_skipped)
 
 

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from pipeline.audit.report import Finding, Measures, Severity
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
-from pipeline.audit.search.same_tissue import Repeat, Sibling
+from pipeline.audit.search.repeats import Repeat
+from pipeline.audit.search.same_tissue import Sibling
 from pipeline.audit.search.slice_identification import LABEL_F1, Identification
 from pipeline.audit.splits.split_overlap import find_closest
 from pipeline.plan.split import SliceAddress, in_order

@@ -57,7 +57,15 @@ class Features:
 
     def strongest(self, most: int) -> "Features":
         """Return the first of them."""
-        return Features(self.points[:most], self.angles[:most], self.sizes[:most], self.descriptors[:most], self.width)
+        return self._only(slice(most))
+
+    def outside(self, left_out: NDArray[np.bool_], step: int) -> "Features":
+        """Return those that are not in a part (y, x), every step-th pixel of the picture."""
+        column, row = np.clip(np.rint(self.points).astype(np.intp) // step, 0, np.array(left_out.shape[::-1]) - 1).T
+        return self._only(~left_out[row, column])
+
+    def _only(self, kept: slice | NDArray[np.bool_]) -> "Features":
+        return Features(self.points[kept], self.angles[kept], self.sizes[kept], self.descriptors[kept], self.width)
 
     def seen_as(self, variant: Variant) -> "Features":
         """Return the features of the picture's mirror image, or of the picture inverted, or both."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.audit.search.features import shrinkage, to_gray8
 from pipeline.audit.search.registration import Warp
 
-_WINDOW_PX = 17  # of the windows that are correlated, at the resolution that is looked at
+WINDOW_PX = 17  # of the windows that are correlated, at the resolution that is looked at
 _BLUR_PX = 1.0
 _MIN_CONTRAST = 2.0  # standard deviation in a window, of 255 gray levels
 AGREEING_NCC = 0.7
@@ -46,17 +46,46 @@ class Agreement(NamedTuple):
 
 
 def compare(
-    sample: NDArray[Any], other: NDArray[Any], warp: Warp, *, inverted: bool = False
+    sample: NDArray[Any],
+    other: NDArray[Any],
+    warp: Warp,
+    *,
+    inverted: bool = False,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> tuple[Agreement, float]:
-    """Return the agreement in windows, and the correlation of all that lies inside, of a sample and another picture."""
+    """Return the agreement in windows, and the correlation of all that lies inside, of a sample and another picture.
+
+    Args:
+        sample: (Y, X).
+        other: (Y, X) of any size.
+        warp: where in it each pixel of the sample lies.
+        inverted: whether the sample's gray levels are.
+        left_out: (y, x), every step-th pixel of the sample, of `shrinkage`: what is not to count as inside.
+    """
     step = shrinkage(sample)
     where = warp.pixel_map(sample.shape, step)
     scale = max(warp.match.scale, 0.25)
     inside = _inside(where, other.shape)
+    if left_out is not None:
+        inside &= ~left_out
     there = cv2.remap(_smooth(to_gray8(other), max(_BLUR_PX, 0.5 * scale * step)), where, None, cv2.INTER_LINEAR)
-    here = _smooth(to_gray8(sample), _BLUR_PX * step / 2 + 0.5)[::step, ::step]
+    here = to_compare(sample)
     if inverted:
         here = np.float32(255.0) - here
+    ncc = windowed_ncc(here, np.asarray(there, np.float32), inside)
+    return Agreement(ncc, inside, step), _correlation(here[inside], there[inside])
+
+
+def to_compare(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return every step-th pixel, of `shrinkage`, of a picture (Y, X) of any gray dtype, in 8 bits and smoothed."""
+    step = shrinkage(image)
+    return _smooth(to_gray8(image), _BLUR_PX * step / 2 + 0.5)[::step, ::step]
+
+
+def windowed_ncc(
+    here: NDArray[np.float32], there: NDArray[np.float32], inside: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the normalised cross-correlation of two pictures (y, x) in windows; 0 where there is nothing to tell."""
     here, there = (np.where(inside, each, np.float32(0.0)) for each in (here, there))
     weight = _box(inside.astype(np.float32))
     enough = weight > 0.5
@@ -65,9 +94,15 @@ def compare(
     var_a = np.maximum(_box(here * here) / weight - mean_a * mean_a, 0.0)
     var_b = np.maximum(_box(there * there) / weight - mean_b * mean_b, 0.0)
     cov = _box(here * there) / weight - mean_a * mean_b
-    textured = enough & inside & (var_a > _MIN_CONTRAST**2) & (var_b > _MIN_CONTRAST**2)
-    ncc = np.where(textured, cov / np.sqrt(np.maximum(var_a * var_b, 1e-6)), 0.0).astype(np.float32)
-    return Agreement(ncc, inside, step), _correlation(here[inside], there[inside])
+    both_textured = enough & inside & (var_a > _MIN_CONTRAST**2) & (var_b > _MIN_CONTRAST**2)
+    return np.where(both_textured, cov / np.sqrt(np.maximum(var_a * var_b, 1e-6)), 0.0).astype(np.float32)
+
+
+def textured(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return (y, x), around which pixels a picture has gray levels that can be compared."""
+    weight = _box(np.ones_like(image))
+    variance: NDArray[np.float32] = _box(image * image) / weight - np.square(_box(image) / weight)
+    return np.asarray(variance > _MIN_CONTRAST**2)
 
 
 def _correlation(here: NDArray[np.float32], there: NDArray[np.float32]) -> float:
@@ -79,7 +114,7 @@ def _correlation(here: NDArray[np.float32], there: NDArray[np.float32]) -> float
 
 
 def _box(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(cv2.blur(image, (_WINDOW_PX, _WINDOW_PX), borderType=cv2.BORDER_CONSTANT), np.float32)
+    return np.asarray(cv2.blur(image, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def label_agreement(label: NDArray[Any], other: NDArray[Any], where: NDArray[np.float32], step: int) -> float | None:

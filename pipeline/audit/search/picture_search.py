@@ -8,64 +8,55 @@ Three steps, each surer and slower than the one before:
 3. Pixels. Along the field that the matches carry, the pictures must correlate in windows of a certain area.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.search.features import VARIANTS, Features, Variant, mirror
-from pipeline.audit.search.likeness import Agreement, compare
-from pipeline.audit.search.registration import MIN_GROUP, Match, Warp, fit_warp, match_features
+from pipeline.audit.search.features import (
+    SAMPLE_KEYPOINTS,
+    VARIANTS,
+    Features,
+    find_features,
+    mirror,
+    shrinkage,
+    to_gray8,
+)
+from pipeline.audit.search.furniture import find_furniture, turned_into_place
+from pipeline.audit.search.likeness import compare
+from pipeline.audit.search.periodicity import is_periodic
+from pipeline.audit.search.registration import MIN_GROUP, fit_warp, match_features
+from pipeline.audit.search.sighting import Candidate, Sighting
 
-FOUND_INLIERS = 16
-FOUND_AREA_PX = 2000
-FOUND_SHARE, FOUND_SHARE_PX = 0.22, 1000  # of what both show: where so much agrees, fewer features need to
 _MAX_CANDIDATES = 8
 _MIN_VOTES = 3
+_ROUNDS = 3  # of looking for furniture, each without what was found before
 _BLOCK = 1 << 15  # features of the index that are compared at once
 _INDEX_SIZE, _MIN_VOTERS, _MAX_VOTERS = 80_000, 100, 1000  # features of all pictures together, and of each of them
 _PRODUCTS, _MAX_QUERY = 20_000_000, 400  # for each variant of a sample: so many pairs of features are compared
 _TURNS, _SCALES, _SCALE_STEP, _MAX_LOG2 = 12, 14, 0.5, 3.5
 
 
-class Candidate(NamedTuple):
-    """A picture of the index that a sample may show, and how the sample is to be changed before."""
-
-    key: int
-    variant: Variant
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
-    """A picture that a sample shows, or shows a part of.
+class Found(NamedTuple):
+    """What a search has found.
 
     Attributes:
-        candidate: which picture, and whether mirrored or inverted.
-        group: the matches that support each other; points of a mirrored sample are those of its mirror image.
-        warp: the field from the (mirrored) sample to the picture.
-        agreement: of the pixels.
-        ncc: correlation of all that both show.
+        sightings: what the sample certainly shows, the one with the largest area first.
+        n_features: of the sample, that could agree.
+        left_out_px: pixels of furniture, which were left out.
     """
 
-    candidate: Candidate
-    group: Match
-    warp: Warp
-    agreement: Agreement
-    ncc: float
+    sightings: list[Sighting]
+    n_features: int
+    left_out_px: int
 
-    @property
-    def is_certain(self) -> bool:
-        """Whether so many features and so large an area agree that no chance does it.
 
-        Measured on ISBI 2012, 384 px: pictures of other tissue have no group of five. The next section of the stack, 50
-        nm away, has groups of up to 13, and up to 10 % of the area agrees.
-        """
-        area = self.agreement.area_px
-        if self.group.inliers >= FOUND_INLIERS and area >= FOUND_AREA_PX:
-            return True
-        return area >= max(FOUND_SHARE_PX, FOUND_SHARE * self.agreement.inside_px)
+def learn_picture(image: NDArray[Any], *, most: int = SAMPLE_KEYPOINTS) -> Features:
+    """Return the features of a picture (Y, X) by which it can be told from others; a periodic pattern has none."""
+    features = find_features(image, most=most)
+    return features.strongest(0) if is_periodic(to_gray8(image)) else features
 
 
 class PictureIndex:
@@ -85,20 +76,40 @@ class PictureIndex:
         self._angles = np.concatenate([*(each.angles for each in voters), np.zeros(0, np.float32)])
         self._log2 = np.log2(np.concatenate([*(each.sizes for each in voters), np.zeros(0, np.float32)]))
 
-    def find(self, image: NDArray[Any], features: Features) -> list[Sighting]:
-        """Return the pictures that a sample (Y, X) certainly shows, the one with the largest area first."""
-        sightings = [each for each in self._look_at(image, features) if each.is_certain]
-        return sorted(sightings, key=lambda each: (-each.agreement.area_px, each.candidate))
+    def find(self, image: NDArray[Any], features: Features) -> Found:
+        """Return the pictures that a sample (Y, X) certainly shows, when furniture is left out of it."""
+        left_out = np.zeros([math.ceil(side / shrinkage(image)) for side in image.shape], np.bool_)
+        sightings = self._certain(image, features, left_out)
+        for _ in range(_ROUNDS):
+            furniture = find_furniture(image, [*self._in_place(image, sightings)])
+            if furniture is None:
+                break
+            left_out |= furniture
+            features = features.outside(left_out, shrinkage(image))
+            sightings = self._certain(image, features, left_out)
+        ordered = sorted(sightings, key=lambda each: (-each.agreement.area_px, each.candidate))
+        return Found(ordered, len(features), int(left_out.sum()) * shrinkage(image) ** 2)
 
-    def _look_at(self, image: NDArray[Any], features: Features) -> Iterator[Sighting]:
+    def _in_place(self, image: NDArray[Any], sightings: Sequence[Sighting]) -> Iterator[NDArray[Any]]:
+        """Yield the pictures that show at the same place what the sample shows, turned and mirrored as it is."""
+        for sighting in sightings:
+            other = turned_into_place(sighting.group, image.shape, self._image(sighting.candidate.key))
+            if other is not None and not sighting.candidate.variant.inverted:
+                yield mirror(other, sighting.candidate.variant.mirrored)
+
+    def _certain(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> list[Sighting]:
+        return [each for each in self._look_at(image, features, left_out) if each.is_certain]
+
+    def _look_at(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> Iterator[Sighting]:
         for candidate in self.vote(features):
             own, other = features.seen_as(candidate.variant), self._features[candidate.key]
             group = match_features(own, other)
             if len(group.sample_points) < MIN_GROUP:
                 continue
             warp = fit_warp(own, other, group)
-            sample = mirror(image, candidate.variant.mirrored)
-            agreement, ncc = compare(sample, self._image(candidate.key), warp, inverted=candidate.variant.inverted)
+            mirrored, inverted = candidate.variant
+            sample, hidden = mirror(image, mirrored), mirror(left_out, mirrored)
+            agreement, ncc = compare(sample, self._image(candidate.key), warp, inverted=inverted, left_out=hidden)
             yield Sighting(candidate, group, warp, agreement, ncc)
 
     def vote(self, features: Features) -> list[Candidate]:

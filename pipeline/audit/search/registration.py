@@ -62,6 +62,10 @@ class Match:
         """By how much the sample is turned counter-clockwise as displayed, 0 to 360."""
         return float(math.degrees(math.atan2(self.transform[1, 0], self.transform[0, 0])) % 360.0)
 
+    def reversed(self) -> "Match":
+        """Return where the other picture lies in the sample."""
+        return Match(self.other_points, self.sample_points, _similarity(self.other_points, self.sample_points))
+
 
 NO_MATCH = Match(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), np.eye(2, 3))
 

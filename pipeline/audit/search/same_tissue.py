@@ -1,26 +1,19 @@
-"""Pictures that show the same tissue: samples of two splits (siblings), and slices that are in a source twice."""
+"""Samples of two splits that show the same tissue: siblings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.report import Measures
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers
-from pipeline.audit.search.features import VARIANTS, Features, find_features, mirror, pair_features
-from pipeline.audit.search.likeness import compare
-from pipeline.audit.search.picture_search import Candidate, PictureIndex, Sighting
-from pipeline.audit.search.registration import fit_warp, match_features
-from pipeline.audit.search.slice_identification import SliceIdentifier
-from pipeline.plan.split import SliceAddress
-from pipeline.shards.digest import array_digest
+from pipeline.audit.search.features import Features
+from pipeline.audit.search.picture_search import Found, PictureIndex, learn_picture
 
 COMPARABLE_FEATURES = 60  # of these, a quarter must agree for a finding; with fewer, none agreeing proves nothing
 
 _MAX_CACHED = 32  # pictures
-_QUICK_KEYPOINTS, _MIN_SHARED = 150, 12  # of two slices: what is paired at first, and how many of that must pair
 
 
 class Sibling(NamedTuple):
@@ -31,113 +24,48 @@ class Sibling(NamedTuple):
     measures: Measures
 
 
-class Repeat(NamedTuple):
-    """Two slices of a source that show the same tissue, and the numbers that support it."""
+class Compared(NamedTuple):
+    """What came of comparing the samples of different splits.
 
-    one: SliceAddress
-    other: SliceAddress
-    measures: Measures
+    Attributes:
+        siblings: one for each sample that has any.
+        poor: the names of samples with too few features.
+        with_furniture: the names of samples of which a part was left out.
+    """
+
+    siblings: list[Sibling]
+    poor: list[str]
+    with_furniture: list[str]
 
 
-def find_siblings(audited: AuditedSamples, workers: Workers) -> tuple[list[Sibling], list[str]]:
-    """Return the siblings, one for each sample that has any, and the names of samples with too few features."""
-    features = workers.map("learning samples", lambda sample: find_features(sample.image()), audited.samples)
+def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
+    """Return what samples of different splits share, and what could not be compared."""
+    features = workers.map("learning samples", lambda sample: learn_picture(sample.image()), audited.samples)
     learnt = list(zip(audited.samples, features, strict=True))
     siblings: list[Sibling] = []
+    n_features = {sample: len(own) for sample, own in learnt}
+    with_furniture: dict[AuditedSample, None] = {}
     for earlier, later in audited.pairs():
         known = [(sample, own) for sample, own in learnt if sample.split == earlier]
         index = PictureIndex([own for _, own in known], _cached(sample.image for sample, _ in known))
-        look = partial(_find_sibling, [sample for sample, _ in known], index)
         others = [(sample, own) for sample, own in learnt if sample.split == later]
-        found = workers.map(f"comparing {later} with {earlier}", look, others)
-        siblings += [sibling for sibling in found if sibling]
-    return siblings, [sample.name for sample, own in learnt if len(own) < COMPARABLE_FEATURES]
+        looked = workers.map(f"comparing {later} with {earlier}", partial(_look_up, index), others)
+        for (sample, _), found in zip(others, looked, strict=True):
+            n_features[sample] = min(n_features[sample], found.n_features)
+            with_furniture |= {sample: None} if found.left_out_px else {}
+            if found.sightings:
+                best = found.sightings[0]
+                siblings.append(Sibling(sample, known[best.candidate.key][0], best.measures))
+    poor = [sample.name for sample, n in n_features.items() if n < COMPARABLE_FEATURES]
+    return Compared(siblings, poor, [sample.name for sample in with_furniture])
 
 
-def _find_sibling(
-    known: Sequence[AuditedSample], index: PictureIndex, looked_up: tuple[AuditedSample, Features]
-) -> Sibling | None:
-    """Return the sample of the index that shares most with another, if it is enough."""
+def _look_up(index: PictureIndex, looked_up: tuple[AuditedSample, Features]) -> Found:
     sample, features = looked_up
-    if not (sightings := index.find(sample.image(), features)):
-        return None
-    return Sibling(sample, known[sightings[0].candidate.key], measures_of(sightings[0]))
+    return index.find(sample.image(), features)
 
 
 def _cached(images: Iterable[Callable[[], NDArray[Any]]]) -> Callable[[int], NDArray[Any]]:
     """Return what reads image k; the last few are kept."""
     readers = list(images)
     return lru_cache(maxsize=_MAX_CACHED)(lambda key: readers[key]())
-
-
-def find_repeats(slices: SliceIdentifier, workers: Workers) -> list[Repeat]:
-    """Return the pairs of slices, all of them learnt, that show the same tissue.
-
-    Neighbours within the gap look alike where sections are thin; of those, only exact copies count.
-    """
-    exact = _exact_copies(slices)
-    known = {frozenset((each.one, each.other)) for each in exact}
-
-    def compare(number: int) -> list[Repeat]:
-        own = slices.addresses[number]
-        repeats = []
-        for other in slices.addresses[:number]:
-            if slices.are_neighbours(other, own) or frozenset((other, own)) in known:
-                continue
-            if (measures := _same_tissue(slices, own, other)) is not None:
-                repeats.append(Repeat(other, own, measures))
-        return repeats
-
-    compared = workers.map("comparing slices", compare, range(len(slices.addresses)))
-    return [*exact, *(repeat for repeats in compared for repeat in repeats)]
-
-
-def _exact_copies(slices: SliceIdentifier) -> list[Repeat]:
-    """Return slices that are the same pixels, turned by quarters or mirrored; slices of one gray level do not count."""
-    first: dict[str, SliceAddress] = {}
-    copies = []
-    for address in slices.addresses:
-        image = slices.image(address)
-        if image.min() == image.max():
-            continue
-        turned = (np.rot90(mirror(image, mirrored), quarter) for mirrored in (False, True) for quarter in range(4))
-        digests = [array_digest(np.ascontiguousarray(each)) for each in turned]
-        if known := next((first[digest] for digest in digests if digest in first), None):
-            copies.append(Repeat(known, address, {"exact": True}))
-        else:
-            first[digests[0]] = address
-    return copies
-
-
-def _same_tissue(slices: SliceIdentifier, one: SliceAddress, other: SliceAddress) -> Measures | None:
-    """Return the numbers that show that two slices are the same, or None."""
-    known = slices.features(other)
-    for variant in VARIANTS:
-        own = slices.features(one).seen_as(variant)
-        if min(len(own), len(known)) < _MIN_SHARED:
-            continue
-        if len(pair_features(own.strongest(_QUICK_KEYPOINTS), known)[0]) < _MIN_SHARED:
-            continue
-        if len((group := match_features(own, known)).sample_points) < _MIN_SHARED:
-            continue
-        warp = fit_warp(own, known, group)
-        sample = mirror(slices.image(one), variant.mirrored)
-        agreement, ncc = compare(sample, slices.image(other), warp, inverted=variant.inverted)
-        sighting = Sighting(Candidate(0, variant), group, warp, agreement, ncc)
-        if sighting.is_certain:
-            return measures_of(sighting)
-    return None
-
-
-def measures_of(sighting: Sighting) -> Measures:
-    """Return the numbers that support that one picture shows another."""
-    group, variant = sighting.group, sighting.candidate.variant
-    return {
-        "inliers": group.inliers,
-        "angle_deg": round(group.angle_deg, 1),
-        "scale": round(1.0 / group.scale, 3),
-        "mirrored": variant.mirrored,
-        "inverted": variant.inverted,
-        "area_px": sighting.agreement.area_px,
-        "ncc": round(sighting.ncc, 4),
-    }

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.report import Measures
-from pipeline.audit.search.features import SLICE_KEYPOINTS, Features, find_features, mirror
+from pipeline.audit.search.features import SLICE_KEYPOINTS, Features, mirror, shrinkage
 from pipeline.audit.search.likeness import AGREEING_NCC, compare, label_agreement
-from pipeline.audit.search.picture_search import FOUND_AREA_PX, PictureIndex, Sighting
+from pipeline.audit.search.picture_search import PictureIndex, learn_picture
+from pipeline.audit.search.sighting import FOUND_AREA_PX, Sighting
 from pipeline.plan.split import SliceAddress
 from pipeline.source.stacks import Slices
 
@@ -78,8 +79,8 @@ class Identification:
 class SliceIdentifier:
     """Identifies which slice of some stacks a sample shows.
 
-    Every slice must have been learnt before a sample is identified. All methods but `join` may be called from several
-    threads.
+    Every slice must have been learnt before a sample is identified. All methods but `join` and `leave_out` may be
+    called from several threads.
 
     Args:
         images: the stacks, each (Z, Y, X).
@@ -98,15 +99,25 @@ class SliceIdentifier:
         self._labels = labels
         self._twins: dict[SliceAddress, frozenset[SliceAddress]] = dict.fromkeys(self.addresses, frozenset())
         self._features: dict[SliceAddress, Features] = {}
+        self._left_out: dict[SliceAddress, NDArray[np.bool_]] = {}
         self._index: PictureIndex | None = None
 
     def learn(self, address: SliceAddress) -> None:
         """Find the features of one slice."""
-        self._features[address] = find_features(self.image(address), most=SLICE_KEYPOINTS)
+        self._features[address] = learn_picture(self.image(address), most=SLICE_KEYPOINTS)
 
     def features(self, address: SliceAddress) -> Features:
         """Return the features of a slice that was learnt."""
         return self._features[address]
+
+    def leave_out(self, address: SliceAddress, furniture: NDArray[np.bool_]) -> None:
+        """Leave a part (y, x), every step-th pixel of a slice, of `shrinkage`, out of all that is compared."""
+        self._left_out[address] = furniture
+        self._features[address] = self._features[address].outside(furniture, shrinkage(self.image(address)))
+
+    def left_out(self, address: SliceAddress) -> NDArray[np.bool_] | None:
+        """Return what was left out of a slice, if anything was."""
+        return self._left_out.get(address)
 
     def join(self, pairs: Iterable[tuple[SliceAddress, SliceAddress]]) -> None:
         """Take the two slices of each pair for the same one, so that neither hides what shows the other."""
@@ -133,7 +144,7 @@ class SliceIdentifier:
         if self._index is None:  # several threads may make it; each is the same
             features = [self._features[address] for address in self.addresses]
             self._index = PictureIndex(features, lambda key: self.image(self.addresses[key]))
-        sightings = self._index.find(image, find_features(image))
+        sightings = self._index.find(image, learn_picture(image)).sightings
         if not sightings:
             return Identification(0, 0.0, 1.0, mirrored=False)
         return self._identification(image, label, sightings)

@@ -19,7 +19,7 @@ from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset, audit_folders
 from pipeline.audit.report import CHECKS, AuditReport, Coverage
 from pipeline.audit.samples.image_folders import read_folders
-from pipeline.audit.search import features, same_tissue, slice_identification
+from pipeline.audit.search import picture_search
 from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
@@ -349,14 +349,13 @@ def test_a_sample_that_is_hidden_from_the_search_is_never_clean(
 
 def hide_features(monkeypatch: pytest.MonkeyPatch, hidden: NDArray[Any]) -> None:
     """Make the audit find no features in one picture, nor in its mirror image."""
-    find = features.find_features
+    find = picture_search.find_features
 
     def find_none(image: NDArray[Any], *arguments: Any, **options: Any) -> Any:
         same = any(np.array_equal(image, each) for each in (hidden, hidden[:, ::-1]))
         return find(np.zeros((64, 64), np.uint8) if same else image, *arguments, **options)
 
-    for module in (same_tissue, slice_identification):
-        monkeypatch.setattr(module, "find_features", find_none)
+    monkeypatch.setattr(picture_search, "find_features", find_none)
 
 
 def test_a_proven_sample_needs_no_search(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:

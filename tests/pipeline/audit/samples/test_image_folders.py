@@ -15,7 +15,7 @@ import tifffile
 from folder_worlds import clean_split, picture, pictures, random_split, tissue, write_pictures_of
 from PIL import Image
 
-from pipeline.audit import array_files, image_folders
+from pipeline.audit.samples import array_files, image_folders
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.report import AuditReport, Coverage
 from pipeline.audit.samples.audited_samples import AuditedSamples

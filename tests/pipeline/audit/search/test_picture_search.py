@@ -14,7 +14,8 @@ from augment.ranges import AugmentRanges
 from augment.renderer import render
 from augment.seeding import Stream
 from pipeline.audit.search.features import VARIANTS, Variant, distances, find_features, mirror
-from pipeline.audit.search.picture_search import PictureIndex, Sighting
+from pipeline.audit.search.picture_search import PictureIndex
+from pipeline.audit.search.sighting import Sighting
 from pipeline.source.phantom import make_phantom
 
 Picture = NDArray[np.uint8]
@@ -42,7 +43,7 @@ def view(z: int, *, number: int = 0, sigma: float = 5.0, grid: int = 3) -> Pictu
 
 
 def look_up(picture: Picture) -> list[Sighting]:
-    return index().find(picture, find_features(picture))
+    return index().find(picture, find_features(picture)).sightings
 
 
 def resized(picture: Picture, factor: float) -> Picture:

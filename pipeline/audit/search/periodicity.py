@@ -1,0 +1,74 @@
+"""Whether a picture is a periodic pattern, such as a crystal lattice or a grid.
+
+Such a picture shows the same thing over and over, so that it agrees with every other picture of the pattern at many
+places, and agreement says nothing about where it was taken.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audit.search.likeness import AGREEING_NCC, textured, windowed_ncc
+
+_SIDE_PX = 192  # that a picture is shrunk to, or to a little more
+_BLUR_PX = 1.0
+_LOBE = 0.2  # of a picture's correlation with itself, around no shift at all
+_MIN_CORRELATION, _MIN_SHARE = 0.4, 0.25
+
+
+def is_periodic(gray: NDArray[np.uint8]) -> bool:
+    """Return whether a picture (Y, X) shows itself again when it is shifted one way, and when shifted back.
+
+    Measured: of tissue and cells (ISBI 2012, BBBC039, the phantom; 64 to 512 px) at most 17 % of what has texture does,
+    of lattices and checkerboards with noise, of which a period fits four times into a side, 28 % and more, bent ones
+    included.
+    """
+    small = _shrunk(gray)
+    shift = _best_shift(small)
+    return shift is not None and _repeating_share(small, shift) >= _MIN_SHARE
+
+
+def _shrunk(gray: NDArray[np.uint8]) -> NDArray[np.float32]:
+    factor = max(1, min(gray.shape) // _SIDE_PX)
+    size = gray.shape[1] // factor, gray.shape[0] // factor
+    small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), _BLUR_PX), np.float32)
+
+
+def _best_shift(image: NDArray[np.float32]) -> tuple[int, int] | None:
+    """Return by how many pixels, down and to the right, the middle of a picture is found again, both ways."""
+    height, width = image.shape
+    down, right = height // 4, width // 4
+    if min(down, right) < 4:
+        return None
+    middle = image[down : height - down, right : width - right]
+    found = cv2.matchTemplate(image, middle, cv2.TM_CCOEFF_NORMED)[: 2 * down + 1, : 2 * right + 1]
+    found = np.nan_to_num(np.minimum(found, found[::-1, ::-1]), posinf=0.0, neginf=0.0)
+    _, lobe = cv2.connectedComponents((found > _LOBE).astype(np.uint8))
+    found[lobe == lobe[down, right]] = -1.0
+    y, x = divmod(int(found.argmax()), found.shape[1])
+    return (y - down, x - right) if found[y, x] >= _MIN_CORRELATION else None
+
+
+def _repeating_share(image: NDArray[np.float32], shift: tuple[int, int]) -> float:
+    """Return which share of what has texture agrees with what lies a shift away on both sides, where those exist."""
+    agrees, exists = np.ones(image.shape, np.bool_), np.zeros(image.shape, np.bool_)
+    for sign in (1, -1):
+        shifted, inside = _shifted(image, sign * shift[0], sign * shift[1])
+        agrees &= (windowed_ncc(image, shifted, inside) >= AGREEING_NCC) | ~inside
+        exists |= inside
+    with_texture = textured(image)
+    return float((agrees & exists & with_texture).sum()) / max(int(with_texture.sum()), 1)
+
+
+def _shifted(image: NDArray[np.float32], down: int, right: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return a picture moved, and where it has pixels then."""
+    moved: NDArray[Any] = np.zeros_like(image)
+    inside = np.zeros(image.shape, np.bool_)
+    height, width = image.shape
+    to = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))
+    come_from = slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0))
+    moved[to], inside[to] = image[come_from], True
+    return moved, inside
