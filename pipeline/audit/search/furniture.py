@@ -16,7 +16,7 @@ from pipeline.audit.search.likeness import AGREEING_NCC, WINDOW_PX, textured, to
 from pipeline.audit.search.registration import Match
 
 _MAX_OFF_PX = 3.0
-_MIN_OTHERS = 3
+_MIN_OTHERS, _MAX_CHOSEN = 3, 5
 _MIN_COMMON = 0.5  # of the shared places, that another picture must show to count
 _MAX_AGREEING = 0.08  # of what two pictures both show elsewhere; other tissue: 2 % at most
 _MIN_ELSEWHERE = 0.05  # of all pixels, so that there is something that could have agreed
@@ -42,7 +42,11 @@ def find_furniture(sample: NDArray[Any], others: Sequence[NDArray[Any]]) -> NDAr
     chosen: list[int] = []
     for k, agreeing in enumerate(agrees):
         enough = int((agreeing & shared).sum()) >= _MIN_COMMON * max(int(shared.sum()), 1)
-        if enough and all(_share_nothing(there[k], there[known], elsewhere) for known in chosen):
+        if (
+            len(chosen) < _MAX_CHOSEN
+            and enough
+            and all(_share_nothing(there[k], there[known], elsewhere) for known in chosen)
+        ):
             chosen.append(k)
     if len(chosen) < _MIN_OTHERS:
         return None

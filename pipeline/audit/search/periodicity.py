@@ -4,7 +4,7 @@ Such a picture shows the same thing over and over, so that it agrees with every 
 places, and agreement says nothing about where it was taken.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,36 +12,57 @@ from numpy.typing import NDArray
 
 from pipeline.audit.search.likeness import AGREEING_NCC, textured, windowed_ncc
 
-_SIDE_PX = 192  # that a picture is shrunk to, or to a little more
 _BLUR_PX = 1.0
 _LOBE = 0.2  # of a picture's correlation with itself, around no shift at all
-_MIN_CORRELATION, _MIN_SHARE = 0.4, 0.25
+_MIN_CORRELATION = 0.4
+_MIN_SHIFT_PX = 4  # of the longest that is tried
+
+
+class _Look(NamedTuple):
+    """One way to look for a period.
+
+    Attributes:
+        side_px: what a picture is shrunk to, or to a little more.
+        share_of_side: the longest shift, as one part of so many of the side.
+        min_share: of what has texture, that must repeat.
+    """
+
+    side_px: int
+    share_of_side: int
+    min_share: float
+
+
+_LOOKS = _Look(192, 4, 0.25), _Look(96, 3, 0.4)
 
 
 def is_periodic(gray: NDArray[np.uint8]) -> bool:
     """Return whether a picture (Y, X) shows itself again when it is shifted one way, and when shifted back.
 
-    Measured: of tissue and cells (ISBI 2012, BBBC039, the phantom; 64 to 512 px) at most 17 % of what has texture does,
-    of lattices and checkerboards with noise, of which a period fits four times into a side, 28 % and more, bent ones
-    included.
+    Measured: of tissue and cells (ISBI 2012, BBBC039, the phantom; 64 to 512 px) at most 17 % of what has texture does
+    at short shifts and 33 % at long ones; of lattices and checkerboards with noise, bent ones included, 28 % and more
+    at short shifts where a period fits four times into a side, and 56 % and more at long ones where it does three times.
     """
-    small = _shrunk(gray)
-    shift = _best_shift(small)
-    return shift is not None and _repeating_share(small, shift) >= _MIN_SHARE
+    return any(_repeats(gray, look) for look in _LOOKS)
 
 
-def _shrunk(gray: NDArray[np.uint8]) -> NDArray[np.float32]:
-    factor = max(1, min(gray.shape) // _SIDE_PX)
+def _repeats(gray: NDArray[np.uint8], look: _Look) -> bool:
+    image = _shrunk(gray, look.side_px)
+    shift = _best_shift(image, look.share_of_side)
+    return shift is not None and _repeating_share(image, shift) >= look.min_share
+
+
+def _shrunk(gray: NDArray[np.uint8], side_px: int) -> NDArray[np.float32]:
+    factor = max(1, min(gray.shape) // side_px)
     size = gray.shape[1] // factor, gray.shape[0] // factor
     small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(small, (0, 0), _BLUR_PX), np.float32)
 
 
-def _best_shift(image: NDArray[np.float32]) -> tuple[int, int] | None:
+def _best_shift(image: NDArray[np.float32], share_of_side: int) -> tuple[int, int] | None:
     """Return by how many pixels, down and to the right, the middle of a picture is found again, both ways."""
     height, width = image.shape
-    down, right = height // 4, width // 4
-    if min(down, right) < 4:
+    down, right = height // share_of_side, width // share_of_side
+    if min(down, right) < _MIN_SHIFT_PX:
         return None
     middle = image[down : height - down, right : width - right]
     found = cv2.matchTemplate(image, middle, cv2.TM_CCOEFF_NORMED)[: 2 * down + 1, : 2 * right + 1]

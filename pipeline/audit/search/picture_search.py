@@ -9,7 +9,7 @@ Three steps, each surer and slower than the one before:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from pipeline.audit.search.sighting import Candidate, Sighting
 
 _MAX_CANDIDATES = 8
 _MIN_VOTES = 3
+_MORE = 8  # pictures, beside those found, that are looked at for furniture
 _ROUNDS = 3  # of looking for furniture, each without what was found before
 _BLOCK = 1 << 15  # features of the index that are compared at once
 _INDEX_SIZE, _MIN_VOTERS, _MAX_VOTERS = 80_000, 100, 1000  # features of all pictures together, and of each of them
@@ -79,28 +80,43 @@ class PictureIndex:
     def find(self, image: NDArray[Any], features: Features) -> Found:
         """Return the pictures that a sample (Y, X) certainly shows, when furniture is left out of it."""
         left_out = np.zeros([math.ceil(side / shrinkage(image)) for side in image.shape], np.bool_)
-        sightings = self._certain(image, features, left_out)
+        sightings = self._look_at(image, features, left_out)
         for _ in range(_ROUNDS):
-            furniture = find_furniture(image, [*self._in_place(image, sightings)])
+            furniture = self._furniture(image, sightings)
             if furniture is None:
                 break
             left_out |= furniture
             features = features.outside(left_out, shrinkage(image))
-            sightings = self._certain(image, features, left_out)
-        ordered = sorted(sightings, key=lambda each: (-each.agreement.area_px, each.candidate))
+            sightings = self._look_at(image, features, left_out)
+        certain = [each for each in sightings if each.is_certain]
+        ordered = sorted(certain, key=lambda each: (-each.agreement.area_px, each.candidate))
         return Found(ordered, len(features), int(left_out.sum()) * shrinkage(image) ** 2)
 
-    def _in_place(self, image: NDArray[Any], sightings: Sequence[Sighting]) -> Iterator[NDArray[Any]]:
-        """Yield the pictures that show at the same place what the sample shows, turned and mirrored as it is."""
-        for sighting in sightings:
-            other = turned_into_place(sighting.group, image.shape, self._image(sighting.candidate.key))
-            if other is not None and not sighting.candidate.variant.inverted:
-                yield mirror(other, sighting.candidate.variant.mirrored)
+    def _furniture(self, image: NDArray[Any], sightings: Sequence[Sighting]) -> NDArray[np.bool_] | None:
+        """Return which part of a sample is furniture, where something was certainly found at its own place."""
+        in_place = [(each, other) for each in sightings if (other := self._turned_into_place(image, each)) is not None]
+        if not any(sighting.is_certain for sighting, _ in in_place):
+            return None
+        known = {sighting.candidate.key for sighting, _ in in_place}
+        more = [self._image(key) for key in sorted(self._some()) if key not in known]
+        return find_furniture(
+            image, [*(other for _, other in in_place), *(other for other in more if other.shape == image.shape)]
+        )
 
-    def _certain(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> list[Sighting]:
-        return [each for each in self._look_at(image, features, left_out) if each.is_certain]
+    def _some(self) -> set[int]:
+        """Return a few pictures, evenly chosen: many may share what the sample shows, though too little to be found."""
+        return {round(position) for position in np.linspace(0, len(self._features) - 1, _MORE)}
 
-    def _look_at(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> Iterator[Sighting]:
+    def _turned_into_place(self, image: NDArray[Any], sighting: Sighting) -> NDArray[Any] | None:
+        """Return the picture so turned and mirrored that it shows its part at the sample's place; None if it cannot."""
+        mirrored, inverted = sighting.candidate.variant
+        if inverted:
+            return None
+        other = turned_into_place(sighting.group, image.shape, self._image(sighting.candidate.key))
+        return None if other is None else mirror(other, mirrored)
+
+    def _look_at(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> list[Sighting]:
+        sightings = []
         for candidate in self.vote(features):
             own, other = features.seen_as(candidate.variant), self._features[candidate.key]
             group = match_features(own, other)
@@ -110,7 +126,8 @@ class PictureIndex:
             mirrored, inverted = candidate.variant
             sample, hidden = mirror(image, mirrored), mirror(left_out, mirrored)
             agreement, ncc = compare(sample, self._image(candidate.key), warp, inverted=inverted, left_out=hidden)
-            yield Sighting(candidate, group, warp, agreement, ncc)
+            sightings.append(Sighting(candidate, group, warp, agreement, ncc))
+        return sightings
 
     def vote(self, features: Features) -> list[Candidate]:
         """Return the candidates with most votes that agree on a turn and a scale."""

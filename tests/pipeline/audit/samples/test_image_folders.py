@@ -15,9 +15,9 @@ import tifffile
 from folder_worlds import clean_split, picture, pictures, random_split, tissue, write_pictures_of
 from PIL import Image
 
-from pipeline.audit.samples import array_files, image_folders
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.report import AuditReport, Coverage
+from pipeline.audit.samples import array_files, image_folders
 from pipeline.audit.samples.audited_samples import AuditedSamples
 from pipeline.audit.samples.image_folders import read_folders
 from pipeline.errors import AugpipeError, ConfigError, DatasetError, SourceError
