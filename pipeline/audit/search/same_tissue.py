@@ -39,29 +39,28 @@ class Repeat(NamedTuple):
     measures: Measures
 
 
-def find_siblings(audited: AuditedSamples, workers: Workers) -> tuple[list[Sibling], list[str]]:
-    """Return the siblings, one for each sample that has any, and the names of samples with too few features."""
+def find_siblings(audited: AuditedSamples, workers: Workers) -> tuple[list[Sibling], list[AuditedSample]]:
+    """Return the siblings in earlier splits, the best of each sample first, and the samples with too few features."""
     features = workers.map("learning samples", lambda sample: find_features(sample.image()), audited.samples)
     learnt = list(zip(audited.samples, features, strict=True))
     siblings: list[Sibling] = []
     for earlier, later in audited.pairs():
         known = [(sample, own) for sample, own in learnt if sample.split == earlier]
         index = PictureIndex([own for _, own in known], _cached(sample.image for sample, _ in known))
-        look = partial(_find_sibling, [sample for sample, _ in known], index)
+        look = partial(_look_up, [sample for sample, _ in known], index)
         others = [(sample, own) for sample, own in learnt if sample.split == later]
         found = workers.map(f"comparing {later} with {earlier}", look, others)
-        siblings += [sibling for sibling in found if sibling]
-    return siblings, [sample.name for sample, own in learnt if len(own) < COMPARABLE_FEATURES]
+        siblings += [sibling for of_one in found for sibling in of_one]
+    return siblings, [sample for sample, own in learnt if len(own) < COMPARABLE_FEATURES]
 
 
-def _find_sibling(
+def _look_up(
     known: Sequence[AuditedSample], index: PictureIndex, looked_up: tuple[AuditedSample, Features]
-) -> Sibling | None:
-    """Return the sample of the index that shares most with another, if it is enough."""
+) -> list[Sibling]:
+    """Return the samples of the index that share enough with another, the one that shares most first."""
     sample, features = looked_up
-    if not (sightings := index.find(sample.image(), features)):
-        return None
-    return Sibling(sample, known[sightings[0].candidate.key], measures_of(sightings[0]))
+    sightings = index.find(sample.image(), features)
+    return [Sibling(sample, known[each.candidate.key], measures_of(each)) for each in sightings]
 
 
 def _cached(images: Iterable[Callable[[], NDArray[Any]]]) -> Callable[[int], NDArray[Any]]:

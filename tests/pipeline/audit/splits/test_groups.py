@@ -12,8 +12,9 @@ from folder_worlds import write_pictures_of
 from pipeline.audit.auditing import audit_dataset, audit_folders
 from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AuditReport, Check, Finding
-from pipeline.audit.splits.groups import case_names, read_groups
+from pipeline.audit.splits.groups import read_groups
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
+from pipeline.plan.case_names import case_names
 from pipeline.source.tiff import write_stack
 
 Run = Callable[..., Any]
