@@ -305,8 +305,13 @@ def test_other_ways_to_write_the_same(path: Path, text: str) -> None:
         (CLEAN_PLACES + "e,s1,test,-inf\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 400}\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 5000}\n", DatasetError, "expected a number for z"),
-        ('{"train": ["a"], "val": ["b"]}', DatasetError, "line 1: not a sample"),
-        ('{"train":\n["a"]}', DatasetError, "line 1: not a sample"),
+        ('{"folds": {"train": ["a"], "val": ["b"]}}', DatasetError, "line 1: not a sample"),
+        ('{"train": [0, 1], "val": [3]}', ConfigError, "expected names of files"),
+        ('{"train": "all"}', ConfigError, "expected names of files"),
+        ('{"moved": []}', DatasetError, "found none in any split"),
+        ('{"train":\n["a"]', DatasetError, "expected a split file in JSON"),
+        ('{"train": ["a"]}\n{"train": ["b"]}', DatasetError, "expected a split file in JSON"),
+        ('{"train": ["a"], "train": ["b"]}', DatasetError, "a name is there twice"),
     ],
 )
 def test_what_is_no_split_file(path: Path, text: str, error: type[AugpipeError], words: str) -> None:
