@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     "Bare folders", "--groups", type=PATH, metavar="FILE", help="CSV with the columns file,group, such as patients."
 )
 @option(
+    "Bare folders",
+    "--write-split",
+    type=PATH,
+    metavar="FILE",
+    help="Write a split without leaks: what shows the same goes to the first of train, val, test that has some of it.",
+)
+@option(
     "Source",
     "--source",
     type=PATH,
@@ -35,13 +42,6 @@ if TYPE_CHECKING:
 @allow_unknown_option
 @jobs_option
 @option("Output", "--pictures", type=PATH, metavar="DIR", help="Draw the worst findings: both pictures, and why.")
-@option(
-    "Bare folders",
-    "--write-split",
-    type=PATH,
-    metavar="FILE",
-    help="Write a split that does not leak: what shows the same goes to train, else to val. Takes about twice as long.",
-)
 def audit(
     dataset: Path | None,
     train: Path | None,
@@ -50,13 +50,13 @@ def audit(
     key: str,
     independent: bool,
     groups: Path | None,
+    write_split: Path | None,
     source: Path | None,
     gap: int,
     manifest_only: bool,
     allow_unknown: bool,
     jobs: int,
     pictures: Path | None,
-    write_split: Path | None,
     output: Output,
 ) -> int:
     """Prove from the pixels that no test sample of DATASET shows tissue that was trained on.
