@@ -12,6 +12,7 @@ from pipeline.audit.samples.audited_samples import AuditedSamples, DatasetSample
 from pipeline.audit.search.likeness import AGREEING_NCC
 from pipeline.audit.search.sighting import FOUND_AREA_PX, FOUND_INLIERS, FOUND_SHARE
 from pipeline.audit.search.slice_identification import LABEL_F1, NCC_MARGIN, SliceIdentifier
+from pipeline.audit.split_repair import repair_split
 from pipeline.audit.splits.groups import NOT_NAMED, NOT_RECORDED, check_groups, read_groups
 from pipeline.audit.splits.split_overlap import count_leaking, require_gap
 from pipeline.errors import AugpipeError, ConfigError
@@ -122,6 +123,7 @@ def audit_folders(
     progress: Progress | None = None,
     pictures: Path | None = None,
     groups: Path | None = None,
+    repair: bool = False,
 ) -> AuditReport:
     """Return what the pixels of samples in folders prove; see `read_folders` for what may lie in them.
 
@@ -136,6 +138,7 @@ def audit_folders(
         progress: progress callback.
         pictures: folder to draw the worst findings in; made if there are any.
         groups: CSV with the columns file,group, see `read_groups`; no group, such as a patient, may be in two splits.
+        repair: also find a split of these files that does not leak, see `repair_split`; `write_split_file` writes it.
 
     Raises:
         ConfigError: a folder or file does not hold what it should, of some samples no group is named, or the gap is not
@@ -151,7 +154,8 @@ def audit_folders(
     require_jobs(jobs)
     audited = read_folders(folders, images_key=images_key)
     named = ((sample.name, sample.split) for sample in audited.samples)
-    shared, by_groups = check_groups(read_groups(groups), named) if groups else ([], NOT_NAMED)
+    known = read_groups(groups) if groups else None
+    shared, by_groups = check_groups(known, named) if known else ([], NOT_NAMED)
     stacks = read_images(source) if isinstance(source, Path) else source
     if stacks and audited.factor > 1:
         stacks = [ReducedSlices(stack, audited.factor) for stack in stacks]
@@ -169,6 +173,7 @@ def audit_folders(
         n_samples=audited.n_samples,
         n_leaking=count_leaking_samples(audited.n_samples, findings),
         thresholds=THRESHOLDS,
+        repair=repair_split(audited, pixels, slices, known, jobs=jobs, progress=progress) if repair else None,
     )
     return _with_pictures(report, pictures, audited, slices)
 

@@ -5,9 +5,8 @@ is recorded, and nothing needs to be looked for. Of all others the slice is look
 hand, and they are compared with the samples of other splits. What is neither found nor compared is told as such.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.audit.pixel_findings import (
     ProvenSlice,
@@ -22,10 +21,9 @@ from pipeline.audit.pixel_findings import (
 )
 from pipeline.audit.report import Check, Coverage, Finding, Skip, conclude, skipped
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
-from pipeline.audit.search.repeats import Repeat, find_repeats
+from pipeline.audit.search.repeats import find_repeats
 from pipeline.audit.search.same_tissue import Sibling, find_siblings
 from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
-from pipeline.plan.split import SliceAddress
 from pipeline.shards.digest import array_digest
 from pipeline.shards.progress import Progress, SilentProgress
 
@@ -34,11 +32,23 @@ SEARCHED_AGAIN = 20  # of so many proven samples, the slice of one is looked for
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelAudit:
-    """What the pixel checks found, and how each sample ended; nothing was rendered again here."""
+    """What the pixel checks found, and how each sample ended; nothing was rendered again here.
+
+    Attributes:
+        findings: of all checks.
+        checks: how each ended.
+        coverage: how each sample ended.
+        digests: of the pixels of every sample that could be read.
+        shown: the slices that samples show, where there is a source.
+        siblings: samples that show the same tissue, all that were found.
+    """
 
     findings: list[Finding]
     checks: list[Check]
     coverage: Coverage
+    digests: Mapping[AuditedSample, str] = field(default_factory=dict)
+    shown: Mapping[AuditedSample, Identification | ProvenSlice] = field(default_factory=dict)
+    siblings: Sequence[Sibling] = ()
 
 
 def check_pixels(
@@ -80,9 +90,8 @@ def _check_with_source(
     workers.map("learning slices", slices.learn, slices.addresses)
     repeats = find_repeats(slices, workers)
     slices.join((one, other) for one, other, _ in repeats)
-    twins = _twins(repeats)
     certain = {
-        sample: ProvenSlice(sample.claimed, twins.get(sample.claimed, frozenset()))
+        sample: ProvenSlice(sample.claimed, slices.twins(sample.claimed))
         for sample in audited.samples
         if sample.claimed and sample.name in proven
     }
@@ -146,24 +155,22 @@ def _check_with_source(
         else _absent("P007", "every sample is proven by rendering it again, P002 compares their slices"),
         conclude("S001", findings, len(slices.addresses)) if slices.addresses else _absent("S001", "there is no slice"),
     ]
-    return PixelAudit(findings, checks, coverage)
+    return PixelAudit(findings, checks, coverage, digests, shown, siblings)
 
 
 def _check_without_source(audited: AuditedSamples, missing: Skip, workers: Workers) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
     readable, read, unread = workers.read_all(audited, "reading samples", lambda sample: array_digest(sample.image()))
     siblings, poor, in_part = _compare(readable, frozenset(), workers)
-    findings = [
-        *find_identical(audited, dict(zip(readable.samples, read, strict=True))),
-        *siblings_found(siblings),
-    ]
+    digests = dict(zip(readable.samples, read, strict=True))
+    findings = [*find_identical(audited, digests), *siblings_found(siblings)]
     n, n_readable = len(audited.samples), len(read)
     n_compared = n_readable - len(poor)
     coverage = Coverage(n, compared=n_compared, not_compared=n - n_compared, in_part=in_part)
     reached = _Reached(findings, n, unread, n - n_readable, poor)
     checks = [reached.check("P001", n_readable, looks_closer=False), reached.check("P007", n_compared)]
     checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
-    return PixelAudit(findings, checks, coverage)
+    return PixelAudit(findings, checks, coverage, digests, siblings=siblings)
 
 
 def _compare(
@@ -174,16 +181,8 @@ def _compare(
     Where there is one split alone, there is nothing that a sample should have been compared with.
     """
     compared = find_siblings(audited, workers)
-    left = Counter(
-        compared.poor if audited.pairs() else ()
-    )  # names may be the same in two folders, so they are counted
-    poor = []
-    for sample in audited.samples:
-        if left[sample.name]:
-            left[sample.name] -= 1
-            poor.append(sample)
     siblings = [each for each in compared.siblings if not (each.sample in certain and each.other in certain)]
-    return siblings, poor, len(compared.with_furniture)
+    return siblings, compared.poor if audited.pairs() else [], len(compared.with_furniture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +218,3 @@ class _Reached:
 
 def _absent(check: str, reason: str) -> Check:
     return Check(check, "not applicable", reason=reason)
-
-
-def _twins(repeats: Iterable[Repeat]) -> dict[SliceAddress, frozenset[SliceAddress]]:
-    """Return, of each slice that is in the source more than once, the others."""
-    groups: dict[SliceAddress, set[SliceAddress]] = {}
-    for repeat in repeats:
-        joined = groups.get(repeat.one, {repeat.one}) | groups.get(repeat.other, {repeat.other})
-        groups |= dict.fromkeys(joined, joined)
-    return {address: frozenset(group - {address}) for address, group in groups.items()}

@@ -140,8 +140,11 @@ def find_wrong_labels(seen: Identified) -> Iterator[Finding]:
 
 
 def siblings_found(siblings: Iterable[Sibling]) -> Iterator[Finding]:
-    """Yield P007: a sample shows the same tissue as one of an earlier split."""
-    for sample, other, measures in siblings:
+    """Yield P007: a sample shows the same tissue as one of an earlier split; of several, the first is told."""
+    best: dict[tuple[AuditedSample, str], Sibling] = {}
+    for sibling in siblings:
+        best.setdefault((sibling.sample, sibling.other.split), sibling)
+    for sample, other, measures in best.values():
         text = f"{sample.name} ({sample.split}) shows the same tissue as {other.name} ({other.split})"
         yield _finding("P007", "critical", text, sample.name, other.name, (other.split, sample.split), measures)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from pipeline.audit.splits.regrouping import Regrouping
 from pipeline.errors import DatasetError, counted
 from pipeline.plan.split import in_order
 from pipeline.shards.digest import canonical_json
@@ -157,6 +158,7 @@ class AuditReport:
         n_leaking: for each split but train, the samples that show tissue that was trained on.
         thresholds: the numbers that decided.
         pictures: the files that the worst findings were drawn in; not part of the JSON.
+        repair: the split that would not leak, where it was asked for; not part of the JSON.
     """
 
     subject: str
@@ -170,6 +172,7 @@ class AuditReport:
     n_leaking: Mapping[str, int]
     thresholds: Mapping[str, float | int]
     pictures: tuple[Path, ...] = ()
+    repair: Regrouping | None = None
 
     @property
     def counts(self) -> dict[Severity, int]:
@@ -282,7 +285,7 @@ class AuditReport:
             n_samples = values["samples"]
             n_leaking = {split: round(rate * n_samples[split]) for split, rate in values["leak_rate"].items()}
             checks = [check for check in values["checks"] if check["id"] in CHECKS]
-            own = {"checks": checks, "n_samples": n_samples, "n_leaking": n_leaking, "pictures": ()}
+            own = {"checks": checks, "n_samples": n_samples, "n_leaking": n_leaking, "pictures": (), "repair": None}
             report = msgspec.convert({**values, **own}, cls)
             same = canonical_json(report.to_json()) == canonical_json(values)
         except (

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     "Bare folders", "--groups", type=PATH, metavar="FILE", help="CSV with the columns file,group, such as patients."
 )
 @option(
+    "Bare folders",
+    "--write-split",
+    type=PATH,
+    metavar="FILE",
+    help="Write a split without leaks: what shows the same goes to the first of train, val, test that has some of it.",
+)
+@option(
     "Source",
     "--source",
     type=PATH,
@@ -43,6 +50,7 @@ def audit(
     key: str,
     independent: bool,
     groups: Path | None,
+    write_split: Path | None,
     source: Path | None,
     gap: int,
     manifest_only: bool,
@@ -56,9 +64,12 @@ def audit(
     Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
     """
     from pipeline.audit.auditing import audit_dataset, audit_folders
+    from pipeline.audit.splits.repaired_split import repair_text, write_split_file
 
     folders = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
-    _require_one(dataset, folders, manifest_only=manifest_only, independent=independent, groups=groups)
+    _require_one(
+        dataset, folders, manifest_only=manifest_only, independent=independent, groups=groups, write_split=write_split
+    )
     progress = output.progress(lines=False)
     if dataset:
         report = audit_dataset(
@@ -83,9 +94,14 @@ def audit(
             progress=progress,
             pictures=pictures,
             groups=groups,
+            repair=write_split is not None,
         )
     output.lines([f"picture: {path}" for path in report.pictures])
-    return _finish(report, output)
+    status = _finish(report, output)
+    if write_split and report.repair:
+        write_split_file(write_split, report.repair)
+        output.lines(["", repair_text(write_split, report.repair)])
+    return status
 
 
 @click.command("split-check", cls=Command)
@@ -96,8 +112,8 @@ def audit(
 def split_check(files: Sequence[Path], gap: int, groups: Path | None, column: str, output: Output) -> int:
     """Check splits by their records alone.
 
-    FILE: a manifest.jsonl, nnU-Net's splits_final.json, or a CSV table with the columns id, group, split and, where
-    groups are stacks, z.
+    FILE: a manifest.jsonl, nnU-Net's splits_final.json, {"train": [file, ...], "test": [...]}, or a CSV table with the
+    columns id, group, split and, where groups are stacks, z.
     """
     from pipeline.audit.record_checks import split_check as check_files
 
@@ -111,6 +127,7 @@ def _require_one(
     manifest_only: bool,
     independent: bool,
     groups: Path | None,
+    write_split: Path | None,
 ) -> None:
     if dataset and folders:
         raise ConfigError("audit: name either a DATASET, or folders with --train and --test")
@@ -122,6 +139,8 @@ def _require_one(
         raise ConfigError("audit: a DATASET says itself whether its slices have neighbours; leave out --independent")
     if dataset and groups:
         raise ConfigError("audit: --groups names the groups of files in bare folders; leave it out for a DATASET")
+    if dataset and write_split:
+        raise ConfigError("audit: --write-split repairs bare folders; build a DATASET again, with another split")
 
 
 def _finish(report: "AuditReport", output: Output) -> int:

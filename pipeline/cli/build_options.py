@@ -96,7 +96,7 @@ _OPTIONS = (
     _split(
         "--split-file",
         type=PATH,
-        help="With explicit: the split of every slice, or nnU-Net's splits_final.json.",
+        help="With explicit: the split of every slice or file, or nnU-Net's splits_final.json.",
     ),
     _augmentation(
         "--preset",

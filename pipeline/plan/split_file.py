@@ -3,22 +3,27 @@
 nnU-Net's form: a list of folds, each {"train": [case, ...], "val": [case, ...]}, where a case is a file's name
 without its ending and without the channel's number (Isensee et al. 2021; nnU-Net's documentation, "manual data
 splits").
+
+Files may also be named in a form of ours, {"train": [file, ...], "test": [file, ...]}: `augpipe audit --write-split`
+writes it, with a list of what it moved.
 """
 
-import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, advise
+from pipeline.plan.case_names import case_names
+from pipeline.plan.named_files import NamedFiles, files_of
 from pipeline.plan.split import SPLITS
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.shards.digest import parse_json
 from pipeline.source.stacks import Source
 
 _MAX_BYTES = 1 << 28
-_CHANNEL = re.compile(r"_[0-9]{4}$")
 _UNUSED = "unused"
+MOVED = "moved"  # beside the splits in a file that an audit has written
 _LETTER_OF = {split or _UNUSED: letter for letter, split in SPLIT_LETTERS.items()}
 
 
@@ -29,8 +34,9 @@ def read_split_file(path: Path, source: Source, *, fold: int = 0) -> tuple[str, 
 
     Args:
         path: a JSON file: `["TTTT...EE"]`, one text a stack; `{"train": [0, 1], "test": [5]}` for one stack or
-            `{"train": [{"stack": 0, "z": [0, 1]}], ...}` for several; a dataset.json; or nnU-Net's splits_final.json,
-            whose cases are slices where every slice is a file, and whole stacks where every stack is one.
+            `{"train": [{"stack": 0, "z": [0, 1]}], ...}` for several; a dataset.json; nnU-Net's splits_final.json,
+            whose cases are slices where every slice is a file, and whole stacks where every stack is one; or files in
+            the place of numbers, with or without their folders and endings.
         source: the stacks.
         fold: which fold of nnU-Net's to take, counted from 0; 0 for the other forms, which have none.
 
@@ -71,9 +77,8 @@ def _entries(values: Any, source: Source, fold: int, path: Path) -> Iterator[tup
         if not 0 <= fold < len(values):
             raise ConfigError(f"fold: expected 0 to {len(values) - 1}, the folds of {path}, got {fold}")
         yield from _named_entries(values[fold], source, path)
-    elif isinstance(values, dict) and values and set(values) <= set(_LETTER_OF):
-        for split, places in values.items():
-            yield from ((split, stack, z) for stack, z in _places(places, source, path) if split != _UNUSED)
+    elif isinstance(values, dict) and values and set(values) <= {*_LETTER_OF, MOVED}:
+        yield from _own_entries(values, source, path)
     else:
         raise ConfigError(
             f"{path}: expected nnU-Net's list of folds, or the slices of {', '.join(SPLITS)}, such as "
@@ -81,11 +86,27 @@ def _entries(values: Any, source: Source, fold: int, path: Path) -> Iterator[tup
         )
 
 
-def _places(places: Any, source: Source, path: Path) -> Iterator[tuple[int, int]]:
-    """Yield (stack, z) of plain slice numbers, or of {"stack": ..., "z": [...]}."""
+def _own_entries(values: Mapping[str, Any], source: Source, path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield (split, stack, z) for every slice that one of our own forms names."""
+    splits = {split: places for split, places in values.items() if split != MOVED}
+    if MOVED in values and not all(_are_names(places) for places in splits.values()):
+        raise ConfigError(f"{path}: {MOVED} belongs beside names of files, as an audit writes them; leave it out")
+    named = NamedFiles(source, path)
+    for split, places in splits.items():
+        yield from ((split, stack, z) for stack, z in _places(places, source, named, path) if split != _UNUSED)
+
+
+def _are_names(places: Any) -> bool:
+    return isinstance(places, list) and all(isinstance(place, str) for place in places)
+
+
+def _places(places: Any, source: Source, named: NamedFiles, path: Path) -> Iterator[tuple[int, int]]:
+    """Yield (stack, z) of plain slice numbers, of {"stack": ..., "z": [...]}, or of names of files."""
     for place in places if isinstance(places, list) else [places]:
         if type(place) is int and len(source.stacks) == 1:
             yield 0, place
+        elif isinstance(place, str) and isinstance(places, list):
+            yield from named.slices(place)
         elif (
             isinstance(place, dict)
             and set(place) == {"stack", "z"}
@@ -95,8 +116,8 @@ def _places(places: Any, source: Source, path: Path) -> Iterator[tuple[int, int]
             yield from ((place["stack"], z) for z in place["z"])
         else:
             raise ConfigError(
-                f'{path}: expected slice numbers in a list (of one stack), or {{"stack": 0, "z": [0, 1]}}, got '
-                f"{place!r:.60}"
+                f'{path}: expected slice numbers in a list (of one stack), {{"stack": 0, "z": [0, 1]}}, or names of '
+                f"files in a list, got {place!r:.60}"
             )
 
 
@@ -117,12 +138,8 @@ def _named_entries(folds: Mapping[str, Any], source: Source, path: Path) -> Iter
 
 def _cases(source: Source) -> dict[str, list[tuple[int, int]]]:
     """Return the slices of every case: of a file's name, with and without nnU-Net's number of the channel."""
-    cases: dict[str, list[tuple[int, int]]] = {}
-    for index, stack in enumerate(source.stacks):
-        depth = len(stack.images)
-        one_each = len(stack.names) == depth
-        for position, name in enumerate(stack.names):
-            slices = [(index, position)] if one_each else [(index, z) for z in range(depth)]
-            for case in {name, _CHANNEL.sub("", name)}:
-                cases.setdefault(case, []).extend(slices)
+    cases: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for name, slices in files_of(source):
+        for case in {name, *case_names(name)}:
+            cases[case] += slices
     return cases

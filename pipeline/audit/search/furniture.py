@@ -37,7 +37,8 @@ def find_furniture(sample: NDArray[Any], others: Sequence[NDArray[Any]]) -> NDAr
     here, there = to_compare(sample), [to_compare(other) for other in others]
     everywhere = np.ones(here.shape, np.bool_)
     agrees = [windowed_ncc(here, each, everywhere) >= AGREEING_NCC for each in there]
-    shared = _shared(agrees)
+    if not (shared := _shared(agrees)).any():
+        return None
     elsewhere = ~_widened(shared)
     chosen: list[int] = []
     for k, agreeing in enumerate(agrees):

@@ -40,7 +40,7 @@ def is_periodic(gray: NDArray[np.uint8]) -> bool:
 
     Measured: of tissue and cells (ISBI 2012, BBBC039, the phantom; 64 to 512 px) at most 17 % of what has texture does
     at short shifts and 33 % at long ones; of lattices and checkerboards with noise, bent ones included, 28 % and more
-    at short shifts where a period fits four times into a side, and 56 % and more at long ones where it does three times.
+    at short shifts where a period fits four times into a side, 56 % and more at long ones where it does three times.
     """
     return any(_repeats(gray, look) for look in _LOOKS)
 

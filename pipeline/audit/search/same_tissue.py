@@ -28,14 +28,14 @@ class Compared(NamedTuple):
     """What came of comparing the samples of different splits.
 
     Attributes:
-        siblings: one for each sample that has any.
-        poor: the names of samples with too few features.
-        with_furniture: the names of samples of which a part was left out.
+        siblings: in earlier splits; of each sample the one that shares most first.
+        poor: samples with too few features.
+        with_furniture: samples of which a part was left out.
     """
 
     siblings: list[Sibling]
-    poor: list[str]
-    with_furniture: list[str]
+    poor: list[AuditedSample]
+    with_furniture: list[AuditedSample]
 
 
 def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
@@ -53,11 +53,9 @@ def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
         for (sample, _), found in zip(others, looked, strict=True):
             n_features[sample] = min(n_features[sample], found.n_features)
             with_furniture |= {sample: None} if found.left_out_px else {}
-            if found.sightings:
-                best = found.sightings[0]
-                siblings.append(Sibling(sample, known[best.candidate.key][0], best.measures))
-    poor = [sample.name for sample, n in n_features.items() if n < COMPARABLE_FEATURES]
-    return Compared(siblings, poor, [sample.name for sample in with_furniture])
+            siblings += [Sibling(sample, known[each.candidate.key][0], each.measures) for each in found.sightings]
+    poor = [sample for sample, n in n_features.items() if n < COMPARABLE_FEATURES]
+    return Compared(siblings, poor, list(with_furniture))
 
 
 def _look_up(index: PictureIndex, looked_up: tuple[AuditedSample, Features]) -> Found:

@@ -126,6 +126,10 @@ class SliceIdentifier:
             for address in group:
                 self._twins[address] = frozenset(group - {address})
 
+    def twins(self, address: SliceAddress) -> frozenset[SliceAddress]:
+        """Return the other slices that were joined with a slice."""
+        return self._twins.get(address, frozenset())
+
     def image(self, address: SliceAddress) -> NDArray[Any]:
         """Return a slice (Y, X)."""
         return self._images[address.stack][address.z]

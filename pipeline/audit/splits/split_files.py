@@ -3,14 +3,17 @@
 import csv
 import difflib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.audit.splits.split_overlap import Number, SplitRow, Unit, split_row
 from pipeline.errors import ConfigError, DatasetError
+from pipeline.plan.split_file import MOVED
 from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest, parse_json
 from pipeline.shards.manifest import read_manifest
@@ -25,11 +28,11 @@ _SYNONYMS = {
     **{name: name for name in ("train", "val", "test", _UNUSED)},
 }
 _FORMS = (
-    "augpipe's manifest.jsonl, nnU-Net's splits_final.json (a list of folds), or CSV with the columns id,group,split "
-    "and, where slices have neighbours, z"
+    "augpipe's manifest.jsonl, nnU-Net's splits_final.json (a list of folds), a split file that names files, or CSV "
+    "with the columns id,group,split and, where slices have neighbours, z"
 )
 _MAX_JSON_BYTES = 1 << 28
-_MAX_LINE = 1 << 20
+_MAX_LINE, _BEGINNING_LINES = 1 << 20, 3
 _MAX_NUMBER = 1e15  # further apart than any slices, and whole numbers are exact up to it
 _DELIMITERS = ",;\t"
 
@@ -99,7 +102,7 @@ def read_split_file(path: Path) -> Iterator[SplitTable]:
     if beginning == "[":
         yield from _fold_tables(path)
     elif beginning == "{":
-        yield _manifest_table(path)
+        yield _named_table(path) if _names_splits(path) else _manifest_table(path)
     else:
         yield _csv_table(path)
 
@@ -143,13 +146,33 @@ def _record_beside(path: Path) -> DatasetRecord | None:
         return None
 
 
-def _fold_tables(path: Path) -> Iterator[SplitTable]:
+def _names_splits(path: Path) -> bool:
+    """Return whether an object of JSON begins with a split, as a file that names files does and no manifest."""
+    beginning = "".join(line.strip() for line in islice(_lines(path), _BEGINNING_LINES))
+    first_key = re.match(r'{\s*"(\w+)"\s*:', beginning)
+    return first_key is not None and first_key[1] in (*_SYNONYMS, MOVED)
+
+
+def _named_table(path: Path) -> SplitTable:
+    values = _parse(path, "a split file")
+    splits = {split: files for split, files in values.items() if split != MOVED}
+    if any(not isinstance(files, list) or any(type(file) is not str for file in files) for files in splits.values()):
+        raise ConfigError(f'{path}: expected names of files, such as {{"train": ["a.tif"], "test": ["b.tif"]}}')
+    rows = _fold_rows(splits, str(path))
+    return SplitTable(str(path), iter(rows), frozenset({"M001", "M003", "M006"}), "files", "files")
+
+
+def _parse(path: Path, what: str) -> Any:
     if path.stat().st_size > _MAX_JSON_BYTES:
-        raise DatasetError(f"{path}: larger than {_MAX_JSON_BYTES:,} bytes; not a file of folds")
+        raise DatasetError(f"{path}: larger than {_MAX_JSON_BYTES:,} bytes; not {what}")
     try:
-        folds = parse_json("".join(_lines(path)), object_pairs_hook=_distinct)
+        return parse_json("".join(_lines(path)), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: expected a list of folds in JSON ({error}); write it again") from error
+        raise DatasetError(f"{path}: expected {what} in JSON ({error}); write it again") from error
+
+
+def _fold_tables(path: Path) -> Iterator[SplitTable]:
+    folds = _parse(path, "a list of folds")
     if not folds:
         raise ConfigError(f"{path}: expected at least one fold, found none")
     for number, fold in enumerate(folds):

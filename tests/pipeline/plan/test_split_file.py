@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from small_worlds import build_small, small_source, small_stack
 
+from pipeline.audit.splits.regrouping import Join, PlacedFile, regroup
+from pipeline.audit.splits.repaired_split import write_split_file
 from pipeline.errors import ConfigError
 from pipeline.plan.split_file import read_split_file
 from pipeline.source.stacks import RawStack, Source, combine
@@ -91,6 +93,14 @@ def test_a_case_that_is_a_stack_is_all_its_slices(path: Path) -> None:
         ([{"train": [["case_03"]]}], "names the case"),
         ([{"train": "case_03"}], "a fold with lists of cases"),
         ([{"fold": ["case_03"]}], "a fold with lists of cases"),
+        ({"train": ["case_3.png"]}, "names 'case_3.png', which is not in the source; did you mean case_03_0000?"),
+        ({"train": ["case_03_0001.tif"]}, "did you mean case_03_0000?"),
+        ({"train": ["case_03", "case_03.tif"]}, "'case_03' and 'case_03.tif' are the same file of the source"),
+        ({"train": ["a/case_03.tif"], "test": ["b/case_03.tif"]}, "are the same file of the source"),
+        ({"train": ["case_03.tif"], "test": ["case_03.tif"]}, "slice 3 of stack 0 is in two splits"),
+        ({"train": ["case_03.tif#0"]}, "is a page of a file; name whole files"),
+        ({"train": ["case_03.tif"], "moved": [], "note": ""}, "expected nnU-Net's list of folds"),
+        ({"train": [3], "moved": []}, "moved belongs beside names of files"),
     ],
 )
 def test_what_is_wrong_is_told(path: Path, content: Any, words: str) -> None:
@@ -115,3 +125,55 @@ def test_the_same_slice_may_be_named_twice_in_one_split(path: Path) -> None:
     path.write_text(json.dumps({"train": [0, 0, 1], "test": [5]}))
     assert read_split_file(path, small_source()) == ("TT...E......",)
     assert np.array_equal(small_source().stacks[0].images, small_stack()[0])
+
+
+def test_files_may_be_named(path: Path) -> None:
+    """With or without their folders, endings and numbers of the channel, and among numbers."""
+    named = ["case_00.tif", "case_01_0000.png", "imagesTr/case_02_0000.ome.tif", "case_03", "train\\case_04.tif", 5]
+    path.write_text(json.dumps({"train": named, "test": CASES[9:], "unused": ["case_08"]}))
+    assert read_split_file(path, named_source()) == ("TTTTTT...EEE",)
+
+
+def test_what_an_audit_has_written_is_read(path: Path) -> None:
+    files = [PlacedFile("train" if z < 8 else "test", f"{case}.tif") for z, case in enumerate(CASES)]
+    write_split_file(path, regroup(files, [Join("shows the same tissue as", (files[3], files[8]))]))
+    assert read_split_file(path, named_source()) == ("TTTTTTTTTEEE",)
+
+
+def test_a_file_that_is_a_stack_is_all_its_slices(path: Path) -> None:
+    path.write_text(json.dumps({"train": ["scan0.tif", {"stack": 2, "z": [1]}], "test": ["raw/scan1.tif"]}))
+    assert read_split_file(path, three_stacks()) == ("TTTT", "EEEE", ".T..")
+
+
+def of_pages(*names: str) -> Source:
+    images, labels = small_stack()
+    return combine([RawStack(images[: len(names)], labels[: len(names)], names=names)], name="x")
+
+
+def test_numbers_of_four_digits_are_no_channels_of_their_neighbours(path: Path) -> None:
+    """Left out blindly, the number of one slice would name all of them."""
+    source = of_pages("img_0001", "img_0002", "img_0003")
+    path.write_text(json.dumps({"train": ["img_0001.tif"], "test": ["img_0003.tif"]}))
+    assert read_split_file(path, source) == ("T.E",)
+    path.write_text(json.dumps({"train": ["img_0004.tif"]}))
+    with pytest.raises(ConfigError, match="which is not in the source; did you mean img_000"):
+        read_split_file(path, source)
+    path.write_text(json.dumps({"train": ["img.tif"]}))
+    with pytest.raises(
+        ConfigError, match=r"is the name of 3 files of the source, such as img_0001, img_0002, img_0003"
+    ):
+        read_split_file(path, source)
+
+
+def test_a_name_that_two_stacks_have_is_refused(path: Path) -> None:
+    images, labels = small_stack()
+    halves = [RawStack(images[part], labels[part], names=tuple("abc")) for part in (slice(0, 3), slice(3, 6))]
+    path.write_text(json.dumps({"train": ["a.tif"]}))
+    with pytest.raises(ConfigError, match=r"'a\.tif' is the name of 2 files of the source, such as a, a; give"):
+        read_split_file(path, combine(halves, name="x"))
+
+
+def test_half_an_ending_is_left_out_too(path: Path) -> None:
+    """A source keeps the `.ome` of `a.ome.tif`."""
+    path.write_text(json.dumps({"train": ["a.ome.tif"], "test": ["b.tif", "c.ome"]}))
+    assert read_split_file(path, of_pages("a.ome", "b.ome", "c.ome")) == ("TEE",)

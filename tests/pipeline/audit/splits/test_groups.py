@@ -12,7 +12,7 @@ from folder_worlds import write_pictures_of
 from pipeline.audit.auditing import audit_dataset, audit_folders
 from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AuditReport, Check, Finding
-from pipeline.audit.splits.groups import case_names, read_groups
+from pipeline.audit.splits.groups import read_groups
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.source.tiff import write_stack
 
@@ -53,29 +53,6 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 
 
 # Names
-
-
-@pytest.mark.parametrize(
-    ("name", "cases"),
-    [
-        ("p1", ("p1",)),
-        ("p1.png", ("p1",)),
-        ("imagesTr/p1.PNG", ("p1",)),
-        ("imagesTr\\p1.tiff", ("p1",)),
-        ("p1.nii.gz", ("p1",)),
-        ("p1.ome.tif", ("p1",)),
-        ("p1.OME.TIFF#12", ("p1",)),
-        ("p1_0000.nii.gz", ("p1_0000", "p1")),
-        ("p1_0001", ("p1_0001", "p1")),
-        ("p1.2", ("p1.2",)),
-        ("p1#3", ("p1#3",)),
-        ("_0001", ("_0001",)),
-        (".png", (".png",)),
-        ("p1_00001.png", ("p1_00001",)),
-    ],
-)
-def test_what_a_name_says_of_its_case(name: str, cases: tuple[str, ...]) -> None:
-    assert case_names(name) == cases
 
 
 @pytest.mark.parametrize("listed", ["p1", "p1.nii.gz", "p1_0000.nii.gz", "x/p1_0000"])

@@ -248,6 +248,21 @@ def test_unused_is_no_split(path: Path) -> None:
     assert report.coverage.total == 4
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_files_that_a_split_names(path: Path, indent: int | None) -> None:
+    """As an audit writes them, and as somebody may write them by hand."""
+    clean = {"train": ["a.png", "b.png"], "test": ["c.png"], "moved": [{"file": "b.png"}]}
+    report = check_text(path, json.dumps(clean, indent=indent))
+    assert (report.findings, report.n_samples) == ((), {"train": 2, "test": 1})
+    finding = only(check_text(path, json.dumps({"moved": [], "train": ["a.png", "b.png"], "test": ["b.png"]})))
+    assert (finding.check, finding.splits) == ("M003", ("train", "test"))
+    assert "1 of 2 files is in more than one split, such as b.png (1 train, 1 test)" in finding.text
+    groups = path.with_suffix(".csv")
+    groups.write_text("file,group\na,A\nb,B\nc,B\n")
+    path.write_text(json.dumps(clean))
+    assert only(split_check([path], groups=groups)).check == "M006"
+
+
 def test_cases_that_are_unused_are_in_no_fold(path: Path) -> None:
     report = check_text(path, json.dumps([{"train": ["a"], "val": ["b"], "unused": ["a", "c"]}]))
     assert report.findings == ()
@@ -305,8 +320,13 @@ def test_other_ways_to_write_the_same(path: Path, text: str) -> None:
         (CLEAN_PLACES + "e,s1,test,-inf\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 400}\n", DatasetError, "expected a number for z"),
         (CLEAN_PLACES + f"e,s1,test,{'9' * 5000}\n", DatasetError, "expected a number for z"),
-        ('{"train": ["a"], "val": ["b"]}', DatasetError, "line 1: not a sample"),
-        ('{"train":\n["a"]}', DatasetError, "line 1: not a sample"),
+        ('{"folds": {"train": ["a"], "val": ["b"]}}', DatasetError, "line 1: not a sample"),
+        ('{"train": [0, 1], "val": [3]}', ConfigError, "expected names of files"),
+        ('{"train": "all"}', ConfigError, "expected names of files"),
+        ('{"moved": []}', ConfigError, 'expected {"train": [case, ...]'),
+        ('{"train":\n["a"]', DatasetError, "expected a split file in JSON"),
+        ('{"train": ["a"]}\n{"train": ["b"]}', DatasetError, "expected a split file in JSON"),
+        ('{"train": ["a"], "train": ["b"]}', DatasetError, "a name is there twice"),
     ],
 )
 def test_what_is_no_split_file(path: Path, text: str, error: type[AugpipeError], words: str) -> None:
