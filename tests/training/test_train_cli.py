@@ -289,6 +289,21 @@ def test_a_stream_that_is_closed_or_full_is_one_line(tmp_path: Path, redirection
     assert (result.returncode, result.stdout, result.stderr) == (code, "", words)
 
 
+def test_a_reader_who_leaves_changes_no_status(tmp_path: Path, stack: tuple[Path, Path]) -> None:
+    """As `augtrain score a b | head -1` does; 1 is a finding, which augtrain never has."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "from training.start import run; run()"]
+    try:
+        for words in (["--help"], ["score", str(stack[1]), str(stack[1]), "--json", "-"]):
+            result = subprocess.run(
+                [*command, *words], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+            )
+            assert (result.returncode, "Traceback" in result.stderr, "Broken" in result.stderr) == (0, False, False)
+    finally:
+        os.close(writer)
+
+
 def test_ctrl_c_exits_130_and_the_run_goes_on(phantom_dataset: Path, tmp_path: Path, augtrain: Run) -> None:
     code = """
 import os, signal, sys
@@ -340,7 +355,7 @@ from training.start import run
 run()
 """
     result = run_python(lines, "score", "none.tif", "none.tif", cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (code, "", f"{words}\n")
+    assert (result.returncode, result.stdout, result.stderr.lstrip()) == (code, "", f"{words}\n")
 
 
 # fit and resume
