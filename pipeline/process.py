@@ -1,9 +1,10 @@
 """A command as a process: its streams, and one line and an exit status for every way in which it may end."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from pipeline.errors import INTERRUPTED
 
@@ -80,18 +81,37 @@ def _open_streams(name: str) -> bool:
         if opened != wanted:
             os.dup2(opened, wanted)
             os.close(opened)
-        setattr(sys, stream, os.fdopen(wanted, "r" if stream == "stdin" else "w", encoding="utf-8", errors="replace"))
+        mode = "r" if stream == "stdin" else "w"
+        setattr(sys, stream, os.fdopen(wanted, mode, encoding="utf-8", errors="replace", closefd=False))
+    for stream in ("stdout", "stderr"):
+        setattr(sys, stream, _needing_no_reader(getattr(sys, stream)))
     if "stdout" in closed:
         print_error(name, "standard output is closed; send it to a file, or to /dev/null")
     return "stdout" not in closed
+
+
+class _Output(io.FileIO):
+    """A stream whose reader may leave, as `head` does: what comes then is dropped, and the command goes on."""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, and return how many of them were taken."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _needing_no_reader(stream: TextIO) -> TextIO:
+    """Return the same stream, but one that needs no reader: a command's status tells what it found, read or not."""
+    raw = _Output(stream.fileno(), "w", closefd=False)
+    lines = raw.isatty() or stream is sys.stderr
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=lines)
 
 
 def _flush(stream: TextIO) -> OSError | None:
     """Write what a stream holds; where that cannot be, return why, and let Python not try again at its end."""
     try:
         stream.flush()
-    except BrokenPipeError:
-        _silence(stream)  # who reads has read enough
     except OSError as error:
         _silence(stream)
         return error

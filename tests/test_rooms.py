@@ -63,6 +63,7 @@ LIGHT = {
     "pipeline.process": {"numpy", "h5py", "click"},
     "pipeline.shards.dataset": {"numba", "scipy", "click", "joblib", "tifffile", "rich", "imagecodecs"},
     "training": {"torch", "h5py", "numpy"},
+    "training.start": {"numpy", "click", "logging"},
     "training.dataset": {"torch", "numba", "scipy", "click", "joblib", "tifffile", "rich"},
     "training.unet": {"h5py"},
 }

@@ -229,11 +229,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run() -> None:
-    """Run as the installed command."""
-    run_process("augtrain", main)
-
-
 def _progress(*, quiet: bool, lines: bool = True) -> Any:
     from pipeline.shards.progress import choose_progress
 
@@ -317,4 +312,4 @@ def _explain(error: BaseException, command: str) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
-    run()
+    run_process("augtrain", main)

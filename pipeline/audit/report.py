@@ -11,7 +11,7 @@ import msgspec
 from pipeline.audit.splits.regrouping import Regrouping
 from pipeline.errors import DatasetError, counted
 from pipeline.plan.split import in_order
-from pipeline.shards.digest import canonical_json
+from pipeline.shards.digest import bytes_digest, canonical_json
 
 Severity: TypeAlias = Literal["critical", "error", "warning"]
 Status: TypeAlias = Literal["passed", "failed", "passed in part", "not applicable", "not run"]
@@ -252,8 +252,8 @@ class AuditReport:
         return f"no {' or '.join(held_out)} sample shows tissue that was trained on"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON values, the same for any number of jobs."""
-        return {
+        """Return the report as plain JSON values, the same for any number of jobs, with a digest of all others."""
+        values = {
             "schema": AUDIT_SCHEMA,
             "subject": self.subject,
             "dataset_sha256": self.dataset_sha256,
@@ -269,6 +269,7 @@ class AuditReport:
             "checks": [{**asdict(check), "title": CHECKS[check.id]} for check in self.checks],
             "findings": [finding.to_json() for finding in self.findings],
         }
+        return {**values, "sha256": _digest_without_own(values)}
 
     @classmethod
     def from_json(cls, values: Any) -> "AuditReport":
@@ -282,6 +283,7 @@ class AuditReport:
         if not isinstance(values, Mapping) or values.get("schema") != AUDIT_SCHEMA:
             raise DatasetError(f"expected the report of an audit, of schema {AUDIT_SCHEMA}")
         try:
+            is_whole = values.get("sha256") == _digest_without_own(values)
             n_samples = values["samples"]
             n_leaking = {split: round(rate * n_samples[split]) for split, rate in values["leak_rate"].items()}
             checks = [check for check in values["checks"] if check["id"] in CHECKS]
@@ -292,9 +294,15 @@ class AuditReport:
             ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, msgspec.ValidationError
         ) as error:  # fmt: skip
             raise DatasetError(f"not the report of an audit ({type(error).__name__}: {error})") from error
+        if not is_whole:
+            raise DatasetError("was changed after the audit, or is not whole: its sha256 is not that of the rest")
         if not same:
             raise DatasetError("not a report as this version writes it: its verdict, counts or checks contradict it")
         return report
+
+
+def _digest_without_own(values: Mapping[str, Any]) -> str:
+    return bytes_digest(canonical_json({name: value for name, value in values.items() if name != "sha256"}))
 
 
 def conclude(check: str, findings: Iterable[Finding], n: int, doubt: str = "", *, n_skipped: int = 0) -> Check:

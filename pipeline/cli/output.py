@@ -72,8 +72,6 @@ def _echo(text: str | bytes, *, err: bool = False, newline: bool = True) -> None
     """
     try:
         click.echo(text, err=err, nl=newline)
-    except BrokenPipeError:
-        raise  # click ends quietly where the reader has gone
     except OSError as error:
         stream = "standard error" if err else "standard output"
         raise StorageError(f"{stream}: cannot be written ({error.strerror or error}); send it elsewhere") from error

@@ -86,7 +86,7 @@ def run_python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedPro
 
 def test_the_installed_command_is_this_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"]["augtrain"] == "training.cli:run"
+    assert project["scripts"]["augtrain"] == "training.start:run"
 
 
 def test_the_help_is_this_text_however_wide_the_terminal_is(augtrain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,16 +284,31 @@ def test_a_loss_that_explodes_exits_3(
     ],
 )
 def test_a_stream_that_is_closed_or_full_is_one_line(tmp_path: Path, redirection: str, code: int, words: str) -> None:
-    line = f"{sys.executable} -c 'from training.cli import run; run()' --help {redirection}"
+    line = f"{sys.executable} -c 'from training.start import run; run()' --help {redirection}"
     result = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (code, "", words)
+
+
+def test_a_reader_who_leaves_changes_no_status(tmp_path: Path, stack: tuple[Path, Path]) -> None:
+    """As `augtrain score a b | head -1` does; 1 is a finding, which augtrain never has."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "from training.start import run; run()"]
+    try:
+        for words in (["--help"], ["score", str(stack[1]), str(stack[1]), "--json", "-"]):
+            result = subprocess.run(
+                [*command, *words], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+            )
+            assert (result.returncode, "Traceback" in result.stderr, "Broken" in result.stderr) == (0, False, False)
+    finally:
+        os.close(writer)
 
 
 def test_ctrl_c_exits_130_and_the_run_goes_on(phantom_dataset: Path, tmp_path: Path, augtrain: Run) -> None:
     code = """
 import os, signal, sys
 import training.trainer
-from training.cli import run
+from training.start import run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 save = training.trainer.Trainer._save
 def save_and_interrupt(*arguments, **keywords):
@@ -313,6 +328,34 @@ run()
     assert augtrain("fit", phantom_dataset, "--out", whole, *options).code == 0
     assert network_bytes(cut) == network_bytes(whole)
     assert read_log(cut) == read_log(whole)
+
+
+@pytest.mark.parametrize(
+    ("module", "planted", "code", "words"),
+    [
+        ("click", "os.kill(os.getpid(), signal.SIGINT)", 130, "augtrain: interrupted"),
+        ("training.cli", "os.kill(os.getpid(), signal.SIGINT)", 130, "augtrain: interrupted"),
+        ("pipeline.shards", "os.kill(os.getpid(), signal.SIGINT)", 130, "augtrain: interrupted"),
+        ("training.cli", "raise OSError(24, os.strerror(24), 'x.py')", 3, "augtrain: x.py: Too many open files"),
+    ],
+)
+def test_what_fails_while_the_command_is_loading_is_one_line(
+    tmp_path: Path, module: str, planted: str, code: int, words: str
+) -> None:
+    """As Ctrl-C does in the first second, or a limit on open files."""
+    lines = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
+class Planted:
+    def find_spec(self, name, *_):
+        if name == "{module}":
+            {planted}
+sys.meta_path.insert(0, Planted())
+from training.start import run
+run()
+"""
+    result = run_python(lines, "score", "none.tif", "none.tif", cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr.lstrip()) == (code, "", f"{words}\n")
 
 
 # fit and resume

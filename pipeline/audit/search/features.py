@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.gray import gray_percentiles
+from pipeline.audit.search.large_pictures import few_at_a_time
 
 SAMPLE_KEYPOINTS, SLICE_KEYPOINTS = 1000, 2000
 _DESCRIPTOR_LENGTH = 255.0
@@ -99,6 +100,7 @@ def shrinkage(image: NDArray[Any]) -> int:
     return 2 if min(image.shape) >= _MIN_SIDE else 1
 
 
+@few_at_a_time
 def find_features(image: NDArray[Any], *, most: int = SAMPLE_KEYPOINTS) -> Features:
     """Return the keypoints of a picture (Y, X) of any gray dtype, at most so many."""
     gray, scale = to_gray8(image), shrinkage(image)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audit.search.large_pictures import few_at_a_time
 from pipeline.audit.search.likeness import AGREEING_NCC, WINDOW_PX, textured, to_compare, windowed_ncc
 from pipeline.audit.search.registration import Match
 
@@ -22,6 +23,7 @@ _MAX_AGREEING = 0.08  # of what two pictures both show elsewhere; other tissue: 
 _MIN_ELSEWHERE = 0.05  # of all pixels, so that there is something that could have agreed
 
 
+@few_at_a_time
 def find_furniture(sample: NDArray[Any], others: Sequence[NDArray[Any]]) -> NDArray[np.bool_] | None:
     """Return where a sample shows what pictures share that share nothing else; None where that is nowhere.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.search.features import shrinkage, to_gray8
+from pipeline.audit.search.large_pictures import few_at_a_time
 from pipeline.audit.search.registration import Warp
 
 WINDOW_PX = 17  # of the windows that are correlated, at the resolution that is looked at
@@ -45,6 +46,7 @@ class Agreement(NamedTuple):
         return int(self.inside.sum()) * self.step**2
 
 
+@few_at_a_time
 def compare(
     sample: NDArray[Any],
     other: NDArray[Any],

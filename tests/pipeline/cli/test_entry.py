@@ -62,17 +62,6 @@ def test_all_that_is_printed_arrives(tmp_path: Path, built: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
-def test_a_reader_that_has_gone_is_no_error(built: Path) -> None:
-    """`augpipe show DATASET | head -1` ends without a traceback."""
-    command = [sys.executable, "-c", RUN, "show", str(built)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == ""
-    assert process.returncode == 1
-
-
 def test_a_finding_is_the_exit_status_of_the_process(tmp_path: Path, dataset: Path) -> None:
     shard = dataset / "test-00000.h5"
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -132,6 +121,33 @@ def test_a_stream_that_is_closed_or_full_is_no_finding(
 ) -> None:
     result = in_shell(f"$augpipe show {built} {redirection}", tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (code, "", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("show DATASET", 0),
+        ("show DATASET --json -", 0),
+        ("audit DATASET --manifest-only --gap 1 --json -", 0),
+        ("audit DATASET --manifest-only --gap 3", 1),
+        ("split-check DATASET/manifest.jsonl --gap 3 --json -", 1),
+        ("verify DATASET", 0),
+        ("card DATASET --gap 1 --json -", 0),
+    ],
+)
+def test_a_reader_who_leaves_changes_no_status(tmp_path: Path, dataset: Path, arguments: str, code: int) -> None:
+    """As `augpipe audit D | head -1` does: its status still tells what was found, and 1 is a finding alone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = arguments.replace("DATASET", str(dataset)).split()
+    try:
+        command = [sys.executable, "-c", RUN, *words]
+        result = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (result.returncode, "Traceback" in result.stderr, "Broken" in result.stderr) == (code, False, False)
 
 
 def test_nothing_is_printed_into_a_file_that_was_opened_where_a_stream_was_closed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is not published: what leaks, is not proven or is not whole; before anything is asked."""
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from small_worlds import SHARDS, edit_record, flip_bit, run_python
 from pipeline.audit.auditing import audit_dataset
 from pipeline.audit.report import AuditReport, Coverage, Finding
 from pipeline.card.kaggle_terms import LICENCES
+from pipeline.shards.digest import bytes_digest, canonical_json
 
 pytestmark = pytest.mark.usefixtures("home", "clock", "quick_preview")
 
@@ -107,10 +109,35 @@ def test_a_report_that_no_audit_has_written_is_no_proof(
     augpipe: Run, server: Loopback, dataset: Path, changes: dict[str, Any], said: str
 ) -> None:
     path = dataset.parent / "report.json"
-    path.write_text(json.dumps({**clean_report(dataset).to_json(), **changes}))
+    values = {**clean_report(dataset).to_json(), **changes}
+    del values["sha256"]
+    with contextlib.suppress(ValueError):  # what is no JSON has no digest
+        values["sha256"] = bytes_digest(canonical_json(values))
+    path.write_text(json.dumps(values))
     code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--audit", path)
     assert (code, server.requests) == (3, [])
     assert said in one_line(err)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"subject": "another"}, {"gap": 9}, {"thresholds": {}}, {"sha256": "0" * 64}, {"sha256": None}, {"more": 1}],
+)
+def test_a_report_that_was_edited_by_hand_is_no_proof(
+    augpipe: Run, server: Loopback, dataset: Path, changes: dict[str, Any]
+) -> None:
+    """None of these contradicts another part of the report: the digest of it all does."""
+    path = dataset.parent / "report.json"
+    path.write_text(json.dumps({**clean_report(dataset).to_json(), **changes}))
+    code, _, err = augpipe("publish", dataset, *TO_KAGGLE, "--audit", path)
+    assert (code, server.requests) == (3, [])
+    assert f"{path}: was changed after the audit" in one_line(err)
+
+
+def test_a_report_laid_out_for_reading_is_still_one(augpipe: Run, dataset: Path) -> None:
+    path = dataset.parent / "report.json"
+    path.write_text(json.dumps(clean_report(dataset).to_json(), indent=2))
+    assert augpipe("publish", dataset, *TO_KAGGLE, "--audit", path, "--dry-run").code == 0
 
 
 def test_records_are_checked_whatever_a_report_says(publish: Run, server: Loopback) -> None:
