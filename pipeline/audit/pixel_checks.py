@@ -105,9 +105,12 @@ def _check_with_source(
     searched = {sample: seen for sample, (_, seen) in zip(readable.samples, looked, strict=True)}
     digests = {sample: sample.image_sha256 for sample in certain}
     digests |= {sample: digest for sample, (digest, _) in zip(readable.samples, looked, strict=True)}
-    checked = audited.only([*certain][::SEARCHED_AGAIN])
-    checked, looked, _ = workers.read_all(checked, "checking proven samples", look)
-    searched_again = [(sample, seen) for sample, (_, seen) in zip(checked.samples, looked, strict=True)]
+    checked, checks_seen, _ = workers.read_all(
+        audited.only([*certain][::SEARCHED_AGAIN]),
+        "checking proven samples",
+        lambda sample: slices.check(sample.image(), certain[sample].found),
+    )
+    searched_again = list(zip(checked.samples, checks_seen, strict=True))
 
     shown: dict[AuditedSample, Identification | ProvenSlice] = {**certain, **searched}
     seen = [(sample, shown[sample]) for sample in audited.samples if sample in shown]

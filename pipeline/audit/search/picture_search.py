@@ -79,18 +79,23 @@ class PictureIndex:
 
     def find(self, image: NDArray[Any], features: Features) -> Found:
         """Return the pictures that a sample (Y, X) certainly shows, when furniture is left out of it."""
-        left_out = np.zeros([math.ceil(side / shrinkage(image)) for side in image.shape], np.bool_)
-        sightings = self._look_at(image, features, left_out)
+        left_out = _nothing_of(image)
+        sightings = self._look_at(image, features, left_out, self.vote(features))
         for _ in range(_ROUNDS):
             furniture = self._furniture(image, sightings)
             if furniture is None:
                 break
             left_out |= furniture
             features = features.outside(left_out, shrinkage(image))
-            sightings = self._look_at(image, features, left_out)
+            sightings = self._look_at(image, features, left_out, self.vote(features))
         certain = [each for each in sightings if each.is_certain]
         ordered = sorted(certain, key=lambda each: (-each.agreement.area_px, each.candidate))
         return Found(ordered, len(features), int(left_out.sum()) * shrinkage(image) ** 2)
+
+    def find_in(self, key: int, image: NDArray[Any], features: Features) -> list[Sighting]:
+        """Return how a sample (Y, X) certainly shows picture `key`; no other is looked at."""
+        candidates = [Candidate(key, variant) for variant in VARIANTS]
+        return [each for each in self._look_at(image, features, _nothing_of(image), candidates) if each.is_certain]
 
     def _furniture(self, image: NDArray[Any], sightings: Sequence[Sighting]) -> NDArray[np.bool_] | None:
         """Return which part of a sample is furniture, where something was certainly found at its own place."""
@@ -115,9 +120,11 @@ class PictureIndex:
         other = turned_into_place(sighting.group, image.shape, self._image(sighting.candidate.key))
         return None if other is None else mirror(other, mirrored)
 
-    def _look_at(self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_]) -> list[Sighting]:
+    def _look_at(
+        self, image: NDArray[Any], features: Features, left_out: NDArray[np.bool_], candidates: Sequence[Candidate]
+    ) -> list[Sighting]:
         sightings = []
-        for candidate in self.vote(features):
+        for candidate in candidates:
             own, other = features.seen_as(candidate.variant), self._features[candidate.key]
             group = match_features(own, other)
             if len(group.sample_points) < MIN_GROUP:
@@ -168,6 +175,11 @@ class PictureIndex:
             nearest[closer] = best[closer] + start
             shortest[closer] = distance[rows, best][closer]
         return nearest
+
+
+def _nothing_of(image: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return an empty part (y, x) of a picture, every step-th pixel."""
+    return np.zeros([math.ceil(side / shrinkage(image)) for side in image.shape], np.bool_)
 
 
 def _clip(number: int, most: int) -> int:

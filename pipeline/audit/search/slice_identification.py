@@ -145,17 +145,25 @@ class SliceIdentifier:
 
     def identify(self, image: NDArray[Any], label: NDArray[Any] | None = None) -> Identification:
         """Return what a sample (Y, X) shows, and how well its label fits, if it has one."""
+        return self._identification(image, label, self._slices().find(image, learn_picture(image)).sightings)
+
+    def check(self, image: NDArray[Any], expected: SliceAddress) -> Identification:
+        """Return what a sample (Y, X) shows; other slices are looked at only if it does not show the expected one."""
+        slices, features = self._slices(), learn_picture(image)
+        sightings = slices.find_in(self.addresses.index(expected), image, features)
+        return self._identification(image, None, sightings or slices.find(image, features).sightings)
+
+    def _slices(self) -> PictureIndex:
         if self._index is None:  # several threads may make it; each is the same
             features = [self._features[address] for address in self.addresses]
             self._index = PictureIndex(features, lambda key: self.image(self.addresses[key]))
-        sightings = self._index.find(image, learn_picture(image)).sightings
-        if not sightings:
-            return Identification(0, 0.0, 1.0, mirrored=False)
-        return self._identification(image, label, sightings)
+        return self._index
 
     def _identification(
         self, image: NDArray[Any], label: NDArray[Any] | None, sightings: Sequence[Sighting]
     ) -> Identification:
+        if not sightings:
+            return Identification(0, 0.0, 1.0, mirrored=False)
         first = sightings[0]
         mirrored, inverted = first.candidate.variant
         sample = mirror(image, mirrored)

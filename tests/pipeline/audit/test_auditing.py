@@ -361,7 +361,7 @@ def hide_features(monkeypatch: pytest.MonkeyPatch, hidden: NDArray[Any]) -> None
 def test_a_proven_sample_needs_no_search(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was rendered again shows its slice, however little the search makes of it."""
     nothing = Identification(inliers=0, angle_deg=0.0, scale=1.0, mirrored=False)
-    monkeypatch.setattr(SliceIdentifier, "identify", lambda *_: nothing)
+    monkeypatch.setattr(SliceIdentifier, "check", lambda *_: nothing)
     report = audit_dataset(clean, gap=1, jobs=2)
     assert (report.outcome, report.findings) == ("CLEAN", ())
     assert report.verdict.endswith("; 20 of 20 samples proven by rendering them again; no groups could be checked")
@@ -370,7 +370,7 @@ def test_a_proven_sample_needs_no_search(clean: Path, monkeypatch: pytest.Monkey
 def test_a_search_that_contradicts_a_proven_sample_is_told(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = SliceAddress(0, 9)
     seen = Identification(80, 0.0, 1.0, mirrored=False, found=other, likely=frozenset([other]))
-    monkeypatch.setattr(SliceIdentifier, "identify", lambda *_: seen)
+    monkeypatch.setattr(SliceIdentifier, "check", lambda *_: seen)
     report = audit_dataset(clean, gap=1, jobs=2)
     assert found(report) == {"P003": "critical"}
     assert len(report.findings) == report.coverage.searched_again == 1
