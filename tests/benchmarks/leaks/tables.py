@@ -1,0 +1,162 @@
+"""The tables of the benchmark, in Markdown, from the results that are kept."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leaks.kinds import KINDS
+from leaks.peers import PEERS
+from leaks.runs import N_TRAIN, results
+from scipy import stats
+
+Result = Mapping[str, Any]
+_FAIR_PX = 256  # peers' best thresholds are set on clean sets of pictures from this size on, which is in their favour
+
+
+def upper_bound(n_false: int, n: int) -> float:
+    """Return the one-sided 95 % bound of a rate (Clopper and Pearson 1934); 3 / n where nothing was found."""
+    return float(stats.beta.ppf(0.95, n_false + 1, n - n_false)) if n_false < n else 1.0
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def best_thresholds(clean: Sequence[Result], tissue: str) -> dict[str, float]:
+    """Return, for each peer, the score that no clean picture of this tissue reaches."""
+    fair = [each for each in clean if each["tissue"] == tissue and each["group"] == "tissue"]
+    fair = [each for each in fair if each["size_px"] >= _FAIR_PX]
+    limits = {}
+    for name, peer in PEERS.items():
+        scores = [score for each in fair for score in each["peers"].get(name) or ()]
+        if scores:
+            limits[name] = min(scores) if peer.is_distance else max(scores)
+    return limits
+
+
+def _cell(name: str, scores: Sequence[float] | None, limits: Mapping[str, float]) -> str:
+    """Return how many a peer finds as its makers set it, and at the best threshold."""
+    if scores is None:
+        return "-"
+    peer = PEERS[name]
+    sign = -1 if peer.is_distance else 1
+    usual = sum(sign * score >= sign * peer.usual for score in scores)
+    best = sum(sign * score > sign * limits[name] for score in scores) if name in limits else "?"
+    return f"{usual} ({best})"
+
+
+def kinds_table(work: Path, tissue: str) -> list[str]:
+    """Return the table of leaks found, a row for each kind."""
+    limits = best_thresholds(results(work, "clean"), tissue)
+    found = {row["kind"]: row for each in results(work, "kinds") if each["tissue"] == tissue for row in each["rows"]}
+    rows = [found[kind.name] for kind in KINDS if kind.name in found]
+    lines = [
+        [row["kind"], row["n"], row["compared"], row["with_source"]]
+        + [_cell(peer, row["peers"].get(peer), limits) for peer in PEERS]
+        for row in rows
+    ]
+    if rows:
+        total = [sum(row[key] for row in rows) for key in ("n", "compared", "with_source")]
+        lines.append(["**all**", *total, *(_sum(peer, rows, limits) for peer in PEERS)])
+    return table(["leak", "n", "augpipe", "with the source", *PEERS], lines)
+
+
+def _sum(peer: str, rows: Sequence[Result], limits: Mapping[str, float]) -> str:
+    scores = [row["peers"].get(peer) for row in rows]
+    if any(each is None for each in scores):
+        return "-"
+    return _cell(peer, [score for each in scores for score in each], limits)
+
+
+def clean_table(work: Path) -> list[str]:
+    """Return the table of what is said of pictures that do not leak."""
+    lines = []
+    for each in results(work, "clean"):
+        source = each["with_source"]["verdict"] if each["with_source"] else ""
+        verdict = each["audit"]["verdict"]
+        flagged = [_flagged(peer, each["peers"].get(peer)) for peer in PEERS]
+        lines.append([each["name"], each["n_test"], verdict, source, each["n_false"], *flagged])
+    return table(["pictures", "test", "verdict", "with the source", "false alarms", *PEERS], lines)
+
+
+def _flagged(name: str, scores: Sequence[float] | None) -> str:
+    if scores is None:
+        return "-"
+    sign = -1 if PEERS[name].is_distance else 1
+    return str(sum(sign * score >= sign * PEERS[name].usual for score in scores))
+
+
+def pairs_table(work: Path) -> list[str]:
+    """Return the table of false alarms over pairs, with the bound of their rate."""
+    done = results(work, "pairs")
+    rows = [[each["name"], each["n_train"], each["n_test"], f"{each['n_pairs']:,}", each["n_false"]] for each in done]
+    clean = results(work, "clean")
+    honest = [each for each in clean if each["group"] == "tissue"]
+    n_honest = sum(each["n_train"] * each["n_test"] for each in honest)
+    rows.append(["clean sets of tissue, above", "", "", f"{n_honest:,}", sum(each["n_false"] for each in honest)])
+    n = n_honest + sum(each["n_pairs"] for each in done)
+    n_false = sum(row[-1] for row in rows)
+    bound = f"{n_false}; 95 % bound of the rate {upper_bound(n_false, n):.1e}" if n else "0"
+    rows.append(["**all**", "", "", f"{n:,}", bound])
+    return table(["pictures", "train", "test", "pairs", "false alarms"], rows)
+
+
+def missed(work: Path) -> list[str]:
+    """Return which leaks were missed without the source, kind by kind."""
+    return [
+        f"{each['tissue']}: {', '.join(row['missed'])}"
+        for each in results(work, "kinds")
+        for row in each["rows"]
+        if row["missed"]
+    ]
+
+
+def document(work: Path) -> str:
+    """Return the whole page."""
+    parts = ["# How well are leaks found?", "", *_INTRODUCTION, ""]
+    for tissue in dict.fromkeys(each["tissue"] for each in results(work, "kinds")):
+        parts += [f"## Leaks found: {tissue}", "", *kinds_table(work, tissue), ""]
+    parts += ["## Pictures that do not leak", "", *_CLEAN, "", *clean_table(work), ""]
+    parts += ["## False alarms over pairs", "", *_PAIRS, "", *pairs_table(work), ""]
+    parts += ["## How it was measured", "", *_METHOD, ""]
+    return "\n".join(parts)
+
+
+_INTRODUCTION = (
+    f"For each kind of leak, {N_TRAIN} training pictures and 20 test pictures (10 for BBBC039 and the phantom) that",
+    "show tissue of training pictures, changed in one way. The numbers are how many of these are found: by `augpipe",
+    "audit --train DIR --test DIR`, by the same with `--source`, and by other means of finding duplicates. Of those,",
+    "the first number is with the threshold that their makers or their tutorials give, and the one in brackets with",
+    "the best threshold that raises no false alarm on the clean sets of the same tissue. `make leaks` measures it all.",
+)
+_CLEAN = (
+    "What an audit says of sets in which no test picture shows tissue that was trained on. NOT PROVEN means that some",
+    "pictures show too little to be compared, which is not an alarm. The last columns count the test pictures that the",
+    "other means call duplicates at their usual thresholds.",
+)
+_PAIRS = (
+    "Test pictures looked up among training pictures of other tissue. Pictures of one block are cut at random from the",
+    "same slices, so that pairs overlap and are not independent; only the phantom's come from 250 tissues. With 2,000",
+    "training pictures the audit compares fewer features of each than with 40. The bound is one-sided (Clopper and",
+    "Pearson 1934).",
+)
+_METHOD = (
+    "- **Who made the leaks.** A renderer of the benchmark's own (`tests/benchmarks/leaks/`), from NumPy, SciPy and",
+    "  OpenCV; it shares no code with `augment`.",
+    "- **Tissue.** ISBI 2012: training pictures of 384 px from every second section of `train-volume.tif`; what is",
+    "  mixed in, and honest test pictures, from `test-volume.tif`. BBBC039: four fields against four others, 16 bits.",
+    "  Phantom: two seeds. Training pictures for overlaps are as large as a quarter of a section and lie in its left",
+    "  half.",
+    "- **augpipe.** One audit with the source gives both columns: P001 and P007 compare the samples with each other,",
+    "  as an audit without the source does; P002 looks each of them up in the source. Several kinds lie in one test",
+    "  folder, which changes nothing for the single picture.",
+    "- **Others.** pHash, dHash, wHash and aHash are those of the package ImageHash, 64 bits, alike at a distance of",
+    "  10 or less, as in imagededup. PDQ: 256 bits, 31 or less, of the eight ways that a picture can lie the nearest.",
+    "  perception: its local descriptors (SIFT) as its makers set them. SIFT: OpenCV's recipe: 500 features, ratio",
+    "  test 0.75, one similarity by RANSAC, 10 inliers. Correlation: the best shift by phase correlation at half the",
+    "  resolution and four quarter turns, then the correlation of what overlaps, 0.7. Best thresholds are set on clean",
+    "  sets of 256 px and above, which is in their favour. Networks whose weights are downloaded at run time, such as",
+    "  imagededup's, are left out.",
+)
