@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from leaks.runs import Settings, clean_runs, kind_runs, pair_runs, run_all, tissues_of
+from leaks.runs import Settings, clean_runs, kind_runs, pair_runs, peer_runs, run_all, tissues_of
 from leaks.tables import document, missed
 
 from pipeline.files import write_atomically
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--bbbc039", type=Path, help="folder with fields of view, as TIFF")
     parser.add_argument("--work", type=Path, default=Path("runs/leaks"), help="folder of results (runs/leaks)")
     parser.add_argument("--pairs", action="store_true", help="look at millions of pairs, too")
-    parser.add_argument("--parts", default="kinds,clean", help="of kinds, clean (both)")
+    parser.add_argument("--parts", default="kinds,clean,peers", help="of kinds, clean, peers (all three)")
     parser.add_argument("--only", default="", help="only runs whose names contain this")
     parser.add_argument("--n", type=int, help="leaks of each kind (20, and 10 of all tissues but the first)")
     parser.add_argument("--jobs", type=int, default=-1)
@@ -43,8 +43,8 @@ def main() -> None:
     tissues = tissues_of(settings)
     parts = [part for part in arguments.parts.split(",") if part] + ["pairs"] * arguments.pairs
     for part in parts:
-        runs = {"kinds": kind_runs, "clean": clean_runs, "pairs": pair_runs}[part]
-        run_all(runs(settings, tissues), settings)
+        runs = {"kinds": kind_runs, "clean": clean_runs, "peers": peer_runs, "pairs": pair_runs}[part]
+        run_all(runs(settings, tissues), settings, at_once=2 if part == "peers" else 1)  # a peer uses one core
     if arguments.write:
         write_atomically(arguments.write, [document(arguments.work).encode()])
     for line in missed(arguments.work):

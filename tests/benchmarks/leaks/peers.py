@@ -5,11 +5,14 @@ for every test picture, how near the nearest training picture is:
 
     pip install numpy opencv-contrib-python-headless scipy imagehash pdqhash "perception[approximate-deduplication]"
 
+fastdup, which is for non-commercial use only, is asked where it is installed, too.
+
 Peers get pictures of 8 bits, each spread between its own dark and bright ends, as augpipe's audit looks at them.
 """
 
 import argparse
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,18 +106,37 @@ def _perception(train: Pictures, test: Pictures) -> Scores:
     from perception import local_descriptor_deduplication as local
 
     with tempfile.TemporaryDirectory() as temporary:
-        files: dict[str, list[str]] = {}
-        for split, pictures in (("train", train), ("test", test)):
-            folder = Path(temporary) / split
-            folder.mkdir()
-            files[split] = [str(folder / file) for file in pictures]
-            for path, picture in zip(files[split], pictures.values(), strict=True):
-                cv2.imwrite(path, picture)
-        known, queries = (local.build_reference_df(files[split]) for split in ("train", "test"))
+        known = local.build_reference_df(_written(train, Path(temporary) / "train"))
+        queries = local.build_reference_df(_written(test, Path(temporary) / "test"))
         enough = all(frame["descriptors"].notna().any() for frame in (known, queries))
         pairs = local.deduplicate_dfs(known, query_df=queries, use_gpu=False, max_workers=1) if enough else []
     found = {Path(query).name for query, *_ in pairs}
     return {file: float(file in found) for file in test}
+
+
+def _fastdup(train: Pictures, test: Pictures) -> Scores:
+    """Return the cosine of what fastdup's network, which lies in its package, makes of the pictures."""
+    os.environ["SENTRY_OPT_OUT"] = "1"  # it reports its use else
+    import fastdup
+
+    with tempfile.TemporaryDirectory() as temporary:
+        files = [*_written(train, Path(temporary) / "train"), *_written(test, Path(temporary) / "test")]
+        (listed := Path(temporary) / "files.txt").write_text("\n".join(files))
+        work = Path(temporary) / "work"
+        fastdup.run(str(listed), work_dir=str(work), num_threads=1, run_mode=1)
+        stored, features = fastdup.load_binary_feature(str(work / "atrain_features.dat"))
+    unit = np.asarray(features) / np.linalg.norm(features, axis=1, keepdims=True)
+    of = dict(zip(stored, unit, strict=True))
+    known = np.stack([of[file] for file in files[: len(train)]])
+    return {Path(file).name: float((known @ of[file]).max()) for file in files[len(train) :]}
+
+
+def _written(pictures: Pictures, folder: Path) -> list[str]:
+    """Write pictures into a new folder, and return their paths."""
+    folder.mkdir()
+    for file, picture in pictures.items():
+        cv2.imwrite(str(folder / file), picture)
+    return [str(folder / file) for file in pictures]
 
 
 def _correlation(train: Pictures, test: Pictures) -> Scores:
@@ -165,6 +187,7 @@ def _overlap_correlation(one: NDArray[np.float32], other: NDArray[np.float32], y
 PEERS = {
     **{name: Peer(_hashes(function), 10, is_distance=True) for name, function in _HASHES.items()},
     "PDQ": Peer(_pdq, 31, is_distance=True),
+    "fastdup": Peer(_fastdup, 0.9, is_distance=False),
     "perception": Peer(_perception, 1, is_distance=False),
     "SIFT": Peer(_sift, 10, is_distance=False),
     "correlation": Peer(_correlation, 0.7, is_distance=False),

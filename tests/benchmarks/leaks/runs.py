@@ -4,19 +4,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from leaks.audits import audit
 from leaks.clean_sets import PATTERNS, CleanSet, clean_sets
 from leaks.kinds import KINDS, Kind, slug
 from leaks.pairs import BLOCKS, Block
 from leaks.tissues import Tissue, bbbc039, isbi, phantom
-from leaks.worlds import leak_file, leaking_world
+from leaks.worlds import World, leak_file, leaking_world
 
 from pipeline.files import write_atomically
 from pipeline.shards.digest import canonical_json
@@ -24,7 +25,7 @@ from pipeline.shards.digest import canonical_json
 SIZE_PX = 384  # of training pictures
 N_TRAIN, N_HONEST = 40, 5
 N_LEAKS, N_LEAKS_CORE = 20, 10  # of a kind: of the first tissue, and of the others
-TOGETHER = 6  # kinds that are audited at once, so that training pictures and source are looked at once
+TOGETHER = 12  # kinds that are audited at once, so that training pictures and source are looked at once
 PEERS_SCRIPT = Path(__file__).parent / "peers.py"
 
 
@@ -66,8 +67,23 @@ def tissues_of(settings: Settings) -> list[Tissue]:
     return [*found, phantom()]
 
 
-def kind_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
-    """Yield the runs that look for leaks of every kind."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Kinds of leak that are looked for at once: a tissue, some kinds, and how many leaks of each."""
+
+    name: str
+    tissue: Tissue
+    kinds: Sequence[Kind]
+    n_leaks: int
+
+    def world(self) -> World:
+        """Return the pictures."""
+        size = min(SIZE_PX, min(self.tissue.stack.shape[1:]) * 3 // 4)
+        sizes = {"n_train": N_TRAIN, "n_leaks": self.n_leaks, "n_honest": N_HONEST}
+        return leaking_world(self.tissue, self.kinds, size=size, seed=0, **sizes)
+
+
+def _batches(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Batch]:
     for rank, tissue in enumerate(tissues):
         n_leaks = settings.n_leaks or (N_LEAKS_CORE if rank else N_LEAKS)
         kinds = sorted((kind for kind in KINDS if kind.core or not rank), key=lambda kind: kind.layout)
@@ -75,14 +91,34 @@ def kind_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
             alike = list(same)
             for start in range(0, len(alike), TOGETHER):
                 together = alike[start : start + TOGETHER]
-                name = f"kinds/{slug(tissue.name)}-{layout}-{start // TOGETHER:02d}"
-                yield Run(name, lambda t=tissue, k=together, n=n_leaks: _look_for_leaks(settings, t, k, n))
+                name = f"{slug(tissue.name)}-{layout}-{start // TOGETHER:02d}"
+                yield Batch(name, tissue, together, n_leaks)
+
+
+def kind_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
+    """Yield the runs that look for leaks of every kind."""
+    for batch in _batches(settings, tissues):
+        yield Run(f"kinds/{batch.name}", partial(_look_for_leaks, settings, batch))
 
 
 def clean_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
     """Yield the runs over pictures that do not leak."""
-    for each in [*PATTERNS, *(each for tissue in tissues for each in clean_sets(tissue))]:
-        yield Run(f"clean/{slug(each.name)}", lambda s=each: _look_at_clean(settings, s))
+    for each in _all_clean(tissues):
+        yield Run(f"clean/{slug(each.name)}", partial(_look_at_clean, settings, each))
+
+
+def _all_clean(tissues: Sequence[Tissue]) -> list[CleanSet]:
+    return [*PATTERNS, *(each for tissue in tissues for each in clean_sets(tissue))]
+
+
+def peer_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
+    """Yield the runs that ask other means of the same pictures; none where they are left out."""
+    if settings.peers_python is None:
+        return
+    for batch in _batches(settings, tissues):
+        yield Run(f"peers/kinds/{batch.name}", partial(_ask_peers, settings.peers_python, batch.world))
+    for each in _all_clean(tissues):
+        yield Run(f"peers/clean/{slug(each.name)}", partial(_ask_peers, settings.peers_python, each.world))
 
 
 def pair_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
@@ -90,70 +126,80 @@ def pair_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
     by_name = {tissue.name.split()[0]: tissue for tissue in tissues}
     for block in BLOCKS:
         if block.tissue in by_name:
-            yield Run(f"pairs/{slug(block.name)}", lambda b=block: _look_at_pairs(settings, b, by_name[b.tissue]))
+            yield Run(f"pairs/{slug(block.name)}", partial(_look_at_pairs, settings, block, by_name[block.tissue]))
 
 
-def run_all(runs: Iterator[Run], settings: Settings) -> None:
-    """Do what is not done yet; every result is kept at once."""
-    for run in runs:
+def run_all(runs: Iterable[Run], settings: Settings, *, at_once: int = 1) -> None:
+    """Do what is not done yet, so many at once; every result is kept as soon as it is there."""
+
+    def do(run: Run) -> None:
         path = settings.work / f"{run.name}.json"
-        if settings.only in run.name and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            result = run.make()
-            write_atomically(path, [canonical_json(result)])
-            print(f"{run.name}: {result['summary']}", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result = run.make()
+        write_atomically(path, [canonical_json(result)])
+        print(f"{run.name}: {result['summary']}", flush=True)
+
+    left = [run for run in runs if settings.only in run.name and not (settings.work / f"{run.name}.json").exists()]
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(do, left))
 
 
 def results(work: Path, group: str) -> list[dict[str, Any]]:
-    """Return what is kept of one group of runs: kinds, clean or pairs."""
-    return [json.loads(path.read_text()) for path in sorted((work / group).glob("*.json"))]
+    """Return what is kept of one group of runs: kinds, clean or pairs.
+
+    Each has what the peers say, if they were asked: for each peer, None where it is not installed, else its score of
+    each test picture.
+    """
+    kept = []
+    for path in sorted((work / group).glob("*.json")):
+        asked = work / "peers" / group / path.name
+        peers = json.loads(asked.read_text())["scores"] if asked.exists() else {}
+        kept.append({**json.loads(path.read_text()), "peers": peers})
+    return kept
 
 
-def _look_for_leaks(settings: Settings, tissue: Tissue, kinds: Sequence[Kind], n_leaks: int) -> dict[str, Any]:
-    size = min(SIZE_PX, min(tissue.stack.shape[1:]) * 3 // 4)
-    sizes = {"n_train": N_TRAIN, "n_leaks": n_leaks, "n_honest": N_HONEST}
+def _look_for_leaks(settings: Settings, batch: Batch) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        leaking_world(tissue, kinds, size=size, seed=0, **sizes).write(folder)
-        seen = _audit(settings, folder, tissue.independent, with_source=True)
-        scores = ask_peers(settings, folder)
-    alone, all_named = {*seen["named"]["P001"], *seen["named"]["P007"]}, set().union(*seen["named"].values())
+        batch.world().write(folder)
+        seen = _audit(settings, folder, independent=batch.tissue.independent, with_source=True)
+    alone, all_named = {*seen["named"]["P001"], *seen["named"]["P007"]}, _named(seen)
     rows = []
-    for kind in kinds:
-        files = [leak_file(kind, number) for number in range(n_leaks)]
+    for kind in batch.kinds:
+        files = [leak_file(kind, number) for number in range(batch.n_leaks)]
         rows.append(
             {
                 "kind": kind.name,
-                "n": n_leaks,
+                "files": files,
                 "compared": sum(file in alone for file in files),
                 "with_source": sum(file in all_named for file in files),
                 "missed": [file for file in files if file not in alone],
-                "peers": {peer: own and [own[file] for file in files] for peer, own in scores.items()},
             }
         )
-    honest = [file for file in all_named if not file.startswith("leak")]
-    found = ", ".join(f"{row['kind']} {row['compared']}/{row['with_source']} of {n_leaks}" for row in rows)
+    honest = sorted(file for file in all_named if not file.startswith("leak"))
+    found = ", ".join(f"{row['kind']} {row['compared']}/{row['with_source']}" for row in rows)
     return {
-        "tissue": tissue.name,
+        "tissue": batch.tissue.name,
         "rows": rows,
         "honest_named": honest,
         "n_honest": N_HONEST,
         "audit": seen,
-        "summary": f"{found}; honest {len(honest)} of {N_HONEST}; {seen['seconds']} s",
+        "summary": f"{found}; each of {batch.n_leaks}; honest {len(honest)} of {N_HONEST}; {seen['seconds']} s",
     }
 
 
 def _look_at_clean(settings: Settings, clean: CleanSet) -> dict[str, Any]:
-    world = clean.make(np.random.default_rng(np.random.SeedSequence(0, spawn_key=tuple(clean.name.encode()))))
+    world = clean.world()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         world.write(folder)
-        alone = _audit(settings, folder, world.independent, with_source=False)
-        sourced = _audit(settings, folder, world.independent, with_source=True) if clean.with_source else None
-        scores = ask_peers(settings, folder)
-        n_false = len(_named(alone) | _named(sourced or alone))
-        if n_false:
-            world.write(settings.work / "false-alarms" / slug(clean.name))
+        alone = _audit(settings, folder, independent=world.independent, with_source=False)
+        sourced = None
+        if clean.with_source:
+            sourced = _audit(settings, folder, independent=world.independent, with_source=True)
+    n_false = len(_named(alone) | _named(sourced or alone))
+    if n_false:
+        world.write(settings.work / "false-alarms" / slug(clean.name))
     verdicts = alone["verdict"] + (f"; with the source {sourced['verdict']}" if sourced else "")
     return {
         "name": clean.name,
@@ -165,7 +211,6 @@ def _look_at_clean(settings: Settings, clean: CleanSet) -> dict[str, Any]:
         "n_false": n_false,
         "audit": alone,
         "with_source": sourced,
-        "peers": {peer: own and list(own.values()) for peer, own in scores.items()},
         "summary": f"{verdicts}; false alarms {n_false} of {len(world.test)}; {alone['seconds']} s",
     }
 
@@ -188,7 +233,7 @@ def _look_at_pairs(settings: Settings, block: Block, tissue: Tissue) -> dict[str
     }
 
 
-def _audit(settings: Settings, folder: Path, independent: bool, *, with_source: bool) -> dict[str, Any]:
+def _audit(settings: Settings, folder: Path, *, independent: bool, with_source: bool) -> dict[str, Any]:
     source = folder / "source.tif" if with_source else None
     return audit(folder / "train", folder / "test", source, independent=independent, jobs=settings.jobs)
 
@@ -197,12 +242,15 @@ def _named(seen: Mapping[str, Any]) -> set[str]:
     return set().union(*seen["named"].values())
 
 
-def ask_peers(settings: Settings, folder: Path) -> dict[str, dict[str, float] | None]:
-    """Return every peer's score of every test picture; none where peers are left out."""
-    if settings.peers_python is None:
-        return {}
-    out = folder / "peers.json"
-    command = [settings.peers_python, str(PEERS_SCRIPT), str(folder / "train"), str(folder / "test"), str(out)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    scores: dict[str, dict[str, float] | None] = json.loads(out.read_text())
-    return scores
+def _ask_peers(python: str, make: Callable[[], World]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make().write(folder)
+        out = folder / "peers.json"
+        command = [python, str(PEERS_SCRIPT), str(folder / "train"), str(folder / "test"), str(out)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+        scores = json.loads(out.read_text())
+    missing = [peer for peer, own in scores.items() if own is None]
+    return {"scores": scores, "summary": f"asked; not installed: {', '.join(missing) or 'none'}"}

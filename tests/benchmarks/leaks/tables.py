@@ -1,6 +1,6 @@
 """The tables of the benchmark, in Markdown, from the results that are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +25,54 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def best_thresholds(clean: Sequence[Result], tissue: str) -> dict[str, float]:
-    """Return, for each peer, the score that no clean picture of this tissue reaches."""
+    """Return, for each peer, the score that no clean picture of this tissue goes beyond."""
     fair = [each for each in clean if each["tissue"] == tissue and each["group"] == "tissue"]
     fair = [each for each in fair if each["size_px"] >= _FAIR_PX]
     limits = {}
     for name, peer in PEERS.items():
-        scores = [score for each in fair for score in each["peers"].get(name) or ()]
+        scores = [score for each in fair for score in (each["peers"].get(name) or {}).values()]
         if scores:
             limits[name] = min(scores) if peer.is_distance else max(scores)
     return limits
 
 
-def _cell(name: str, scores: Sequence[float] | None, limits: Mapping[str, float]) -> str:
-    """Return how many a peer finds as its makers set it, and at the best threshold."""
-    if scores is None:
-        return "-"
+def _flagged(name: str, scores: Sequence[float]) -> int:
+    """Return how many pictures a peer calls duplicates, as its makers set it."""
     peer = PEERS[name]
-    sign = -1 if peer.is_distance else 1
-    usual = sum(sign * score >= sign * peer.usual for score in scores)
-    best = sum(sign * score > sign * limits[name] for score in scores) if name in limits else "?"
-    return f"{usual} ({best})"
+    return sum(score <= peer.usual if peer.is_distance else score >= peer.usual for score in scores)
+
+
+def _beyond(name: str, scores: Sequence[float], limit: float) -> int:
+    """Return how many pictures are nearer to a training picture than any clean one."""
+    return sum(score < limit if PEERS[name].is_distance else score > limit for score in scores)
 
 
 def kinds_table(work: Path, tissue: str) -> list[str]:
     """Return the table of leaks found, a row for each kind."""
     limits = best_thresholds(results(work, "clean"), tissue)
-    found = {row["kind"]: row for each in results(work, "kinds") if each["tissue"] == tissue for row in each["rows"]}
+    batches = [each for each in results(work, "kinds") if each["tissue"] == tissue]
+    found = {row["kind"]: {**row, "scores": each["peers"]} for each in batches for row in each["rows"]}
     rows = [found[kind.name] for kind in KINDS if kind.name in found]
-    lines = [
-        [row["kind"], row["n"], row["compared"], row["with_source"]]
-        + [_cell(peer, row["peers"].get(peer), limits) for peer in PEERS]
-        for row in rows
-    ]
-    if rows:
-        total = [sum(row[key] for row in rows) for key in ("n", "compared", "with_source")]
-        lines.append(["**all**", *total, *(_sum(peer, rows, limits) for peer in PEERS)])
-    return table(["leak", "n", "augpipe", "with the source", *PEERS], lines)
+    counted = [*([row] for row in rows), rows]
+    names = [*(row["kind"] for row in rows), "**all**"]
+    return table(
+        ["leak", "n", "augpipe", "with the source", *PEERS],
+        [[name, *_found(some, limits)] for name, some in zip(names, counted, strict=True)],
+    )
 
 
-def _sum(peer: str, rows: Sequence[Result], limits: Mapping[str, float]) -> str:
-    scores = [row["peers"].get(peer) for row in rows]
-    if any(each is None for each in scores):
-        return "-"
-    return _cell(peer, [score for each in scores for score in each], limits)
+def _found(rows: Sequence[Result], limits: Mapping[str, float]) -> Iterator[str]:
+    """Yield how many leaks there are in some rows, and how many of them everybody finds."""
+    yield str(sum(len(row["files"]) for row in rows))
+    for key in ("compared", "with_source"):
+        yield str(sum(row[key] for row in rows))
+    for peer in PEERS:
+        if any(row["scores"].get(peer) is None for row in rows):
+            yield "-"
+            continue
+        scores = [row["scores"][peer][file] for row in rows for file in row["files"]]
+        best = _beyond(peer, scores, limits[peer]) if peer in limits else "?"
+        yield f"{_flagged(peer, scores)} ({best})"
 
 
 def clean_table(work: Path) -> list[str]:
@@ -75,17 +80,12 @@ def clean_table(work: Path) -> list[str]:
     lines = []
     for each in results(work, "clean"):
         source = each["with_source"]["verdict"] if each["with_source"] else ""
-        verdict = each["audit"]["verdict"]
-        flagged = [_flagged(peer, each["peers"].get(peer)) for peer in PEERS]
-        lines.append([each["name"], each["n_test"], verdict, source, each["n_false"], *flagged])
+        scores = [each["peers"].get(peer) for peer in PEERS]
+        others = [
+            "-" if own is None else _flagged(peer, [*own.values()]) for peer, own in zip(PEERS, scores, strict=True)
+        ]
+        lines.append([each["name"], each["n_test"], each["audit"]["verdict"], source, each["n_false"], *others])
     return table(["pictures", "test", "verdict", "with the source", "false alarms", *PEERS], lines)
-
-
-def _flagged(name: str, scores: Sequence[float] | None) -> str:
-    if scores is None:
-        return "-"
-    sign = -1 if PEERS[name].is_distance else 1
-    return str(sum(sign * score >= sign * PEERS[name].usual for score in scores))
 
 
 def pairs_table(work: Path) -> list[str]:
