@@ -73,6 +73,7 @@ def _many_seeds(_: Tissue) -> tuple[Pictures, Pictures]:
 
 
 BLOCKS = (
+    Block("ISBI 2012, another place, whole sections", "ISBI", _two_places, 512, 30, 30),
     Block("ISBI 2012, far slices, 128 px", "ISBI", _far_slices, 128),
     Block("ISBI 2012, another place, 192 px", "ISBI", _two_places, 192),
     Block("ISBI 2012, the other way round, augmented, 192 px", "ISBI", _other_way, 192, is_augmented=True),

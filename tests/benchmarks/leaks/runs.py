@@ -96,9 +96,12 @@ def _batches(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Batch]:
 
 
 def kind_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
-    """Yield the runs that look for leaks of every kind."""
-    for batch in _batches(settings, tissues):
-        yield Run(f"kinds/{batch.name}", partial(_look_for_leaks, settings, batch))
+    """Yield the runs that look for leaks of every kind, and after them the same with the source named."""
+    for group in ("kinds", "sourced"):
+        for batch in _batches(settings, tissues):
+            yield Run(
+                f"{group}/{batch.name}", partial(_look_for_leaks, settings, batch, with_source=group == "sourced")
+            )
 
 
 def clean_runs(settings: Settings, tissues: Sequence[Tissue]) -> Iterator[Run]:
@@ -145,7 +148,7 @@ def run_all(runs: Iterable[Run], settings: Settings, *, at_once: int = 1) -> Non
 
 
 def results(work: Path, group: str) -> list[dict[str, Any]]:
-    """Return what is kept of one group of runs: kinds, clean or pairs.
+    """Return what is kept of one group of runs: kinds, sourced, clean or pairs.
 
     Each has what the peers say, if they were asked: for each peer, None where it is not installed, else its score of
     each test picture.
@@ -158,26 +161,19 @@ def results(work: Path, group: str) -> list[dict[str, Any]]:
     return kept
 
 
-def _look_for_leaks(settings: Settings, batch: Batch) -> dict[str, Any]:
+def _look_for_leaks(settings: Settings, batch: Batch, *, with_source: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         batch.world().write(folder)
-        seen = _audit(settings, folder, independent=batch.tissue.independent, with_source=True)
-    alone, all_named = {*seen["named"]["P001"], *seen["named"]["P007"]}, _named(seen)
+        seen = _audit(settings, folder, independent=batch.tissue.independent, with_source=with_source)
+    named = _named(seen)
     rows = []
     for kind in batch.kinds:
         files = [leak_file(kind, number) for number in range(batch.n_leaks)]
-        rows.append(
-            {
-                "kind": kind.name,
-                "files": files,
-                "compared": sum(file in alone for file in files),
-                "with_source": sum(file in all_named for file in files),
-                "missed": [file for file in files if file not in alone],
-            }
-        )
-    honest = sorted(file for file in all_named if not file.startswith("leak"))
-    found = ", ".join(f"{row['kind']} {row['compared']}/{row['with_source']}" for row in rows)
+        missed = [file for file in files if file not in named]
+        rows.append({"kind": kind.name, "files": files, "n_found": len(files) - len(missed), "missed": missed})
+    honest = sorted(file for file in named if not file.startswith("leak"))
+    found = ", ".join(f"{row['kind']} {row['n_found']}" for row in rows)
     return {
         "tissue": batch.tissue.name,
         "rows": rows,

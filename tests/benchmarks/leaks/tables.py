@@ -52,6 +52,9 @@ def kinds_table(work: Path, tissue: str) -> list[str]:
     limits = best_thresholds(results(work, "clean"), tissue)
     batches = [each for each in results(work, "kinds") if each["tissue"] == tissue]
     found = {row["kind"]: {**row, "scores": each["peers"]} for each in batches for row in each["rows"]}
+    for each in results(work, "sourced"):
+        for row in each["rows"] if each["tissue"] == tissue else ():
+            found[row["kind"]]["n_sourced"] = row["n_found"]
     rows = [found[kind.name] for kind in KINDS if kind.name in found]
     counted = [*([row] for row in rows), rows]
     names = [*(row["kind"] for row in rows), "**all**"]
@@ -62,10 +65,10 @@ def kinds_table(work: Path, tissue: str) -> list[str]:
 
 
 def _found(rows: Sequence[Result], limits: Mapping[str, float]) -> Iterator[str]:
-    """Yield how many leaks there are in some rows, and how many of them everybody finds."""
+    """Yield how many leaks there are in some rows, and how many of them everybody finds; "-" where it was not asked."""
     yield str(sum(len(row["files"]) for row in rows))
-    for key in ("compared", "with_source"):
-        yield str(sum(row[key] for row in rows))
+    yield str(sum(row["n_found"] for row in rows))
+    yield str(sum(row["n_sourced"] for row in rows)) if all("n_sourced" in row for row in rows) else "-"
     for peer in PEERS:
         if any(row["scores"].get(peer) is None for row in rows):
             yield "-"
@@ -149,9 +152,8 @@ _METHOD = (
     "  mixed in, and honest test pictures, from `test-volume.tif`. BBBC039: four fields against four others, 16 bits.",
     "  Phantom: two seeds. Training pictures for overlaps are as large as a quarter of a section and lie in its left",
     "  half.",
-    "- **augpipe.** One audit with the source gives both columns: P001 and P007 compare the samples with each other,",
-    "  as an audit without the source does; P002 looks each of them up in the source. Several kinds lie in one test",
-    "  folder, which changes nothing for the single picture.",
+    "- **augpipe.** A leak is found where P001, P002 or P007 names it. Several kinds lie in one test folder, which",
+    "  changes nothing for the single picture: each is compared with the training pictures and the source alone.",
     "- **Others.** pHash, dHash, wHash and aHash are those of the package ImageHash, 64 bits, alike at a distance of",
     "  10 or less, as in imagededup. PDQ: 256 bits, 31 or less, of the eight ways that a picture can lie the nearest.",
     "  perception: its local descriptors (SIFT) as its makers set them. SIFT: OpenCV's recipe: 500 features, ratio",
