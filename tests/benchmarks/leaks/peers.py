@@ -76,29 +76,38 @@ def _pdq(train: Pictures, test: Pictures) -> Scores:
 
 def _sift(train: Pictures, test: Pictures) -> Scores:
     """Return how many matches one similarity explains: the recipe of OpenCV's tutorial on feature matching."""
-    sift, matcher = cv2.SIFT_create(500), cv2.BFMatcher()
+    sift = cv2.SIFT_create(500)
     known = [_described(sift, picture) for picture in train.values()]
-    return {file: _most_inliers(matcher, _described(sift, picture), known) for file, picture in test.items()}
+    return {file: _most_inliers(_described(sift, picture), known) for file, picture in test.items()}
 
 
-def _described(sift: Any, picture: Bytes) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def _described(sift: Any, picture: Bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     points, descriptors = sift.detectAndCompute(picture, None)
-    return np.array([point.pt for point in points], np.float32).reshape(-1, 2), descriptors
+    found = np.zeros((0, 128), np.float32) if descriptors is None else descriptors
+    return np.array([point.pt for point in points], np.float32).reshape(-1, 2), found
 
 
-def _most_inliers(matcher: Any, own: tuple[Any, Any], known: list[tuple[Any, Any]]) -> float:
+def _most_inliers(own: tuple[Any, Any], known: list[tuple[Any, Any]]) -> float:
     most = 0
     for points, descriptors in known:
-        if own[1] is None or descriptors is None or min(len(points), len(own[0])) < 2:
+        if min(len(points), len(own[0])) < 2:
             continue
-        pairs = matcher.knnMatch(own[1], descriptors, k=2)
-        good = [first for first, second in pairs if first.distance < 0.75 * second.distance]
-        if len(good) < 4:
+        here, there = _matches(own[1], descriptors)
+        if len(here) < 4:
             continue
-        here, there = own[0][[each.queryIdx for each in good]], points[[each.trainIdx for each in good]]
-        _, inliers = cv2.estimateAffinePartial2D(here, there, ransacReprojThreshold=5.0, maxIters=500)
+        _, inliers = cv2.estimateAffinePartial2D(own[0][here], points[there], ransacReprojThreshold=5.0, maxIters=500)
         most = max(most, 0 if inliers is None else int(inliers.sum()))
     return float(most)
+
+
+def _matches(own: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the matches whose distance is below 0.75 of that to the second nearest (Lowe 2004)."""
+    squares = np.square(other).sum(axis=1) - 2.0 * (own @ other.T) + np.square(own).sum(axis=1)[:, None]
+    rows, best = np.arange(len(own)), squares.argmin(axis=1)
+    first = squares[rows, best]
+    squares[rows, best] = np.inf
+    good = np.flatnonzero(first < 0.75**2 * squares.min(axis=1))
+    return good, best[good]
 
 
 def _perception(train: Pictures, test: Pictures) -> Scores:
