@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tifffile
 from leaks.audits import audit
 from leaks.clean_sets import PATTERNS, CleanSet, clean_sets
 from leaks.kinds import KINDS, Kind, slug
@@ -216,6 +218,7 @@ def _look_at_pairs(settings: Settings, block: Block, tissue: Tissue) -> dict[str
         folder = Path(temporary)
         n_train, n_test = block.write(tissue, folder)
         seen = audit(folder / "train.tif", folder / "test.tif", None, jobs=settings.jobs)
+        _keep_pairs(seen, folder, settings.work / "false-alarms" / slug(block.name))
     n_compared = n_train + n_test - seen["not_compared"]
     return {
         "name": block.name,
@@ -227,6 +230,20 @@ def _look_at_pairs(settings: Settings, block: Block, tissue: Tissue) -> dict[str
         "summary": f"{n_train * n_test} pairs, {len(_named(seen))} false; {n_compared} of {n_train + n_test} pictures "
         f"show enough; {seen['seconds']} s",
     }
+
+
+def _keep_pairs(seen: Mapping[str, Any], folder: Path, to: Path) -> None:
+    """Keep the two pictures of every false alarm side by side, the test picture on the left."""
+    for each in seen["evidence"]:
+        pages = [
+            tifffile.imread(folder / file, key=int(page)) for file, page in map(_page, (each["sample"], each["other"]))
+        ]
+        to.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(to / f"{slug(each['sample'])}-{slug(each['other'])}.tif", np.hstack(pages))
+
+
+def _page(name: str) -> list[str]:
+    return name.split("#")
 
 
 def _audit(settings: Settings, folder: Path, *, independent: bool, with_source: bool) -> dict[str, Any]:
