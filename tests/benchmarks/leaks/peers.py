@@ -15,7 +15,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,9 @@ PEERS = {
 }
 
 
+PACKAGES = ("numpy", "opencv-contrib-python-headless", "scipy", "imagehash", "pdqhash", "perception", "fastdup")
+
+
 def read(folder: Path) -> dict[str, Bytes]:
     """Return the pictures of a folder, by the names of their files, in 8 bits."""
     return {path.name: _to_bytes(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)) for path in sorted(folder.glob("*.png"))}
@@ -232,7 +237,16 @@ def main() -> None:
             scores[name] = peer.score(train, test)
         except ImportError:
             scores[name] = None
-    arguments.out.write_text(json.dumps(scores))
+    arguments.out.write_text(json.dumps({"scores": scores, "versions": _versions()}))
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the packages that are installed, of those that peers need."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 if __name__ == "__main__":

@@ -264,6 +264,6 @@ def _ask_peers(python: str, make: Callable[[], World]) -> dict[str, Any]:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-        scores = json.loads(out.read_text())
-    missing = [peer for peer, own in scores.items() if own is None]
-    return {"scores": scores, "summary": f"asked; not installed: {', '.join(missing) or 'none'}"}
+        said: dict[str, Any] = json.loads(out.read_text())
+    missing = [peer for peer, own in said["scores"].items() if own is None]
+    return {**said, "summary": f"asked; not installed: {', '.join(missing) or 'none'}"}

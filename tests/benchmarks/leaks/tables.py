@@ -1,5 +1,6 @@
 """The tables of the benchmark, in Markdown, from the results that are kept."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,16 @@ def document(work: Path) -> str:
         parts += [f"## Leaks found: {tissue}", "", *kinds_table(work, tissue), ""]
     parts += ["## Pictures that do not leak", "", *_CLEAN, "", *clean_table(work), ""]
     parts += ["## False alarms over pairs", "", *_PAIRS, "", *pairs_table(work), ""]
-    parts += ["## How it was measured", "", *_METHOD, ""]
+    parts += ["## How it was measured", "", *_METHOD, *_versions(work), ""]
     return "\n".join(parts)
+
+
+def _versions(work: Path) -> Iterator[str]:
+    """Yield the line that names the packages of the peers."""
+    said = [json.loads(path.read_text())["versions"] for path in sorted((work / "peers").glob("*/*.json"))]
+    different = sorted({f"{package} {version}" for each in said for package, version in each.items()})
+    if different:
+        yield f"- **Their versions.** {', '.join(different)}."
 
 
 _INTRODUCTION = (
@@ -158,7 +167,8 @@ _METHOD = (
     "  10 or less, as in imagededup. PDQ: 256 bits, 31 or less, of the eight ways that a picture can lie the nearest.",
     "  perception: its local descriptors (SIFT) as its makers set them. SIFT: OpenCV's recipe: 500 features, ratio",
     "  test 0.75, one similarity by RANSAC, 10 inliers. Correlation: the best shift by phase correlation at half the",
-    "  resolution and four quarter turns, then the correlation of what overlaps, 0.7. Best thresholds are set on clean",
-    "  sets of 256 px and above, which is in their favour. Networks whose weights are downloaded at run time, such as",
-    "  imagededup's, are left out.",
+    "  resolution and four quarter turns, then the correlation of what overlaps, 0.7. fastdup: the cosine of its",
+    "  network's features, 0.9; its licence is for non-commercial use, so that `make leaks` does not install it. Best",
+    "  thresholds are set on clean sets of 256 px and above, which is in their favour. Networks whose weights are",
+    "  downloaded at run time, such as imagededup's, are left out.",
 )
