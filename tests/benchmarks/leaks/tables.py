@@ -1,6 +1,7 @@
 """The tables of the benchmark, in Markdown, from the results that are kept."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def missed(work: Path) -> list[str]:
 def document(work: Path) -> str:
     """Return the whole page."""
     parts = ["# How well are leaks found?", "", *_INTRODUCTION, ""]
-    for tissue in dict.fromkeys(each["tissue"] for each in results(work, "kinds")):
+    n_kinds = Counter(each["tissue"] for each in results(work, "kinds") for _ in each["rows"])
+    for tissue, _ in n_kinds.most_common():
         parts += [f"## Leaks found: {tissue}", "", *kinds_table(work, tissue), ""]
     parts += ["## Pictures that do not leak", "", *_CLEAN, "", *clean_table(work), ""]
     parts += ["## False alarms over pairs", "", *_PAIRS, "", *pairs_table(work), ""]

@@ -102,7 +102,7 @@ def _places(stack: NDArray[Any], size: int, n: int, layout: Layout, rng: Generat
     for number in range(n):
         z = slices[number % len(slices)]
         top, left = int(rng.integers(0, height - size + 1)), int(rng.integers(0, width - size + 1))
-        yield Place(z, (number // len(slices) % 2) * (height - size), 0) if layout == "halves" else Place(z, top, left)
+        yield Place(z, top, 0 if layout == "halves" else left)
 
 
 def _cut(stack: NDArray[Any], place: Place, size: int) -> NDArray[Any]:
