@@ -139,14 +139,15 @@ def run_all(runs: Iterable[Run], settings: Settings, *, at_once: int = 1) -> Non
 
     def do(run: Run) -> None:
         path = settings.work / f"{run.name}.json"
+        if settings.only not in run.name or path.exists():
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         result = run.make()
         write_atomically(path, [canonical_json(result)])
         print(f"{run.name}: {result['summary']}", flush=True)
 
-    left = [run for run in runs if settings.only in run.name and not (settings.work / f"{run.name}.json").exists()]
     with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(do, left))
+        list(pool.map(do, runs))
 
 
 def results(work: Path, group: str) -> list[dict[str, Any]]:
