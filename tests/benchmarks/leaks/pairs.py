@@ -80,5 +80,6 @@ BLOCKS = (
     Block("ISBI 2012, another place, augmented, 256 px", "ISBI", _two_places, 256, is_augmented=True),
     Block("phantom, 250 seeds, 128 px", "phantom", _many_seeds, 128),
     Block("phantom, 250 seeds, augmented, 192 px", "phantom", _many_seeds, 192, is_augmented=True),
+    Block("BBBC039, other fields, 128 px", "BBBC039", _two_places, 128),
     Block("BBBC039, other fields, 256 px", "BBBC039", _two_places, 256),
 )
