@@ -1,6 +1,7 @@
 """The tables of the benchmark, in Markdown, from the results that are kept."""
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,10 +81,15 @@ def _found(rows: Sequence[Result], limits: Mapping[str, float]) -> Iterator[str]
         yield f"{_flagged(peer, scores)} ({best})"
 
 
+def _rank(clean: Result) -> tuple[Any, ...]:
+    """Return what clean sets are sorted by: tissue, then furniture, then the smaller pictures first."""
+    return clean["tissue"], clean["group"] != "tissue", clean["name"].rsplit(",", 1)[0], clean["size_px"]
+
+
 def clean_table(work: Path) -> list[str]:
     """Return the table of what is said of pictures that do not leak."""
     lines = []
-    for each in results(work, "clean"):
+    for each in sorted(results(work, "clean"), key=_rank):
         source = each["with_source"]["verdict"] if each["with_source"] else ""
         scores = [each["peers"].get(peer) for peer in PEERS]
         others = [
@@ -135,7 +141,7 @@ def _versions(work: Path) -> Iterator[str]:
     said = [json.loads(path.read_text())["versions"] for path in sorted((work / "peers").glob("*/*.json"))]
     different = sorted({f"{package} {version}" for each in said for package, version in each.items()})
     if different:
-        yield f"- **Their versions.** {', '.join(different)}."
+        yield from textwrap.wrap(f"- **Their versions.** {', '.join(different)}.", 118, subsequent_indent="  ")
 
 
 _INTRODUCTION = (
