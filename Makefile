@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage portable check lint results mutants clean
+.PHONY: demo test coverage portable check lint results leaks mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
@@ -41,6 +41,15 @@ lint: $(VENV)/.installed-test
 SOURCE ?= data/isbi2012
 results: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/results.py $(SOURCE)
+
+# docs/leaks.md: which leaks are found, by the audit and by others, and how many false alarms there are. SOURCE and FIELDS
+# hold ISBI 2012's stacks and BBBC039's fields. The others' packages clash with ours, so they get an environment too.
+FIELDS ?= data/bbbc039
+leaks: $(VENV)/.installed-test
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check imagehash pdqhash 'perception[approximate-deduplication]'
+	$(BIN)/python tests/benchmarks/bench_leaks.py --isbi $(SOURCE) --bbbc039 $(FIELDS) --pairs --write docs/leaks.md \
+		--peers-python .venv-peers/bin/python
 
 # Do the tests find planted faults? Half an hour at most; cosmic-ray has libraries of its own, so an environment too.
 SEED ?= 0
