@@ -22,7 +22,7 @@ from pipeline.audit.pixel_findings import (
 from pipeline.audit.report import Check, Coverage, Finding, Skip, conclude, skipped
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples, Workers, start_workers
 from pipeline.audit.search.repeats import find_repeats
-from pipeline.audit.search.same_tissue import Sibling, find_siblings
+from pipeline.audit.search.same_tissue import NOTHING_COMPARED, Compared, Sibling, find_siblings
 from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.shards.digest import array_digest
 from pipeline.shards.progress import Progress, SilentProgress
@@ -114,9 +114,9 @@ def _check_with_source(
 
     shown: dict[AuditedSample, Identification | ProvenSlice] = {**certain, **searched}
     seen = [(sample, shown[sample]) for sample in audited.samples if sample in shown]
-    siblings, poor, in_part = _compare(audited.only(shown), set(certain), workers) if searched else ([], [], 0)
+    compared = _compare(audited.only(shown), set(certain), workers) if searched else NOTHING_COMPARED
     unknown = [(sample, each) for sample, each in searched.items() if each.found is None]
-    lost = [sample for sample, _ in unknown if sample in set(poor)]
+    lost = [sample for sample, _ in unknown if sample in set(compared.poor)]
     n_unread = len(doubtful.samples) - len(searched)
     coverage = Coverage(
         total=len(audited.samples),
@@ -125,7 +125,8 @@ def _check_with_source(
         compared=len(unknown) - len(lost),
         not_compared=len(lost) + n_unread,
         searched_again=len(searched_again),
-        in_part=in_part,
+        in_part=len(compared.with_furniture),
+        sparse=len({sample for sample, _ in unknown} & set(compared.sparse)),
     )
     findings = [
         *find_identical(audited, digests),
@@ -134,7 +135,7 @@ def _check_with_source(
         *([] if slices.independent else find_near_slices(audited, seen, slices.gap)),
         *find_unknown(unknown, allow_unknown=allow_unknown),
         *find_wrong_labels(seen),
-        *siblings_found(siblings),
+        *siblings_found(compared.siblings),
         *repeats_found(audited, repeats),
     ]
     n_known = coverage.proven + coverage.identified
@@ -158,34 +159,38 @@ def _check_with_source(
         else _absent("P007", "every sample is proven by rendering it again, P002 compares their slices"),
         conclude("S001", findings, len(slices.addresses)) if slices.addresses else _absent("S001", "there is no slice"),
     ]
-    return PixelAudit(findings, checks, coverage, digests, shown, siblings)
+    return PixelAudit(findings, checks, coverage, digests, shown, compared.siblings)
 
 
 def _check_without_source(audited: AuditedSamples, missing: Skip, workers: Workers) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
     readable, read, unread = workers.read_all(audited, "reading samples", lambda sample: array_digest(sample.image()))
-    siblings, poor, in_part = _compare(readable, frozenset(), workers)
+    compared = _compare(readable, frozenset(), workers)
     digests = dict(zip(readable.samples, read, strict=True))
-    findings = [*find_identical(audited, digests), *siblings_found(siblings)]
+    findings = [*find_identical(audited, digests), *siblings_found(compared.siblings)]
     n, n_readable = len(audited.samples), len(read)
-    n_compared = n_readable - len(poor)
-    coverage = Coverage(n, compared=n_compared, not_compared=n - n_compared, in_part=in_part)
-    reached = _Reached(findings, n, unread, n - n_readable, poor)
+    n_compared = n_readable - len(compared.poor)
+    coverage = Coverage(
+        n,
+        compared=n_compared,
+        not_compared=n - n_compared,
+        in_part=len(compared.with_furniture),
+        sparse=len(compared.sparse),
+    )
+    reached = _Reached(findings, n, unread, n - n_readable, compared.poor)
     checks = [reached.check("P001", n_readable, looks_closer=False), reached.check("P007", n_compared)]
     checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
-    return PixelAudit(findings, checks, coverage, digests, siblings=siblings)
+    return PixelAudit(findings, checks, coverage, digests, siblings=compared.siblings)
 
 
-def _compare(
-    audited: AuditedSamples, certain: Collection[AuditedSample], workers: Workers
-) -> tuple[list[Sibling], list[AuditedSample], int]:
-    """Return siblings that are not both certain, samples that show too little, and of how many furniture was left out.
+def _compare(audited: AuditedSamples, certain: Collection[AuditedSample], workers: Workers) -> Compared:
+    """Compare samples of different splits; siblings that are both certain do not count.
 
     Where there is one split alone, there is nothing that a sample should have been compared with.
     """
     compared = find_siblings(audited, workers)
     siblings = [each for each in compared.siblings if not (each.sample in certain and each.other in certain)]
-    return siblings, compared.poor if audited.pairs() else [], len(compared.with_furniture)
+    return compared._replace(siblings=siblings, poor=compared.poor if audited.pairs() else [])
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ class Coverage:
         searched_again: proven ones whose slice was looked for all the same, as a check on the records.
         in_part: of which a part was left out when they were compared, such as a data bar, because pictures that share
             nothing else show it at the same place.
+        sparse: compared ones that show so little that small parts which they share may have been missed.
     """
 
     total: int
@@ -124,6 +125,7 @@ class Coverage:
     replayed: int = 0
     searched_again: int = 0
     in_part: int = 0
+    sparse: int = 0
 
     @property
     def by_pixels(self) -> int:
@@ -229,15 +231,18 @@ class AuditReport:
             return f"NOT PROVEN: {'; '.join(part for part, applies in parts.items() if applies)}"
         if not self.coverage.by_pixels:
             return f"CLEAN by its records alone: pixels were not checked{self._no_groups}"
-        return f"CLEAN: {self._clean_splits}; {self.coverage.outcomes}{self._in_part}{self._no_groups}"
+        return f"CLEAN: {self._clean_splits}; {self.coverage.outcomes}{self._limits}{self._no_groups}"
 
     def _with_status(self, status: Status) -> list[str]:
         return [check.id for check in self.checks if check.status == status]
 
     @property
-    def _in_part(self) -> str:
-        n = self.coverage.in_part
-        return f"; of {n} without what they show at the same place as pictures that share nothing else" if n else ""
+    def _limits(self) -> str:
+        parts = {
+            "{} of them without what pictures show at the same place that share nothing else": self.coverage.in_part,
+            "{} show so little that small shared parts may be missed": self.coverage.sparse,
+        }
+        return "".join(f"; {text.format(n)}" for text, n in parts.items() if n)
 
     @property
     def _no_groups(self) -> str:

@@ -76,6 +76,7 @@ def _coverage(report: AuditReport) -> str:
         f"{coverage.identified} found by search": coverage.identified,
         f"{coverage.compared} compared with each other alone": coverage.compared,
         f"{coverage.in_part} of them without a part, such as a data bar, that is the same elsewhere": coverage.in_part,
+        f"{coverage.sparse} of them show little": coverage.sparse,
         f"{coverage.not_compared} not compared": coverage.not_compared,
         "pixels were not checked": not coverage.by_pixels and not coverage.not_compared,
     }

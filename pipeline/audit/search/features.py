@@ -22,6 +22,8 @@ _DESCRIPTOR_LENGTH = 255.0
 _MIN_SIDE = 256  # pixels; from here on, features are looked for at half the resolution
 _OCTAVE_SHARES = (0.4, 0.3, 0.2, 0.1)  # of the features kept, from fine to coarse, so that other scales find partners
 _FINEST_PX = 2.4
+_MIN_RANGE8 = 16.0  # gray levels of an 8-bit picture: fewer are not spread further
+_CELLS = 8  # along each side of a picture
 _MAX_RATIO = 0.85  # of distances, best to second best (Lowe 2004); geometry sorts out the rest
 
 
@@ -44,17 +46,23 @@ class Features:
         angles: (n,) float32, direction in radians, clockwise as displayed from the x axis.
         sizes: (n,) float32, diameter in pixels of the picture at full resolution.
         descriptors: (n, 128) uint8, each row about 255 long.
-        width: of the picture in pixels.
+        shape: (height, width) of the picture.
     """
 
     points: NDArray[np.float32]
     angles: NDArray[np.float32]
     sizes: NDArray[np.float32]
     descriptors: NDArray[np.uint8]
-    width: int
+    shape: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @property
+    def n_cells(self) -> int:
+        """In how many of 8 x 8 equal cells of the picture some of them lie."""
+        cells = np.floor(self.points * (_CELLS / np.array(self.shape[::-1]))).clip(0, _CELLS - 1)
+        return len(np.unique(cells, axis=0))
 
     def strongest(self, most: int) -> "Features":
         """Return the first of them."""
@@ -66,17 +74,17 @@ class Features:
         return self._only(~left_out[row, column])
 
     def _only(self, kept: slice | NDArray[np.bool_]) -> "Features":
-        return Features(self.points[kept], self.angles[kept], self.sizes[kept], self.descriptors[kept], self.width)
+        return Features(self.points[kept], self.angles[kept], self.sizes[kept], self.descriptors[kept], self.shape)
 
     def seen_as(self, variant: Variant) -> "Features":
         """Return the features of the picture's mirror image, or of the picture inverted, or both."""
         points, angles = self.points, self.angles
         if variant.mirrored:
-            points = points * np.array((-1, 1), np.float32) + np.array((self.width - 1, 0), np.float32)
+            points = points * np.array((-1, 1), np.float32) + np.array((self.shape[1] - 1, 0), np.float32)
             angles = np.float32(np.pi) - angles
         if variant.inverted:
             angles = angles + np.float32(np.pi)
-        return Features(points, angles, self.sizes, self.descriptors[:, _reordering(variant)], self.width)
+        return Features(points, angles, self.sizes, self.descriptors[:, _reordering(variant)], self.shape)
 
 
 @cache
@@ -103,14 +111,14 @@ def shrinkage(image: NDArray[Any]) -> int:
 @few_at_a_time
 def find_features(image: NDArray[Any], *, most: int = SAMPLE_KEYPOINTS) -> Features:
     """Return the keypoints of a picture (Y, X) of any gray dtype, at most so many."""
-    gray, scale = to_gray8(image), shrinkage(image)
+    gray, scale, shape = to_gray8(image), shrinkage(image), (image.shape[0], image.shape[1])
     if scale > 1:
         gray = cv2.resize(gray, (gray.shape[1] // scale, gray.shape[0] // scale), interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT_create()  # type: ignore[attr-defined]  # missing in OpenCV's types
     keypoints, raw = sift.detectAndCompute(gray, None)
     if raw is None:
         none = np.zeros(0, np.float32)
-        return Features(np.zeros((0, 2), np.float32), none, none, np.zeros((0, 128), np.uint8), image.shape[1])
+        return Features(np.zeros((0, 2), np.float32), none, none, np.zeros((0, 128), np.uint8), shape)
     sizes = np.array([point.size for point in keypoints], np.float32)
     order = _fair_order(sizes, np.array([point.response for point in keypoints]))[:most]
     points = np.array([keypoints[k].pt for k in order], np.float32)
@@ -118,7 +126,7 @@ def find_features(image: NDArray[Any], *, most: int = SAMPLE_KEYPOINTS) -> Featu
     share = raw[order] / np.maximum(raw[order].sum(axis=1, keepdims=True), 1.0)
     descriptors = np.rint(np.sqrt(share) * _DESCRIPTOR_LENGTH).astype(np.uint8)
     points = (points + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
-    return Features(points, angles, sizes[order] * np.float32(scale), descriptors, image.shape[1])
+    return Features(points, angles, sizes[order] * np.float32(scale), descriptors, shape)
 
 
 def _fair_order(sizes: NDArray[np.float32], responses: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -150,9 +158,8 @@ def pair_features(sample: Features, other: Features) -> tuple[NDArray[np.intp], 
 
 
 def to_gray8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a picture (Y, X) in 8 bits, as it is or spread between its own dark and bright ends."""
-    if image.dtype == np.uint8:
-        return np.ascontiguousarray(image)
+    """Return a picture (Y, X) in 8 bits, spread between its own dark and bright ends, so that dim ones count, too."""
     low, high = gray_percentiles(image)
-    spread = (image.astype(np.float32) - np.float32(low)) * np.float32(255.0 / max(high - low, 1e-12))
+    least = _MIN_RANGE8 if image.dtype == np.uint8 else 1e-12
+    spread = (image.astype(np.float32) - np.float32(low)) * np.float32(255.0 / max(high - low, least))
     return np.ascontiguousarray(np.clip(spread, 0.0, 255.0).astype(np.uint8))

@@ -17,6 +17,7 @@ WINDOW_PX = 17  # of the windows that are correlated, at the resolution that is 
 _BLUR_PX = 1.0
 _MIN_CONTRAST = 2.0  # standard deviation in a window, of 255 gray levels
 AGREEING_NCC = 0.7
+_MAX_COHERENCE = 0.8  # 1 on a straight edge, 0 where no direction is preferred
 _MIN_OVERLAP = 0.05  # of the sample's pixels
 _MIN_CLASS = 0.2 * _MIN_OVERLAP  # of the sample's pixels, both labels together
 
@@ -28,17 +29,24 @@ class Agreement(NamedTuple):
         ncc: (y, x) normalised cross-correlation in a window around every step-th pixel of the sample; 0 where there is
             nothing to compare.
         inside: (y, x) where the other picture has pixels.
+        detailed: (y, x) where the sample's gray levels change in more than one direction.
         step: of the pixels.
     """
 
     ncc: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    detailed: NDArray[np.bool_]
     step: int
 
     @property
     def area_px(self) -> int:
         """Pixels of the sample around which the two agree."""
         return int((self.ncc >= AGREEING_NCC).sum()) * self.step**2
+
+    @property
+    def detailed_px(self) -> int:
+        """Pixels of the sample around which the two agree in more than a straight edge."""
+        return int(((self.ncc >= AGREEING_NCC) & self.detailed).sum()) * self.step**2
 
     @property
     def inside_px(self) -> int:
@@ -75,7 +83,7 @@ def compare(
     if inverted:
         here = np.float32(255.0) - here
     ncc = windowed_ncc(here, np.asarray(there, np.float32), inside)
-    return Agreement(ncc, inside, step), _correlation(here[inside], there[inside])
+    return Agreement(ncc, inside, _detailed(here), step), _correlation(here[inside], there[inside])
 
 
 def to_compare(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -105,6 +113,13 @@ def textured(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     weight = _box(np.ones_like(image))
     variance: NDArray[np.float32] = _box(image * image) / weight - np.square(_box(image) / weight)
     return np.asarray(variance > _MIN_CONTRAST**2)
+
+
+def _detailed(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return around which pixels a picture is not just a straight edge, by the structure tensor (Bigun 1987)."""
+    x, y = (np.asarray(cv2.Sobel(image, cv2.CV_32F, *order), np.float32) for order in ((1, 0), (0, 1)))
+    xx, yy, xy = _box(x * x), _box(y * y), _box(x * y)
+    return np.asarray(np.hypot(xx - yy, 2 * xy) <= _MAX_COHERENCE * (xx + yy))
 
 
 def _correlation(here: NDArray[np.float32], there: NDArray[np.float32]) -> float:

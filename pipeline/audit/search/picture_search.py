@@ -45,12 +45,12 @@ class Found(NamedTuple):
 
     Attributes:
         sightings: what the sample certainly shows, the one with the largest area first.
-        n_features: of the sample, that could agree.
+        features: of the sample, that could agree.
         left_out_px: pixels of furniture, which were left out.
     """
 
     sightings: list[Sighting]
-    n_features: int
+    features: Features
     left_out_px: int
 
 
@@ -66,11 +66,18 @@ class PictureIndex:
     Args:
         features: of each picture.
         image: reads picture k (Y, X).
+        more: reads further pictures, a few of which are looked at to tell furniture.
     """
 
-    def __init__(self, features: Sequence[Features], image: Callable[[int], NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        features: Sequence[Features],
+        image: Callable[[int], NDArray[Any]],
+        more: Sequence[Callable[[], NDArray[Any]]] = (),
+    ) -> None:
         self._features = features
         self._image = image
+        self._more = more
         voters = [each.strongest(_clip(_INDEX_SIZE // max(len(features), 1), _MAX_VOTERS)) for each in features]
         self._owner = np.repeat(np.arange(len(voters)), [len(each) for each in voters])
         self._descriptors = np.concatenate([*(each.descriptors for each in voters), np.zeros((0, 128), np.uint8)])
@@ -90,7 +97,7 @@ class PictureIndex:
             sightings = self._look_at(image, features, left_out, self.vote(features))
         certain = [each for each in sightings if each.is_certain]
         ordered = sorted(certain, key=lambda each: (-each.agreement.area_px, each.candidate))
-        return Found(ordered, len(features), int(left_out.sum()) * shrinkage(image) ** 2)
+        return Found(ordered, features, int(left_out.sum()) * shrinkage(image) ** 2)
 
     def find_in(self, key: int, image: NDArray[Any], features: Features) -> list[Sighting]:
         """Return how a sample (Y, X) certainly shows picture `key`; no other is looked at."""
@@ -103,14 +110,10 @@ class PictureIndex:
         if not any(sighting.is_certain for sighting, _ in in_place):
             return None
         known = {sighting.candidate.key for sighting, _ in in_place}
-        more = [self._image(key) for key in sorted(self._some()) if key not in known]
-        return find_furniture(
-            image, [*(other for _, other in in_place), *(other for other in more if other.shape == image.shape)]
-        )
-
-    def _some(self) -> set[int]:
-        """Return a few pictures, evenly chosen: many may share what the sample shows, though too little to be found."""
-        return {round(position) for position in np.linspace(0, len(self._features) - 1, _MORE)}
+        own = [self._image(key) for key in _some(len(self._features)) if key not in known]
+        strange = [self._more[key]() for key in _some(len(self._more))]
+        more = [other for other in (*own, *strange) if other.shape == image.shape]
+        return find_furniture(image, [*(other for _, other in in_place), *more])
 
     def _turned_into_place(self, image: NDArray[Any], sighting: Sighting) -> NDArray[Any] | None:
         """Return the picture so turned and mirrored that it shows its part at the sample's place; None if it cannot."""
@@ -175,6 +178,11 @@ class PictureIndex:
             nearest[closer] = best[closer] + start
             shortest[closer] = distance[rows, best][closer]
         return nearest
+
+
+def _some(n: int) -> list[int]:
+    """Return a few of n numbers, evenly chosen: many pictures may share what one shows, but too little to be found."""
+    return sorted({round(position) for position in np.linspace(0, n - 1, min(n, _MORE))})
 
 
 def _nothing_of(image: NDArray[Any]) -> NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from pipeline.audit.search.features import Features
 from pipeline.audit.search.picture_search import Found, PictureIndex, learn_picture
 
 COMPARABLE_FEATURES = 60  # of these, a quarter must agree for a finding; with fewer, none agreeing proves nothing
+_COMPARABLE_CELLS = 10  # of 64: what lies in fewer, such as a line of text, says nothing of the rest
+_MANY_FEATURES = 250  # with fewer, small parts that are shared may be missed
 
 _MAX_CACHED = 32  # pictures
 
@@ -31,11 +33,16 @@ class Compared(NamedTuple):
         siblings: in earlier splits; of each sample the one that shares most first.
         poor: samples with too few features.
         with_furniture: samples of which a part was left out.
+        sparse: samples that show little, though enough to be compared.
     """
 
     siblings: list[Sibling]
     poor: list[AuditedSample]
     with_furniture: list[AuditedSample]
+    sparse: list[AuditedSample]
+
+
+NOTHING_COMPARED = Compared([], [], [], [])
 
 
 def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
@@ -43,19 +50,25 @@ def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
     features = workers.map("learning samples", lambda sample: learn_picture(sample.image()), audited.samples)
     learnt = list(zip(audited.samples, features, strict=True))
     siblings: list[Sibling] = []
-    n_features = {sample: len(own) for sample, own in learnt}
+    shown = dict(learnt)
+    readers = [sample.image for sample in audited.samples]
     with_furniture: dict[AuditedSample, None] = {}
     for earlier, later in audited.pairs():
         known = [(sample, own) for sample, own in learnt if sample.split == earlier]
-        index = PictureIndex([own for _, own in known], _cached(sample.image for sample, _ in known))
+        index = PictureIndex([own for _, own in known], _cached(sample.image for sample, _ in known), readers)
         others = [(sample, own) for sample, own in learnt if sample.split == later]
         looked = workers.map(f"comparing {later} with {earlier}", partial(_look_up, index), others)
         for (sample, _), found in zip(others, looked, strict=True):
-            n_features[sample] = min(n_features[sample], found.n_features)
+            shown[sample] = min(shown[sample], found.features, key=len)
             with_furniture |= {sample: None} if found.left_out_px else {}
             siblings += [Sibling(sample, known[each.candidate.key][0], each.measures) for each in found.sightings]
-    poor = [sample for sample, n in n_features.items() if n < COMPARABLE_FEATURES]
-    return Compared(siblings, poor, list(with_furniture))
+    poor = [sample for sample, own in shown.items() if not _is_comparable(own)]
+    sparse = [sample for sample, own in shown.items() if _is_comparable(own) and len(own) < _MANY_FEATURES]
+    return Compared(siblings, poor, list(with_furniture), sparse)
+
+
+def _is_comparable(features: Features) -> bool:
+    return len(features) >= COMPARABLE_FEATURES and features.n_cells >= _COMPARABLE_CELLS
 
 
 def _look_up(index: PictureIndex, looked_up: tuple[AuditedSample, Features]) -> Found:
