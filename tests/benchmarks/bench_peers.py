@@ -1,4 +1,4 @@
-"""The same augmentation by augpipe and by other libraries, each in its best setting, on one core.
+"""How fast other libraries do the same augmentation, on one core; `peers.py` says what the job is.
 
     make peers                                  (five minutes; writes docs/speed.md)
 
@@ -7,235 +7,144 @@ or, in an environment of its own, since the libraries have many of their own:
     pip install -r requirements-peers.txt && pip install --no-deps -e .
     python tests/benchmarks/bench_peers.py --write docs/speed.md
 
-The job: a uint8 image and its label, as large as the sample; one rotation by any angle and one elastic deformation of
-10 px standard deviation from 3 x 3 control points, or what the library has nearest to that; the image cubic, the label
-nearest, the edge mirrored. Random numbers and the deformation's field are drawn anew every time by everyone but
-cv2.remap. Whatever does not depend on them is done once and not timed: the slice's spline coefficients (augpipe,
-scipy, elasticdeform), tensors of float32 (PyTorch). What a library returns is left as it is, float32 included.
+What is counted is processor time, of all threads, with the process bound to one core: other work on the machine then
+hardly counts. Each peer takes turns with augpipe, and what is compared is the two times of a turn.
 """
 
 import argparse
-import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
-from importlib.metadata import version
-from itertools import count
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-os.environ.update(  # read when the libraries are loaded; the last one keeps albumentations from asking for updates
-    OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1", NO_ALBUMENTATIONS_UPDATE="1"
+os.environ.update(  # libraries read this while they are loaded
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
+    NUMBA_NUM_THREADS="1",
+    NO_ALBUMENTATIONS_UPDATE="1",  # or it asks the network for a newer version of itself
 )
 
 import cv2
 import numpy as np
-import scipy.ndimage
+from peers import OURS, PEERS, Action, Peer, Pixels
 
-from augment import AugmentRanges, Recipe, Stream, draw_recipe, prepare_slice, render_prepared
-from augment.coordinates import displacement, slice_coordinates, window_offsets
 from pipeline.files import write_atomically
 from pipeline.source.phantom import make_phantom
 
 SIDES = (700, 256)
-SIGMA_PX = 10.0
-CUBIC = {"interpolation": cv2.INTER_CUBIC, "mask_interpolation": cv2.INTER_NEAREST, "border_mode": cv2.BORDER_REFLECT}
-Pixels = np.ndarray[Any, Any]
-Action = Callable[[], Any]  # makes one sample: its image and its label
+PAGE = """# How fast others do the same
+
+One image and its label on one core: rotated by any angle, deformed by 10 px from 3 x 3 control points, the edge
+mirrored, the image cubic, the label nearest; or what each library has nearest to that, in its best setting. An image
+and its label count once: 1 Mpx/s is a million pixels of image and as many of label a second, angle and field drawn.
+"Times augpipe's" is the median over {rounds} turns, each of augpipe and of the other; in brackets the quartiles.
+
+{tables}
+What is counted is processor time, of all threads, with the process bound to one core of a shared virtual machine
+({cpu}; Python {python}, PyTorch {torch}, NumPy {numpy}). What does not depend on the random numbers is done before:
+the slice's spline coefficients (augpipe, scipy, elasticdeform) and tensors of float32 (PyTorch).
+
+Measured by `make peers`, that is `python tests/benchmarks/bench_peers.py --write docs/speed.md` in an environment with
+`requirements-peers.txt`. `tests/benchmarks/peers.py` has every setting.
+"""
 
 
-def by_augpipe(image: Pixels, label: Pixels) -> Action:
-    prepared, recipes = prepare_slice(image, label), count()
-    return lambda: render_prepared(prepared, _draw(image, next(recipes)))
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured of one peer: seconds of a sample, and the times that augpipe's took, turn by turn."""
+
+    peer: Peer
+    seconds: float
+    ratios: list[float]
 
 
-def by_augpipe_once(image: Pixels, label: Pixels) -> Action:
-    recipes = count()
-    return lambda: render_prepared(prepare_slice(image, label), _draw(image, next(recipes)))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each pair (15)")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="the Markdown page to write; else it is printed")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cv2.setNumThreads(1)
+    warnings.filterwarnings("ignore")
+    tables = "\n".join(table(side, measure(side, arguments.rounds), differs=side == SIDES[0]) for side in SIDES)
+    facts = {"cpu": processor(), "python": platform.python_version(), "numpy": np.__version__}
+    page = PAGE.format(tables=tables, rounds=arguments.rounds, torch=version_of("torch"), **facts)
+    if arguments.write:
+        write_atomically(arguments.write, [page.encode()])
+    else:
+        print(page)
 
 
-def _draw(image: Pixels, replicate: int) -> Recipe:
-    ranges = AugmentRanges(sigma_px=SIGMA_PX)
-    return draw_recipe(ranges, Stream(0, (0, 0, 0, replicate)), window=image.shape, slice_size=image.shape)
+def measure(side: int, rounds: int) -> list[Row]:
+    """Return a row for augpipe and for each peer; one that is not installed has no ratios."""
+    images, labels = make_phantom((1, side, side))
+    image, label = images[0], labels[0]
+    ours = OURS.make(image, label)
+    rows, our_seconds = [], []
+    for peer in PEERS:
+        try:
+            action = peer.make(image, label)
+        except ImportError:
+            rows.append(Row(peer, 0, []))
+            continue
+        require_done(peer, action, label)
+        turns = [(seconds(ours), seconds(action)) for _ in range(rounds + 1)][1:]
+        our_seconds += [our for our, _ in turns]
+        rows.append(Row(peer, statistics.median(t for _, t in turns), [their / our for our, their in turns]))
+        print(f"{side} px, {peer.name}: {statistics.median(rows[-1].ratios):.2f} times augpipe's", flush=True)
+    first = Row(OURS, statistics.median(our_seconds), [1.0] * rounds)
+    return [first, *sorted(rows, key=lambda row: row.seconds if row.ratios else float("inf"))]
 
 
-def by_remap(image: Pixels, label: Pixels) -> Action:
-    recipe = _draw(image, 0)
-    offsets = window_offsets(image.shape) + displacement(recipe)
-    map_y, map_x = slice_coordinates(offsets, recipe, image.shape).astype(np.float32)
-    return lambda: [
-        cv2.remap(pixels, map_x, map_y, interpolation, borderMode=cv2.BORDER_REFLECT)
-        for pixels, interpolation in ((image, cv2.INTER_CUBIC), (label, cv2.INTER_NEAREST))
-    ]
+def seconds(action: Action) -> float:
+    start = time.process_time()
+    action()
+    return time.process_time() - start
 
 
-def by_scipy(image: Pixels, label: Pixels) -> Action:
-    rng, side = np.random.default_rng(0), len(image)
-    coefficients = scipy.ndimage.spline_filter(image, 3, np.float32, "reflect")
-    centred = np.arange(side) - (side - 1) / 2
-
-    def sample() -> Any:
-        grids = rng.normal(0, SIGMA_PX, (2, 3, 3))
-        down, right = (scipy.ndimage.zoom(grid, side / 3, np.float32, mode="mirror") for grid in grids)
-        y, x, angle = centred[:, None] + down, centred + right, rng.uniform(0, 2 * math.pi)
-        cosine, sine = math.cos(angle), math.sin(angle)
-        at = np.stack((cosine * y + sine * x, cosine * x - sine * y)) + (side - 1) / 2
-        return (
-            scipy.ndimage.map_coordinates(coefficients, at, np.float32, mode="reflect", prefilter=False),
-            scipy.ndimage.map_coordinates(label, at, order=0, mode="reflect"),
-        )
-
-    return sample
+def require_done(peer: Peer, action: Action, label: Pixels) -> None:
+    """Stop where a peer does not do the job: another size, no change, or labels that the slice has not."""
+    made, made_label = (np.squeeze(np.asarray(pixels)) for pixels in action())
+    if made.shape != label.shape or made_label.shape != label.shape or np.array_equal(made_label, label):
+        raise SystemExit(f"{peer.name}: expected a changed {label.shape}, got {made.shape} and {made_label.shape}")
+    if invented := set(np.unique(made_label).tolist()) - set(np.unique(label).tolist()):
+        raise SystemExit(f"{peer.name}: expected the slice's labels alone, got also {invented}")
 
 
-def by_elasticdeform(image: Pixels, label: Pixels) -> Action:
-    import elasticdeform
-
-    rng = np.random.default_rng(0)
-    slices, how = [scipy.ndimage.spline_filter(image, 3, np.float32), label], {"order": [3, 0], "mode": "mirror"}
-    return lambda: elasticdeform.deform_grid(
-        slices, rng.normal(0, SIGMA_PX, (2, 3, 3)), **how, prefilter=False, rotate=rng.uniform(0, 360)
-    )
-
-
-def by_thin_plate(image: Pixels, label: Pixels) -> Action:
-    import albumentations
-
-    scale = 10 * SIGMA_PX / len(image)  # it draws with a tenth of that, in sides of the image
-    plate = albumentations.ThinPlateSpline(num_control_points=3, scale_range=(scale, scale), p=1, **CUBIC)
-    return _albumentations(plate, image, label)
+def table(side: int, rows: list[Row], *, differs: bool) -> str:
+    """Return the table in Markdown; what each does differently is said once."""
+    titles = ["by", "version", "ms", "Mpx/s", "times augpipe's", *(["what it does differently"] if differs else [])]
+    lines = [f"## {side} x {side} px\n", f"| {' | '.join(titles)} |", "|---|---|--:|--:|--:|" + "---|" * differs]
+    for row in rows:
+        cells = [row.peer.name, version_of(row.peer.package), *figures(side, row)]
+        lines.append(f"| {' | '.join([*cells, row.peer.differs] if differs else cells)} |")
+    return "\n".join(lines) + "\n"
 
 
-def by_elastic_transform(image: Pixels, label: Pixels) -> Action:
-    import albumentations
-
-    blur_px = len(image) / 14  # 50 px, its own default, at 700
-    alpha = SIGMA_PX * 5 * 2 * math.sqrt(math.pi) * blur_px  # noise of at most 1, about 5 s.d., blurred
-    return _albumentations(albumentations.ElasticTransform(alpha=alpha, sigma=blur_px, p=1, **CUBIC), image, label)
-
-
-def _albumentations(elastic: Any, image: Pixels, label: Pixels) -> Action:
-    import albumentations
-
-    both = albumentations.Compose([albumentations.Affine(rotate=(0, 360), p=1, **CUBIC), elastic], seed=0)
-
-    def sample() -> Any:
-        made = both(image=image, mask=label)
-        return made["image"], made["mask"]
-
-    return sample
+def figures(side: int, row: Row) -> tuple[str, str, str]:
+    if not row.ratios:
+        return "not installed", "", ""
+    low, middle, high = statistics.quantiles(row.ratios, n=4, method="inclusive")
+    ratio = "1" if row.peer is OURS else f"{middle:.3g} ({low:.3g} to {high:.3g})"
+    return f"{row.seconds * 1e3:.3g}", f"{side * side / row.seconds / 1e6:.3g}", ratio
 
 
-def by_batchgenerators(image: Pixels, label: Pixels) -> Action:
-    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
-
-    tensors = dict(zip(("image", "segmentation"), _tensors(image, label, "int16"), strict=True))
-    transform = SpatialTransform(
-        image.shape,
-        patch_center_dist_from_border=0,
-        random_crop=False,
-        p_elastic_deform=1,
-        elastic_deform_scale=0.25,
-        elastic_deform_magnitude=2 * SIGMA_PX,  # the largest displacement
-        p_rotation=1,
-        mode_image="bicubic",
-        mode_seg="nearest",
-        padding_mode_image="reflection",
-        border_mode_seg="reflection",
-    )
-
-    def sample() -> Any:
-        made = transform(**tensors)
-        return made["image"], made["segmentation"]
-
-    return sample
+def version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
-def by_monai(image: Pixels, label: Pixels) -> Action:
-    import monai
-
-    monai.data.set_track_meta(False)
-    tensors = dict(zip(("image", "label"), _tensors(image, label), strict=True))
-    transform = monai.transforms.Rand2DElasticd(
-        ("image", "label"),
-        spacing=(len(image) / 4,) * 2,
-        magnitude_range=(SIGMA_PX, SIGMA_PX),
-        prob=1,
-        rotate_range=math.pi,
-        mode=("bicubic", "nearest"),
-        padding_mode="reflection",
-    )
-    transform.rand_2d_elastic.resampler.dtype = np.float32  # by default float64
-
-    def sample() -> Any:
-        made = transform(tensors)
-        return made["image"], made["label"]
-
-    return sample
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
-def by_torchio(image: Pixels, label: Pixels) -> Action:
-    import SimpleITK
-    import torchio
-
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    image_tensor, label_tensor = (tensor[..., None] for tensor in _tensors(image, label))
-    transform = torchio.RandomAffineElasticDeformation(
-        affine_kwargs={"scales": 0, "degrees": (0, 0, 0, 0, 0, 360), "image_interpolation": "bspline"},
-        elastic_kwargs={  # 5 spline coefficients are 3 control points; 35 px uniform are 10 px s.d. when interpolated
-            "num_control_points": (5, 5, 4),
-            "max_displacement": (3.5 * SIGMA_PX, 3.5 * SIGMA_PX, 0),
-            "locked_borders": 0,
-            "image_interpolation": "bspline",
-        },
-    )
-
-    def sample() -> Any:
-        images = torchio.ScalarImage(tensor=image_tensor), torchio.LabelMap(tensor=label_tensor)
-        made = transform(torchio.Subject(image=images[0], label=images[1]))
-        return made["image"].data, made["label"].data
-
-    return sample
-
-
-def by_kornia(image: Pixels, label: Pixels) -> Action:
-    from kornia import augmentation
-
-    how = {"resample": "bicubic", "padding_mode": "reflection", "p": 1.0}
-    blur_px = len(image) / 14
-    size = 2 * round(3 * blur_px) + 1
-    elastic = augmentation.RandomElasticTransform((size, size), (blur_px, blur_px), alpha=(8.8, 8.8), **how)
-    both = augmentation.AugmentationSequential(
-        augmentation.RandomAffine(degrees=(0.0, 360.0), **how), elastic, data_keys=["input", "mask"]
-    )
-    tensors = [tensor[None] for tensor in _tensors(image, label)]
-    return lambda: both(*tensors)
-
-
-def by_kornia_remap(image: Pixels, label: Pixels) -> Action:
-    import torch
-    from kornia.geometry.transform import remap
-
-    side, tensors = len(image), [tensor[None] for tensor in _tensors(image, label)]
-    centred = torch.arange(side) - (side - 1) / 2
-
-    def sample() -> Any:
-        grid = torch.randn(1, 2, 3, 3) * SIGMA_PX
-        down, right = torch.nn.functional.interpolate(grid, (side, side), mode="bicubic", align_corners=True)[0]
-        y, x, angle = centred[:, None] + down, centred + right, torch.rand(()) * 2 * math.pi
-        map_y = (torch.cos(angle) * y + torch.sin(angle) * x + (side - 1) / 2)[None]
-        map_x = (torch.cos(angle) * x - torch.sin(angle) * y + (side - 1) / 2)[None]
-        how = {"padding_mode": "reflection", "align_corners": True}
-        return [remap(t, map_x, map_y, mode, **how) for t, mode in zip(tensors, ("bicubic", "nearest"), strict=True)]
-
-    return sample
-
-
-def _tensors(image: Pixels, label: Pixels, label_dtype: str = "float32") -> Any:
-    import torch
-
-    torch.set_num_threads(1)
-    return torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(label.astype(label_dtype))[None]
+if __name__ == "__main__":
+    main()
