@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage portable check lint results mutants clean
+.PHONY: demo test coverage portable check lint results peers mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
@@ -41,6 +41,13 @@ lint: $(VENV)/.installed-test
 SOURCE ?= data/isbi2012
 results: $(VENV)/.installed-test
 	$(BIN)/python tests/benchmarks/results.py $(SOURCE)
+
+# The tables of docs/speed.md: five minutes. The libraries compared have many of their own, so an environment too.
+peers:
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	.venv-peers/bin/python tests/benchmarks/bench_peers.py --write docs/speed.md
 
 # Do the tests find planted faults? Half an hour at most; cosmic-ray has libraries of its own, so an environment too.
 SEED ?= 0

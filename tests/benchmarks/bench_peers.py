@@ -7,17 +7,18 @@ or, in an environment of its own, since the libraries have many of their own:
     pip install -r requirements-peers.txt && pip install --no-deps -e .
     python tests/benchmarks/bench_peers.py --write docs/speed.md
 
-What is counted is processor time, of all threads, with the process bound to one core: other work on the machine then
-hardly counts. Each peer takes turns with augpipe, and what is compared is the two times of a turn.
+What is counted is processor time, of all threads, with the process bound to one core: the machine's other work then
+counts for little. A turn is one sample by augpipe and one by a peer, and what is compared is the two times of a turn;
+a round is a turn with every peer.
 """
 
 import argparse
+import math
 import os
 import platform
 import statistics
 import time
 import warnings
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,30 +43,24 @@ PAGE = """# How fast others do the same
 One image and its label on one core: rotated by any angle, deformed by 10 px from 3 x 3 control points, the edge
 mirrored, the image cubic, the label nearest; or what each library has nearest to that, in its best setting. An image
 and its label count once: 1 Mpx/s is a million pixels of image and as many of label a second, angle and field drawn.
-"Times augpipe's" is the median over {rounds} turns, each of augpipe and of the other; in brackets the quartiles.
+"Times augpipe's" is how much longer the other takes: the median of {rounds} turns, in each of which both make one
+sample; in brackets the quartiles.
 
 {tables}
-What is counted is processor time, of all threads, with the process bound to one core of a shared virtual machine
-({cpu}; Python {python}, PyTorch {torch}, NumPy {numpy}). What does not depend on the random numbers is done before:
-the slice's spline coefficients (augpipe, scipy, elasticdeform) and tensors of float32 (PyTorch).
+What is counted is processor time, of all threads, with the process bound to one core of a shared virtual machine:
+{cpu}; Python {python}, PyTorch {torch}, NumPy {numpy}. What does not depend on the random numbers is done before: the
+slice's spline coefficients (augpipe, scipy, elasticdeform) and tensors of float32 (PyTorch). Where a window is larger
+than its slice, as in a build from ISBI 2012's, cv2.remap is slower than here: it leaves its fast path at the edge.
 
 Measured by `make peers`, that is `python tests/benchmarks/bench_peers.py --write docs/speed.md` in an environment with
 `requirements-peers.txt`. `tests/benchmarks/peers.py` has every setting.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What was measured of one peer: seconds of a sample, and the times that augpipe's took, turn by turn."""
-
-    peer: Peer
-    seconds: float
-    ratios: list[float]
+Turn = tuple[float, float]  # seconds: augpipe's, the other's
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each pair (15)")
+    parser.add_argument("--rounds", type=int, default=31, help="turns of each pair (31)")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="the Markdown page to write; else it is printed")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -80,25 +75,32 @@ def main() -> None:
         print(page)
 
 
-def measure(side: int, rounds: int) -> list[Row]:
-    """Return a row for augpipe and for each peer; one that is not installed has no ratios."""
+def measure(side: int, rounds: int) -> dict[Peer, list[Turn]]:
+    """Return every peer's turns, the fastest first; one that is not installed has none and comes last."""
     images, labels = make_phantom((1, side, side))
     image, label = images[0], labels[0]
-    ours = OURS.make(image, label)
-    rows, our_seconds = [], []
-    for peer in PEERS:
-        try:
-            action = peer.make(image, label)
-        except ImportError:
-            rows.append(Row(peer, 0, []))
-            continue
-        require_done(peer, action, label)
-        turns = [(seconds(ours), seconds(action)) for _ in range(rounds + 1)][1:]
-        our_seconds += [our for our, _ in turns]
-        rows.append(Row(peer, statistics.median(t for _, t in turns), [their / our for our, their in turns]))
-        print(f"{side} px, {peer.name}: {statistics.median(rows[-1].ratios):.2f} times augpipe's", flush=True)
-    first = Row(OURS, statistics.median(our_seconds), [1.0] * rounds)
-    return [first, *sorted(rows, key=lambda row: row.seconds if row.ratios else float("inf"))]
+    actions = {peer: make(peer, image, label) for peer in (OURS, *PEERS)}
+    turns: dict[Peer, list[Turn]] = {peer: [] for peer in actions}
+    for number in range(rounds):
+        print(f"{side} px, round {number + 1} of {rounds}", flush=True)
+        for peer, action in actions.items():
+            if action:
+                turns[peer].append((seconds(actions[OURS]), seconds(action)))
+    return dict(sorted(turns.items(), key=lambda item: statistics.median(ratios(item[1])) if item[1] else math.inf))
+
+
+def make(peer: Peer, image: Pixels, label: Pixels) -> Action | None:
+    """Return what makes a sample, tried once; None where a library is missing."""
+    try:
+        action = peer.make(image, label)
+    except ImportError:
+        return None
+    require_done(peer, action, label)
+    return action
+
+
+def ratios(turns: list[Turn]) -> list[float]:
+    return [theirs / ours for ours, theirs in turns]
 
 
 def seconds(action: Action) -> float:
@@ -116,22 +118,24 @@ def require_done(peer: Peer, action: Action, label: Pixels) -> None:
         raise SystemExit(f"{peer.name}: expected the slice's labels alone, got also {invented}")
 
 
-def table(side: int, rows: list[Row], *, differs: bool) -> str:
+def table(side: int, measured: dict[Peer, list[Turn]], *, differs: bool) -> str:
     """Return the table in Markdown; what each does differently is said once."""
-    titles = ["by", "version", "ms", "Mpx/s", "times augpipe's", *(["what it does differently"] if differs else [])]
-    lines = [f"## {side} x {side} px\n", f"| {' | '.join(titles)} |", "|---|---|--:|--:|--:|" + "---|" * differs]
-    for row in rows:
-        cells = [row.peer.name, version_of(row.peer.package), *figures(side, row)]
-        lines.append(f"| {' | '.join([*cells, row.peer.differs] if differs else cells)} |")
+    titles = ["by", "version", "Mpx/s", "times augpipe's", *(["what it does differently"] if differs else [])]
+    lines = [f"## {side} x {side} px\n", f"| {' | '.join(titles)} |", "|---|---|--:|--:|" + "---|" * differs]
+    for peer, turns in measured.items():
+        cells = [peer.name, version_of(peer.package), *figures(side, peer, turns)]
+        lines.append(f"| {' | '.join([*cells, peer.differs] if differs else cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def figures(side: int, row: Row) -> tuple[str, str, str]:
-    if not row.ratios:
-        return "not installed", "", ""
-    low, middle, high = statistics.quantiles(row.ratios, n=4, method="inclusive")
-    ratio = "1" if row.peer is OURS else f"{middle:.3g} ({low:.3g} to {high:.3g})"
-    return f"{row.seconds * 1e3:.3g}", f"{side * side / row.seconds / 1e6:.3g}", ratio
+def figures(side: int, peer: Peer, turns: list[Turn]) -> tuple[str, str]:
+    if not turns:
+        return "not installed", ""
+    speed = f"{side * side / statistics.median(theirs for _, theirs in turns) / 1e6:#.3g}".rstrip(".")
+    if peer is OURS:
+        return speed, "1"
+    quartiles = [f"{value:#.3g}".rstrip(".") for value in statistics.quantiles(ratios(turns), n=4, method="inclusive")]
+    return speed, f"{quartiles[1]} ({quartiles[0]} to {quartiles[2]})"
 
 
 def version_of(package: str) -> str:
@@ -142,8 +146,11 @@ def version_of(package: str) -> str:
 
 
 def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+    """Return the processor's name and its widest vectors, as Linux tells them."""
+    facts = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    vectors = next((name for name in ("avx512f", "avx2") if name in facts.get("flags", "").split()), "no AVX2")
+    return f"{facts.get('model name', platform.machine())}, {vectors}"
 
 
 if __name__ == "__main__":

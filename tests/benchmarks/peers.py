@@ -246,7 +246,7 @@ PEERS = (
         "cv2.remap on ready-made maps",
         "opencv-python-headless",
         by_remap,
-        "the yardstick: no field, no coordinates; a fixed cubic kernel, in steps of 1/32 px",
+        "the yardstick: nothing drawn, no field, no coordinates; a fixed cubic kernel in steps of 1/32 px",
     ),
     Peer(
         "kornia remap",
@@ -282,8 +282,8 @@ PEERS = (
         "MONAI Rand2DElasticd",
         "monai",
         by_monai,
-        "resampled once; points a quarter of the side apart (half costs twice the time, and bends a picture by "
-        "17 px at magnitude 0); bicubic, float32",
+        "resampled once; points a quarter of the side apart; at 700 it bends a picture by 8 px even at magnitude 0 "
+        "(with points half the side apart by 17 px, and slower); bicubic, float32",
     ),
     Peer(
         "elasticdeform deform_grid",
