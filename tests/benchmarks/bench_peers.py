@@ -1,6 +1,6 @@
 """How fast other libraries do the same augmentation, on one core; `peers.py` says what the job is.
 
-    make peers                                  (five minutes; writes docs/speed.md)
+    make peers                                  (about five minutes; writes docs/speed.md)
 
 or, in an environment of its own, since the libraries have many of their own:
 
@@ -47,22 +47,27 @@ and its label count once: 1 Mpx/s is a million pixels of image and as many of la
 sample; in brackets the quartiles.
 
 {tables}
-What is counted is processor time, of all threads, with the process bound to one core of a shared virtual machine:
-{cpu}; Python {python}, PyTorch {torch}, NumPy {numpy}. What does not depend on the random numbers is done before: the
+What is counted is processor time, of all threads, with the process bound to one core of a shared virtual machine
+({cpu}; Python {python}, PyTorch {torch}, NumPy {numpy}).
+Everyone makes one sample before the one that is timed. What does not depend on the random numbers is done before: the
 slice's spline coefficients (augpipe, scipy, elasticdeform) and tensors of float32 (PyTorch). Where a window is larger
-than its slice, as in a build from ISBI 2012's, cv2.remap is slower than here: it leaves its fast path at the edge.
+than its slice, as in a build from ISBI 2012's, cv2.remap takes longer than here, and augpipe does not:
+`tests/benchmarks/bench_kernel.py` measures that.
 
 Measured by `make peers`, that is `python tests/benchmarks/bench_peers.py --write docs/speed.md` in an environment with
 `requirements-peers.txt`. `tests/benchmarks/peers.py` has every setting.
 """
+
 Turn = tuple[float, float]  # seconds: augpipe's, the other's
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=31, help="turns of each pair (31)")
+    parser.add_argument("--rounds", type=int, default=21, help="turns of each pair (21)")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="the Markdown page to write; else it is printed")
     arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error(f"--rounds: expected at least 2, for quartiles, got {arguments.rounds}")
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     warnings.filterwarnings("ignore")
@@ -85,7 +90,8 @@ def measure(side: int, rounds: int) -> dict[Peer, list[Turn]]:
         print(f"{side} px, round {number + 1} of {rounds}", flush=True)
         for peer, action in actions.items():
             if action:
-                turns[peer].append((seconds(actions[OURS]), seconds(action)))
+                ours = seconds(actions[OURS])
+                turns[peer].append((ours, ours if peer is OURS else seconds(action)))
     return dict(sorted(turns.items(), key=lambda item: statistics.median(ratios(item[1])) if item[1] else math.inf))
 
 
@@ -104,6 +110,8 @@ def ratios(turns: list[Turn]) -> list[float]:
 
 
 def seconds(action: Action) -> float:
+    """Return the processor time of a sample right after another, as in training: the caches hold its own data."""
+    action()
     start = time.process_time()
     action()
     return time.process_time() - start
