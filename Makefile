@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage portable check lint results leaks mutants clean
+.PHONY: demo test coverage portable check lint results leaks peers mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
@@ -46,10 +46,17 @@ results: $(VENV)/.installed-test
 # hold ISBI 2012's stacks and BBBC039's fields. The others' packages clash with ours, so they get an environment too.
 FIELDS ?= data/bbbc039
 leaks: $(VENV)/.installed-test
-	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check imagehash pdqhash 'perception[approximate-deduplication]'
+	test -d .venv-leaks || $(PYTHON) -m venv .venv-leaks
+	.venv-leaks/bin/pip install --quiet --disable-pip-version-check imagehash pdqhash 'perception[approximate-deduplication]'
 	$(BIN)/python tests/benchmarks/bench_leaks.py --isbi $(SOURCE) --bbbc039 $(FIELDS) --pairs --write docs/leaks.md \
-		--peers-python .venv-peers/bin/python
+		--peers-python .venv-leaks/bin/python
+
+# The tables of docs/speed.md: five minutes. The libraries compared have many of their own, so an environment too.
+peers:
+	test -d .venv-peers || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	.venv-peers/bin/python tests/benchmarks/bench_peers.py --write docs/speed.md
 
 # Do the tests find planted faults? Half an hour at most; cosmic-ray has libraries of its own, so an environment too.
 SEED ?= 0
