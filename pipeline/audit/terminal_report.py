@@ -95,7 +95,7 @@ def _leak_rate(report: AuditReport) -> str:
     rates = "; ".join(f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares)
     if report.coverage.by_pixels:
         unknown, total = report.coverage.not_compared, report.coverage.total
-        return f"{rates}; nothing is known of {unknown} of all {total} samples" if rates and unknown else rates
+        return f"{rates}; {unknown} of all {total} samples were not compared" if rates and unknown else rates
     return f"{rates}, by the records alone" if any(n for _, n, _ in shares) else "unknown"
 
 
