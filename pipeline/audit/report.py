@@ -218,15 +218,16 @@ class AuditReport:
                 for split in in_order(self.n_leaking)
                 if self.n_leaking[split]
             ]
-            return f"LEAKAGE: {'; '.join(leaks) or counted(self.counts['critical'], 'critical finding')}"
+            found = "; ".join(leaks) or counted(self.counts["critical"], "critical finding")
+            return f"LEAKAGE: {found}{self._not_compared}"
         if self.outcome == "NOT CLEAN":
-            return f"NOT CLEAN: {counted(self.counts['error'], 'finding')}, which show no leakage themselves"
+            found = f"{counted(self.counts['error'], 'finding')}, which show no leakage themselves"
+            return f"NOT CLEAN: {found}{self._not_compared}"
         if self.outcome == "NOT PROVEN":
-            n, total = self.coverage.not_compared, self.coverage.total
             parts = {
-                f"{n} of {total} samples were neither proven nor compared": n,
+                self._not_compared.removeprefix("; "): self._not_compared,
                 f"{', '.join(self._with_status('not run'))} could not be run": self._with_status("not run"),
-                f"{', '.join(self._with_status('passed in part'))} looked at a part": not n,
+                f"{', '.join(self._with_status('passed in part'))} looked at a part": not self._not_compared,
             }
             return f"NOT PROVEN: {'; '.join(part for part, applies in parts.items() if applies)}"
         if not self.coverage.by_pixels:
@@ -243,6 +244,11 @@ class AuditReport:
             "{} show so little that small shared parts may be missed": self.coverage.sparse,
         }
         return "".join(f"; {text.format(n)}" for text, n in parts.items() if n)
+
+    @property
+    def _not_compared(self) -> str:
+        n = self.coverage.not_compared
+        return f"; {n} of {self.coverage.total} samples were neither proven nor compared" if n else ""
 
     @property
     def _no_groups(self) -> str:

@@ -112,7 +112,7 @@ def _of_slices(pixels: PixelAudit, slices: SliceIdentifier | None) -> Iterator[J
 def _of_groups(audited: AuditedSamples, groups: Groups | None) -> Iterator[Join]:
     if groups is None:
         return
-    named = ((sample, groups.find(sample.name)) for sample in audited.samples)
+    named = ((sample, groups.find(sample.name, sample.split)) for sample in audited.samples)
     yield from _joined(_SAME_GROUP, _grouped(named))
 
 

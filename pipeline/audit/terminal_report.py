@@ -95,7 +95,8 @@ def _leak_rate(report: AuditReport) -> str:
     shares = [(split, n, report.n_samples[split]) for split, n in report.n_leaking.items()]
     rates = "; ".join(f"{split} {n / total:.1%} ({n} of {total})" for split, n, total in shares)
     if report.coverage.by_pixels:
-        return rates
+        unknown, total = report.coverage.not_compared, report.coverage.total
+        return f"{rates}; {unknown} of all {total} samples were not compared" if rates and unknown else rates
     return f"{rates}, by the records alone" if any(n for _, n, _ in shares) else "unknown"
 
 

@@ -1,5 +1,6 @@
 """`augpipe audit` and `augpipe split-check`: proof of no leakage, from pixels and from records."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,12 +65,17 @@ def audit(
     Without DATASET: any samples, in --train and --test. Exit status: 0 clean, 1 a finding, 3 a check could not be run.
     """
     from pipeline.audit.auditing import audit_dataset, audit_folders
-    from pipeline.audit.splits.repaired_split import repair_text, write_split_file
+    from pipeline.audit.splits.repaired_split import repair_text, require_replaceable, write_split_file
 
     folders = {name: path for name, path in (("train", train), ("val", val), ("test", test)) if path}
     _require_one(
         dataset, folders, manifest_only=manifest_only, independent=independent, groups=groups, write_split=write_split
     )
+    read = [dataset, *folders.values(), *(path for path in (source, groups) if path and path.is_file())]
+    written = {"--write-split": write_split, "--json": output.report_file, "--pictures": None if dataset else pictures}
+    _require_unread(written, [path for path in read if path])
+    if write_split:
+        require_replaceable(write_split)
     progress = output.progress(lines=False)
     if dataset:
         report = audit_dataset(
@@ -117,6 +123,7 @@ def split_check(files: Sequence[Path], gap: int, groups: Path | None, column: st
     """
     from pipeline.audit.record_checks import split_check as check_files
 
+    _require_unread({"--json": output.report_file}, [*files, *([groups] if groups else [])])
     return _finish(check_files(files, gap=gap, groups=groups, column=column), output)
 
 
@@ -141,6 +148,14 @@ def _require_one(
         raise ConfigError("audit: --groups names the groups of files in bare folders; leave it out for a DATASET")
     if dataset and write_split:
         raise ConfigError("audit: --write-split repairs bare folders; build a DATASET again, with another split")
+
+
+def _require_unread(written: Mapping[str, Path | None], read: Sequence[Path]) -> None:
+    """Refuse to write where something lies that is audited, or beside it in its folder."""
+    for name, path in written.items():
+        target = Path(os.path.realpath(path)) if path else None  # a report is written through links
+        if changed := next((each for each in read if target and target.is_relative_to(os.path.realpath(each))), None):
+            raise ConfigError(f"{name} {path} would change {changed}, which is read; name another place")
 
 
 def _finish(report: "AuditReport", output: Output) -> int:

@@ -31,6 +31,11 @@ class Output:
 
             require_writable(Path(json_file))
 
+    @property
+    def report_file(self) -> Path | None:
+        """The file that the report will be written to, if any."""
+        return Path(self._json_file) if self._json_file and self._json_file != "-" else None
+
     def line(self, text: str) -> None:
         """Print a line, unless the command is to be quiet."""
         if not self._quiet:

@@ -6,19 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.splits.regrouping import PlacedFile, Regrouping
-from pipeline.errors import DatasetError
-from pipeline.files import write_report
-from pipeline.plan.split import in_order
+from pipeline.errors import ConfigError, DatasetError
+from pipeline.files import require_writable, write_report
+from pipeline.plan.split import SPLITS, in_order
+from pipeline.plan.split_file import MOVED
+from pipeline.shards.digest import parse_json
 from pipeline.source.tiff.folder import natural_key
+
+_MAX_BYTES = 1 << 28
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse, before the work that a split is to tell of, where it could not be written or something would be lost.
+
+    Raises:
+        ConfigError: a folder is there, or a file that neither is empty nor a split that an audit wrote.
+        StorageError: its folder is not there, or takes no files.
+    """
+    if not path.exists():
+        require_writable(path)
+    elif path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a file for the split")
+    elif path.is_file() and not _is_split(path):
+        raise ConfigError(f"{path}: is there already, and is no split that an audit wrote; name another file")
 
 
 def write_split_file(path: Path, repair: Regrouping) -> None:
-    """Write a repaired split; a file that is there is replaced, as by a report.
+    """Write a repaired split; one that an audit wrote there before is replaced, as by a report.
 
     Raises:
+        ConfigError: something else is there, which would be lost.
         DatasetError: no file would be left in a split.
         StorageError: it cannot be written.
     """
+    require_replaceable(path)
     if repair.emptied:
         left = " and ".join(repair.emptied)
         raise DatasetError(
@@ -31,6 +52,16 @@ def write_split_file(path: Path, repair: Regrouping) -> None:
     except UnicodeEncodeError:  # the name of a file that is no text
         text = json.dumps(values, indent=2).encode("ascii")
     write_report(path, text + b"\n")
+
+
+def _is_split(path: Path) -> bool:
+    try:
+        content = path.read_bytes() if path.stat().st_size <= _MAX_BYTES else b"no split"
+        values = parse_json(content) if content else {"train": [], MOVED: []}
+    except (OSError, ValueError, RecursionError):
+        return False
+    known = isinstance(values, dict) and {"train", MOVED} <= set(values) <= {*SPLITS, MOVED}
+    return known and all(isinstance(files, list) for files in values.values())
 
 
 def split_values(repair: Regrouping) -> dict[str, Any]:
@@ -59,7 +90,7 @@ def split_values(repair: Regrouping) -> dict[str, Any]:
     ]
     return {
         **{split: sorted(names, key=lambda name: (natural_key(name), name)) for split, names in splits.items()},
-        "moved": moved,
+        MOVED: moved,
     }
 
 

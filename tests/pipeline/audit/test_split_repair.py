@@ -140,6 +140,79 @@ def test_a_split_that_cannot_be_repaired_is_told_after_the_report(
     assert not (tmp_path / "split.json").exists()
 
 
+@pytest.fixture
+def two_folders(tmp_path: Path) -> dict[str, Path]:
+    """Folders of one picture each, with nothing to look for in them."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 24, 24), dtype=np.uint8)
+    return {
+        split: write_pictures_of(tmp_path / split, {"0.png": pixels})
+        for split, pixels in zip(("train", "test"), noise, strict=True)
+    }
+
+
+@pytest.mark.parametrize("option", ["--write-split", "--json", "--pictures"])
+@pytest.mark.parametrize("inside", ["train/0.png", "test/new.json", "train/../test/deep/new", "link", "groups.csv"])
+def test_what_is_audited_is_not_written_to(
+    two_folders: dict[str, Path], tmp_path: Path, augpipe: Callable[..., Any], option: str, inside: str
+) -> None:
+    """Also through a link, and before the audit runs."""
+    (tmp_path / "link").symlink_to(tmp_path / "train" / "0.png")
+    (tmp_path / "test" / "deep").mkdir()
+    (tmp_path / "groups.csv").write_text("file,group\ntrain/0,A\ntest/0,B\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    named = [word for split, folder in two_folders.items() for word in (f"--{split}", folder)]
+    done = augpipe("audit", *named, "--groups", tmp_path / "groups.csv", option, tmp_path / inside)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"{option} {tmp_path / inside} would change " in done.err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "content", ["a,b\n", "[]", '{"train": [0], "test": [1]}', '{"train": 1, "moved": []}', '{"moved": []}', "\udcff"]
+)
+def test_only_a_split_that_an_audit_wrote_is_replaced(
+    two_folders: dict[str, Path], tmp_path: Path, augpipe: Callable[..., Any], content: str
+) -> None:
+    path = tmp_path / "split.json"
+    named = [word for split, folder in two_folders.items() for word in (f"--{split}", folder)]
+    path.write_text(content, errors="surrogateescape")
+    done = augpipe("audit", *named, "--write-split", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(f"{path}: is there already, and is no split that an audit wrote; name another file\n")
+    assert path.read_text(errors="surrogateescape") == content
+    for replaced in ("", '{"train": ["old.png"], "test": [], "moved": []}'):
+        path.write_text(replaced)
+        assert augpipe("audit", *named, "--write-split", path).code == 3
+        assert json.loads(path.read_text())["train"] == ["train/0.png"]
+
+
+def test_where_no_split_can_be_written_is_told_before_the_audit(
+    two_folders: dict[str, Path], tmp_path: Path, augpipe: Callable[..., Any]
+) -> None:
+    named = [word for split, folder in two_folders.items() for word in (f"--{split}", folder)]
+    for path, code, words in ((tmp_path / "none" / "s.json", 3, "cannot be written"), (tmp_path, 2, "is a folder")):
+        done = augpipe("audit", *named, "--write-split", path)
+        assert (done.code, done.out) == (code, "")
+        assert f"{path}: {words}" in done.err
+
+
+def test_a_report_does_not_replace_a_file_of_the_dataset(built: Path, augpipe: Callable[..., Any]) -> None:
+    before = (built / "dataset.json").read_bytes()
+    done = augpipe("audit", built, "--manifest-only", "--json", built / "dataset.json")
+    assert (done.code, done.out) == (2, "")
+    assert f"--json {built / 'dataset.json'} would change {built}, which is read; name another place" in done.err
+    assert (built / "dataset.json").read_bytes() == before
+
+
+def test_a_report_does_not_replace_the_split_that_is_checked(tmp_path: Path, augpipe: Callable[..., Any]) -> None:
+    path = tmp_path / "s.json"
+    path.write_text('{"train": ["a.png"], "test": ["b.png"]}')
+    done = augpipe("split-check", path, "--json", path)
+    assert (done.code, done.out) == (2, "")
+    assert "would change" in done.err
+    assert path.read_text() == '{"train": ["a.png"], "test": ["b.png"]}'
+
+
 def test_a_dataset_is_built_again_instead(tmp_path: Path, augpipe: Callable[..., Any]) -> None:
     done = augpipe("audit", tmp_path, "--write-split", tmp_path / "split.json")
     assert (done.code, done.out) == (2, "")

@@ -70,7 +70,7 @@ def test_a_report_reads_like_this() -> None:
     )
     assert "\n".join(report_lines(report)) == (
         """\
-LEAKAGE: 1 of 2 test samples show tissue that was trained on
+LEAKAGE: 1 of 2 test samples show tissue that was trained on; 1 of 7 samples were neither proven nor compared
 
 audited      datasets/x
 digest       0000000000000000000000000000000000000000000000000000000000000000
@@ -78,7 +78,7 @@ samples      7 (5 train, 2 test)
 findings     1 critical, 1 error, 0 warning
 coverage     4 proven by rendering again, 2 of them checked again by search, 1 found by search, 1 compared
              with each other alone, 1 not compared
-leak rate    test 50.0% (1 of 2)
+leak rate    test 50.0% (1 of 2); 1 of all 7 samples were not compared
 gap          slices of two splits are to be more than 3 apart
 
 check  outcome              of  found  what must hold
@@ -148,6 +148,22 @@ def test_pixels_that_nobody_looked_at_have_no_leak_rate() -> None:
     assert "coverage     pixels were not checked" in lines
     by_records = report_of(coverage=Coverage(7), n_leaking={"test": 1})
     assert "leak rate    test 50.0% (1 of 2), by the records alone" in report_lines(by_records)
+
+
+def test_findings_do_not_hide_what_was_not_compared() -> None:
+    """Else a verdict about 1 of 2 samples reads as if the others were clean."""
+    coverage = Coverage(7, compared=3, not_compared=4)
+    unknown = "4 of 7 samples were neither proven nor compared"
+    assert report_of(SIBLING, coverage=coverage).verdict == (
+        f"LEAKAGE: 1 of 2 test samples show tissue that was trained on; {unknown}"
+    )
+    assert report_of(LABEL, coverage=coverage).verdict == (
+        f"NOT CLEAN: 1 finding, which show no leakage themselves; {unknown}"
+    )
+    assert report_of(coverage=coverage).verdict == f"NOT PROVEN: {unknown}"
+    lines = report_lines(report_of(LABEL, coverage=coverage))
+    assert "leak rate    test 0.0% (0 of 2); 4 of all 7 samples were not compared" in lines
+    assert not any("not compared" in line for line in report_lines(report_of(SIBLING)))
 
 
 def test_a_gap_is_told_where_it_was_asked_for() -> None:

@@ -12,7 +12,9 @@ from pipeline.audit.splits.regrouping import Join, PlacedFile, regroup
 from pipeline.audit.splits.repaired_split import write_split_file
 from pipeline.errors import ConfigError
 from pipeline.plan.split_file import read_split_file
+from pipeline.source.readers import read_pairs
 from pipeline.source.stacks import RawStack, Source, combine
+from pipeline.source.tiff import write_stack
 
 PICTURE = ("TTTTTTTT.EEE",)
 TRAIN, TEST = [*range(8)], [9, 10, 11]
@@ -171,6 +173,56 @@ def test_a_name_that_two_stacks_have_is_refused(path: Path) -> None:
     path.write_text(json.dumps({"train": ["a.tif"]}))
     with pytest.raises(ConfigError, match=r"'a\.tif' is the name of 2 files of the source, such as a, a; give"):
         read_split_file(path, combine(halves, name="x"))
+
+
+@pytest.fixture
+def namesakes(tmp_path: Path) -> dict[str, Path]:
+    """Two folders of pages 0 to 2 with their labels, as an audit takes them for train and test."""
+    images, labels = small_stack()
+    for split, first in (("train", 0), ("test", 6)):
+        for kind, stack in (("images", images), ("labels", labels)):
+            (tmp_path / split / kind).mkdir(parents=True)
+            for z in range(3):
+                write_stack(tmp_path / split / kind / f"{z}.tif", stack[first + z][None])
+    return {split: tmp_path / split for split in ("train", "test")}
+
+
+def read_both(folders: dict[str, Path]) -> Source:
+    return read_pairs([(folder / "images", folder / "labels") for folder in folders.values()], name="x")
+
+
+def test_what_an_audit_wrote_of_folders_with_the_same_names_is_read(path: Path, namesakes: dict[str, Path]) -> None:
+    """Then names begin with the split that the audit took each folder for, whether its pictures lie in it or below."""
+    files = [PlacedFile(split, f"{z}.tif") for split in namesakes for z in range(3)]
+    write_split_file(path, regroup(files, [Join("shows the same tissue as", (files[0], files[3]))]))
+    assert json.loads(path.read_text())["train"] == ["test/0.tif", "train/0.tif", "train/1.tif", "train/2.tif"]
+    assert read_split_file(path, read_both(namesakes)) == ("TTT", "TEE")
+    path.write_text(json.dumps({"train": ["train/images/0", "test/images/2.tif"], "test": ["train\\images\\1.tif"]}))
+    assert read_split_file(path, read_both(namesakes)) == ("TE.", "..T")
+
+
+def test_stacks_of_one_name_are_told_apart_by_their_folders(path: Path, tmp_path: Path) -> None:
+    images, labels = small_stack()
+    for split, part in (("train", slice(0, 4)), ("test", slice(6, 10))):
+        (tmp_path / split).mkdir()
+        write_stack(tmp_path / split / "raw.tif", images[part])
+        write_stack(tmp_path / split / "labels.tif", labels[part])
+    pairs = [(tmp_path / split / "raw.tif", tmp_path / split / "labels.tif") for split in ("train", "test")]
+    path.write_text(json.dumps({"train": ["train/raw.tif"], "test": ["test/raw.tif"], "moved": []}))
+    assert read_split_file(path, read_pairs(pairs, name="x")) == ("TTTT", "EEEE")
+
+
+@pytest.mark.parametrize("name", ["0.tif", "val/0.tif", "images/0.tif"])
+def test_names_that_do_not_tell_files_apart_are_refused_with_some_that_do(
+    path: Path, namesakes: dict[str, Path], name: str
+) -> None:
+    path.write_text(json.dumps({"train": [name]}))
+    with pytest.raises(ConfigError) as caught:
+        read_split_file(path, read_both(namesakes))
+    assert str(caught.value) == (
+        f"{path}: {name!r} is the name of 2 files of the source; write it with its folders, such as "
+        "train/images/0, test/images/0"
+    )
 
 
 def test_half_an_ending_is_left_out_too(path: Path) -> None:

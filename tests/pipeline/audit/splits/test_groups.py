@@ -22,6 +22,7 @@ FOLDS = [{"train": ["p1", "p2", "p3"], "val": ["p4"]}, {"train": ["p2", "p3", "p
 CLEAN = "case,group\np1,A\np2,B\np3,B\np4,C\n"
 LEAKY = "case,group\np1,A\np2,B\np3,B\np4,A\n"
 NO_CLAUSE = "CLEAN by its records alone: pixels were not checked"
+NOTHING_KNOWN = "6 of 6 samples were neither proven nor compared"
 
 
 def write(path: Path, text: str) -> Path:
@@ -85,7 +86,7 @@ def test_a_patient_in_two_splits_of_folders(folders: dict[str, Path], tmp_path: 
     assert first.text.startswith("1 of 2 groups is in more than one split, such as group B (3 train, 1 test)")
     assert first.advice
     assert (m006(report).status, m006(report).n) == ("failed", 2)
-    assert (report.verdict, report.exit_code) == ("LEAKAGE: 3 critical findings", 1)
+    assert (report.verdict, report.exit_code) == (f"LEAKAGE: 3 critical findings; {NOTHING_KNOWN}", 1)
     assert AuditReport.from_json(report.to_json()).verdict == report.verdict
 
 
@@ -117,7 +118,65 @@ def test_a_dataset_records_no_groups(built: Path) -> None:
     assert report.verdict == f"{NO_CLAUSE}; no groups could be checked"
 
 
+@pytest.fixture
+def namesakes(tmp_path: Path) -> dict[str, Path]:
+    """Noise again: 0 and 1 in train, 0 and 2 in test."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 24, 24), dtype=np.uint8)
+    named = {"train": {"0.png": noise[0], "1.png": noise[1]}, "test": {"0.png": noise[2], "2.png": noise[3]}}
+    return {split: write_pictures_of(tmp_path / split, each) for split, each in named.items()}
+
+
+@pytest.mark.parametrize(
+    ("lines", "shared"),
+    [
+        ("train/0.png,A\ntest/0.png,B\n1,A\n2,B\n", []),
+        ("train/0,A\ntest/0,B\ntrain/1,B\n2,C\n", ["group B"]),
+        ("train/0.png,A\ntest/0.png,A\nother/1,B\ntest/2,C\n", ["group A"]),
+        ("test\\0.png,B\ntrain\\0.png,A\ntest/1,A\n2,B\n", []),  # no other file is called 1
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_their_split(
+    namesakes: dict[str, Path], tmp_path: Path, lines: str, shared: list[str]
+) -> None:
+    groups = write(tmp_path / "g.csv", f"file,group\n{lines}")
+    report = audit_folders(namesakes, groups=groups, allow_unknown=True, jobs=1)
+    assert [finding.other for finding in found(report)] == shared
+
+
+@pytest.mark.parametrize("lines", ["0.png,A\n1,A\n2,B\n", "train/0.png,A\n1,A\n2,B\n", "0,A\ntest/0,B\n1,A\n2,B\n"])
+def test_a_bare_name_that_two_splits_have_is_refused(namesakes: dict[str, Path], tmp_path: Path, lines: str) -> None:
+    """Else an honest set of files that are numbered in each split would count as a leak."""
+    groups = write(tmp_path / "g.csv", f"file,group\n{lines}")
+    with pytest.raises(ConfigError) as caught:
+        audit_folders(namesakes, groups=groups, jobs=1)
+    assert str(caught.value) == (
+        f"{groups}: 0 is in train and test, so that its name alone tells no group; write split/name, train/0 and test/0"
+    )
+
+
+def test_a_file_of_which_only_a_namesake_is_named_has_no_group(namesakes: dict[str, Path], tmp_path: Path) -> None:
+    groups = write(tmp_path / "g.csv", "file,group\nval/0,A\ntest/0,B\n1,A\n2,B\n")
+    with pytest.raises(ConfigError, match=r"names no group of 1 of 4 cases, such as train/0\.png; add a line for each"):
+        audit_folders(namesakes, groups=groups, jobs=1)
+
+
+def test_namesakes_of_different_groups_are_repaired_apart(namesakes: dict[str, Path], tmp_path: Path) -> None:
+    groups = write(tmp_path / "g.csv", "file,group\ntrain/0,A\ntest/0,B\n1,B\n2,C\n")
+    report = audit_folders(namesakes, groups=groups, allow_unknown=True, jobs=1, repair=True)
+    assert report.repair
+    assert [(move.file.split, move.file.name, move.to) for move in report.repair.moves] == [("test", "0.png", "train")]
+
+
 # Split files
+
+
+def test_names_in_a_split_file_may_begin_with_the_split_that_they_were_in(tmp_path: Path) -> None:
+    """As an audit writes them; where a file is now is another matter."""
+    split = write(tmp_path / "s.json", '{"train": ["train/0.png", "test/0.png"], "test": ["test/1.png"]}')
+    groups = write(tmp_path / "g.csv", "file,group\ntrain/0,A\ntest/0,B\n1,B\n")
+    assert [finding.other for finding in split_check([split], groups=groups).findings] == ["group B"]
+    with pytest.raises(ConfigError, match="write split/name, train/0 and test/0"):
+        split_check([split], groups=write(tmp_path / "g.csv", "file,group\n0,A\n1,B\n"))
 
 
 def test_a_patient_in_train_and_val_of_one_fold(folds: Path, tmp_path: Path) -> None:
