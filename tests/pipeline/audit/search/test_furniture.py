@@ -120,3 +120,40 @@ def test_a_picture_that_shows_it_elsewhere_cannot_be_turned_into_place() -> None
     places = np.array([(5, 5), (20, 9), (30, 30)], np.float32)
     assert turned_into_place(Match(places, places + 6, np.eye(2, 3)), sample.shape, sample) is None
     assert turned_into_place(Match(places, places, np.eye(2, 3)), sample.shape, np.zeros((41, 50), np.uint8)) is None
+
+
+def test_what_reaches_into_the_middle_is_no_furniture() -> None:
+    """A patch of tissue in four pictures, at its own place: a mosaic, or a camera that stood still."""
+    pasted = [tissue(z).copy() for z in range(N_KNOWN)]
+    for picture in pasted:
+        picture[90:220, 90:220] = tissue(6)[90:220, 90:220]
+    sample = tissue(5).copy()
+    sample[90:220, 90:220] = tissue(6)[90:220, 90:220]
+    assert find_furniture(sample, pasted) is None
+    assert keys(look_up(sample, pasted)) != []
+
+
+def test_pictures_of_little_else_share_their_bar_all_the_same() -> None:
+    """A few cells on black: no two pictures have texture at the same place but in the bar."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+
+    def cells(number: int) -> Picture:
+        rng = np.random.default_rng(number)
+        picture = np.zeros((SIDE, SIDE), np.uint8)
+        for row, column in rng.integers(20, SIDE - BAR_PX - 20, (6, 2)):
+            picture[(y - row) ** 2 + (x - column) ** 2 < 10**2] = 180
+        return with_bar(picture)
+
+    found = look_up(cells(9), [cells(number) for number in range(N_KNOWN)])
+    assert keys(found) == []
+    assert found.left_out_px > 0
+    assert len(found.features) < 60
+
+
+def test_further_pictures_tell_furniture_where_few_are_compared() -> None:
+    known = bars()[:1]
+    more = [lambda z=z: bars()[z] for z in range(1, N_KNOWN)]
+    sample = with_bar(tissue(6))
+    features = [find_features(each) for each in known]
+    assert PictureIndex(features, known.__getitem__).find(sample, find_features(sample)).sightings
+    assert not PictureIndex(features, known.__getitem__, more).find(sample, find_features(sample)).sightings
