@@ -22,7 +22,7 @@ WRITTEN = {
 
 def test_the_file_says_where_files_go_and_what_moved(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
-    path.write_text("what was there before is replaced, as a report is")
+    path.write_text('{"train": [], "test": [], "moved": []}')  # what an audit wrote before is replaced
     write_split_file(path, REPAIR)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == WRITTEN
