@@ -16,12 +16,13 @@ revisited", IEEE Transactions on Medical Imaging 19(7).
 import math
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from augment.compiled import compiled
 
 MARGIN_PX = 4  # how far a slice must be mirror-padded: a spline's reach of 2 beyond the folded half pixel
 MAX_PERIODS = 1024  # how many times a window may reach over the mirrored slice
@@ -31,7 +32,6 @@ _POLE = math.sqrt(3.0) - 2.0  # of the cubic B-spline's inverse filter
 _HORIZON_PX = 32  # |pole| ** 32 is below float64's resolution: no pixel further away counts
 _BAND_PX = 16  # rows transposed together
 _i4 = np.int32  # numba adds two int32 as int64, which halves the speed
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def spline_coefficients(
@@ -49,7 +49,7 @@ def spline_coefficients(
     return coefficients.astype(dtype, copy=False)
 
 
-@_compiled
+@compiled
 def _filter_columns(c):
     """Filter along y in place, a whole row of pixels at a time.
 
@@ -82,7 +82,7 @@ def _filter_columns(c):
             c[y, x] = _POLE * (c[y + 1, x] - 6.0 * c[y, x])
 
 
-@_compiled
+@compiled
 def _filter_rows(c):
     """Filter along x in place, by way of the transpose of a few rows: that order vectorises."""
     height, width = c.shape
@@ -137,7 +137,7 @@ def _blend_rows(typing_context, pixels, offset, stride, w0, w1, w2, w3, blended,
     return signature, generate
 
 
-@_compiled
+@compiled
 def _deform(y, x, row, left, basis_x, shift_y, shift_x, half_y, half_x):
     """Write v = u + D(p) of one strip of the window's row."""
     for c in range(y.shape[0]):
@@ -151,7 +151,7 @@ def _deform(y, x, row, left, basis_x, shift_y, shift_x, half_y, half_x):
             x[c] += weight * dx
 
 
-@_compiled
+@compiled
 def _rotate_and_fold(y, x, matrix, centre_y, centre_x, size_y, size_x):
     """Replace v by q = M v + centre, folded back onto the slice and counted from the margin's corner.
 
@@ -176,7 +176,7 @@ def _rotate_and_fold(y, x, matrix, centre_y, centre_x, size_y, size_x):
         x[c] = min(q_x, period_x - 1.0 - q_x) + MARGIN_PX
 
 
-@_compiled
+@compiled
 def _locate(y, x, stride, corner, nearest, t_y, t_x):
     """Split coordinates into the first of the 4 x 4 pixels around, the nearest pixel, and the fractions."""
     for c in range(y.shape[0]):
@@ -187,7 +187,7 @@ def _locate(y, x, stride, corner, nearest, t_y, t_x):
         t_x[c] = x[c] - whole_x
 
 
-@_compiled
+@compiled
 def _weigh(fraction, weights):
     """Write the cubic B-spline's four weights for every fraction."""
     real = fraction.dtype.type
@@ -206,7 +206,7 @@ def _weigh(fraction, weights):
         weights[3, c] = w3
 
 
-@_compiled
+@compiled
 def _blend(coefficients, stride, corner, weights, blended):
     """Write, for every pixel, the four columns around it, each summed over its four rows."""
     for c in range(corner.shape[0]):
@@ -223,7 +223,7 @@ def _blend(coefficients, stride, corner, weights, blended):
         )
 
 
-@_compiled
+@compiled
 def _finish(blended, weights, gain, bias, low, high, half, image):
     """Sum each pixel's four columns, set the gray level, clip it, and round it where the image is of whole numbers."""
     for c in range(image.shape[0]):
@@ -233,7 +233,7 @@ def _finish(blended, weights, gain, bias, low, high, half, image):
         image[c] = min(max(value, low), high) + half
 
 
-@_compiled
+@compiled
 def _read_ahead(pixels, label):
     """Read one value of every cache line, in order: much faster than meeting each line at an angle, one by one."""
     total = 0.0
@@ -244,14 +244,14 @@ def _read_ahead(pixels, label):
     return total
 
 
-@_compiled
+@compiled
 def _pick(label, nearest, picked):
     """Copy each pixel's nearest label."""
     for c in range(picked.shape[0]):
         picked[c] = label[np.uintp(nearest[c])]
 
 
-@_compiled
+@compiled
 def resample(coefficients, label, slice_size, grid, basis_y, basis_x, matrix, centre, gray, image_out, label_out):
     """Render one window into `image_out` and `label_out`.
 

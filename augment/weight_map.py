@@ -13,10 +13,10 @@ root, which IEEE 754 rounds in one way. There is no library's exp, no fast-math 
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.compiled import compiled
 from augment.errors import ConfigError
 
 W0, SIGMA_PX = 10.0, 5.0  # the paper's
@@ -30,7 +30,6 @@ _MAX_W0 = 1e6
 _MAX_SIDE_PX = 16384
 _TERMS = np.array([1.0 / math.factorial(k) for k in range(13)])
 _HALVINGS = 5
-_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Cells(NamedTuple):
@@ -141,7 +140,7 @@ def find_cells(values: NDArray[np.int32], *, instances: bool) -> Cells:
     return Cells(number, _find_boxes(number, n_cells))
 
 
-@_compiled
+@compiled
 def _number_regions(values, number):
     """Write the number of every pixel's region, in the order in which regions are met; return how many there are.
 
@@ -187,7 +186,7 @@ def _number_regions(values, number):
     return n_regions
 
 
-@_compiled
+@compiled
 def _root(parent, part):
     """Return the first part of the same region, and halve the path to it for the next search."""
     while parent[part] != part:
@@ -196,7 +195,7 @@ def _root(parent, part):
     return part
 
 
-@_compiled
+@compiled
 def _find_boxes(number, n_cells):
     """Return the box of every cell."""
     height, width = number.shape
@@ -213,7 +212,7 @@ def _find_boxes(number, n_cells):
     return boxes
 
 
-@_compiled
+@compiled
 def _fall(x):
     """Return exp(-x) for x of 0 or more: a Taylor sum for a small part of x, squared as often as x was halved."""
     part = x * (1.0 / (1 << _HALVINGS))
@@ -225,7 +224,7 @@ def _fall(x):
     return 1.0 / rise
 
 
-@_compiled
+@compiled
 def _measure(number, boxes, reach_px, nearest, second):
     """Write the squared distances to the nearest and the second nearest cell, right where they are within reach.
 
@@ -250,7 +249,7 @@ def _measure(number, boxes, reach_px, nearest, second):
             _keep_two(row[:n], nearest[top + y, left:right], second[top + y, left:right])
 
 
-@_compiled
+@compiled
 def _measure_columns(number, cell, distance):
     """Write each pixel's distance to the cell along its column."""
     height, width = number.shape
@@ -264,7 +263,7 @@ def _measure_columns(number, cell, distance):
             distance[y, x] = min(distance[y, x], _i4(distance[y + 1, x] + 1))
 
 
-@_compiled
+@compiled
 def _square(distance, margin, squared):
     """Write squares, and return the least of them; what is out of reach becomes far."""
     least = _FAR
@@ -275,7 +274,7 @@ def _square(distance, margin, squared):
     return least
 
 
-@_compiled
+@compiled
 def _measure_row(squared, margin, least, row):
     """Write the squared distance to the cell: the smallest, over the columns within reach, of column plus row."""
     n = row.shape[0]
@@ -290,7 +289,7 @@ def _measure_row(squared, margin, least, row):
             row[x] = min(row[x], _i4(min(before[x], after[x]) + across))
 
 
-@_compiled
+@compiled
 def _keep_two(row, nearest, second):
     """Keep the two smallest distances of each pixel."""
     for x in range(row.shape[0]):
@@ -298,7 +297,7 @@ def _keep_two(row, nearest, second):
         nearest[x] = min(nearest[x], row[x])
 
 
-@_compiled
+@compiled
 def _weigh(values, class_weights, nearest, second, w0, spread, end_squared, weights):
     """Write w_c and the emphasis, where the two cells are within reach."""
     for y in range(values.shape[0]):

@@ -29,7 +29,7 @@ ORDER = (
 )
 # What training imports: these when it is imported, and those inside the functions that need them.
 OPEN_TO_TRAINING = ("pipeline.errors", "pipeline.process", "pipeline.files", "pipeline.shards")
-LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.weight_map")
+LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.compiled", "augment.weight_map")
 # Who alone may import what.
 ONLY_IN = {
     "click": ("pipeline.cli", "training.cli"),
@@ -38,7 +38,7 @@ ONLY_IN = {
     "kaggle": ("pipeline.publish.kaggle",),
     "kagglesdk": ("pipeline.publish.kaggle",),
     "keras": ("training",),
-    "numba": ("augment", "pipeline.source", "training"),
+    "numba": ("augment",),
     "PIL": ("pipeline.look", "pipeline.audit", "pipeline.card"),
     "requests": ("pipeline.publish.kaggle",),
     "tifffile": ("pipeline.source",),

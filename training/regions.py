@@ -148,10 +148,9 @@ def _label(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    import numba
+    from augment.compiled import compiled
 
-    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(function)
-    return compiled
+    return compiled(function)
 
 
 def _flood_rings(regions: NDArray[np.int32], stride: int) -> None:

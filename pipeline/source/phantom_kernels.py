@@ -4,16 +4,15 @@ Only + - * / sqrt and floor of float64, in a fixed order: exp, sin and pow diffe
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.compiled import compiled
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Columns of the table of profiles (cross-sections of cells); the mitochondrion of a profile is an ellipse.
 _Y, _X, _RADIUS, _COS, _SIN, _STRETCH, _TONE, CROWD = range(8)
@@ -26,12 +25,7 @@ _MEMBRANE_PX = 4.2  # half width of a membrane, to where it has faded out
 _PAINTED_DARKNESS, _PAINTED_PX = 0.36, 1.8  # an annotator paints what is this dark or this close
 
 
-def _kernel(function: Function) -> Function:
-    """Compile function; fastmath stays off, it would let the CPU decide the last bit."""
-    return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
-
-
-@_kernel
+@compiled
 def add_interpolated(nodes: Floats, i: Ints, ty: Floats, j: Ints, tx: Floats, out: Floats) -> None:
     """Add to out (Y, X) what lies between nodes: pixel (y, x) is ty[y], tx[x] of the way past node i[y], j[x]."""
     row = np.empty(nodes.shape[1])
@@ -42,7 +36,7 @@ def add_interpolated(nodes: Floats, i: Ints, ty: Floats, j: Ints, tx: Floats, ou
             out[y, x] += row[j[x]] + tx[x] * (row[j[x] + 1] - row[j[x]])
 
 
-@_kernel
+@compiled
 def _locate(table: Floats, i: int, y: float, x: float) -> tuple[float, float]:
     """Return (y, x) in the stretched frame of profile i, where the profile is a disc around 0."""
     dy, dx = y - table[i, _Y], x - table[i, _X]
@@ -51,7 +45,7 @@ def _locate(table: Floats, i: int, y: float, x: float) -> tuple[float, float]:
     return u, v
 
 
-@_kernel
+@compiled
 def _reach(table: Floats, i: int, y: float, x: float) -> float:
     """Return how far (y, x) is outside profile i, negative inside, in the profile's frame."""
     u, v = _locate(table, i, y, x)
@@ -59,7 +53,7 @@ def _reach(table: Floats, i: int, y: float, x: float) -> float:
     return reach
 
 
-@_kernel
+@compiled
 def _pull(table: Floats, i: int, y: float, x: float) -> tuple[float, float]:
     """Return the gradient (y, x) of _reach."""
     u, v = _locate(table, i, y, x)
@@ -68,7 +62,7 @@ def _pull(table: Floats, i: int, y: float, x: float) -> tuple[float, float]:
     return u * table[i, _SIN] + v * table[i, _COS], u * table[i, _COS] - v * table[i, _SIN]
 
 
-@_kernel
+@compiled
 def pack(table: Floats) -> Floats:
     """Shrink each profile until it clears the earlier, larger ones; radius 0 = no room left."""
     for i in range(table.shape[0]):
@@ -80,7 +74,7 @@ def pack(table: Floats) -> Floats:
     return table
 
 
-@_kernel
+@compiled
 def _find_near(table: Floats, height: int, width: int) -> Ints:
     """Return for each bucket (Y, X, list ended by -1) the profiles that may be first or second within it."""
     rows = int((height + 2.0 * _MARGIN_PX) / _BUCKET_PX) + 1
@@ -107,14 +101,14 @@ def _find_near(table: Floats, height: int, width: int) -> Ints:
     return near
 
 
-@_kernel
+@compiled
 def _shade_up_to(g: float) -> float:
     """Return the integral of a membrane's darkness (1 - (t / half width)^2)^2 over t from 0 to g pixels."""
     t = min(max(g / _MEMBRANE_PX, -1.0), 1.0)
     return _MEMBRANE_PX * t * (1.0 - t * t * (2.0 / 3.0) + t * t * t * t * 0.2)
 
 
-@_kernel
+@compiled
 def _project_membrane(above: float, below: float) -> float:
     """Return the darkness in [0, 1] of a membrane at these offsets (px) on the two faces of a section.
 
@@ -127,7 +121,7 @@ def _project_membrane(above: float, below: float) -> float:
     return (_shade_up_to(middle + half) - _shade_up_to(middle - half)) / (2.0 * half)
 
 
-@_kernel
+@compiled
 def _shade_mitochondrion(table: Floats, i: int, y: float, x: float, grain: float) -> float:
     """Return the gray value that the mitochondrion of profile i adds: a rim, and folds across it."""
     long, short = table[i, _MITO_LONG], table[i, _MITO_SHORT]
@@ -145,7 +139,7 @@ def _shade_mitochondrion(table: Floats, i: int, y: float, x: float, grain: float
     return gray
 
 
-@_kernel
+@compiled
 def _find_two(table: Floats, candidates: Ints, y: float, x: float) -> tuple[int, int, float, float]:
     """Return the profile at (y, x), its nearest rival, and how far (y, x) is outside each."""
     first = second = 1e30
@@ -160,7 +154,7 @@ def _find_two(table: Floats, candidates: Ints, y: float, x: float) -> tuple[int,
     return i, j, first, second
 
 
-@_kernel
+@compiled
 def _find_slope(table: Floats, warp: Floats, i: int, j: int, r: int, c: int, y: float, x: float) -> float:
     """Return how fast the rivals' reaches part per image pixel; the chain rule undoes the warp's stretch."""
     iy, ix = _pull(table, i, y, x)
@@ -171,7 +165,7 @@ def _find_slope(table: Floats, warp: Floats, i: int, j: int, r: int, c: int, y: 
     return max(math.sqrt(py * py + px * px), 0.8)
 
 
-@_kernel
+@compiled
 def fill_cells(tables: Floats, warp: Floats, waves: Floats, label: NDArray[np.uint8]) -> tuple[Floats, Ints, Floats]:
     """Fill label (Y, X); return the gray values, each pixel's profile, and its distance from a membrane.
 
@@ -205,7 +199,7 @@ def fill_cells(tables: Floats, warp: Floats, waves: Floats, label: NDArray[np.ui
     return gray, owner, depth
 
 
-@_kernel
+@compiled
 def stamp_vesicles(gray: Floats, depth: Floats, centre_y: Ints, centre_x: Ints, size: Floats) -> None:
     """Darken rings (vesicles, 2 to 5 px in radius) and dots, wherever they clear the membranes."""
     for n in range(size.size):
@@ -219,7 +213,7 @@ def stamp_vesicles(gray: Floats, depth: Floats, centre_y: Ints, centre_x: Ints, 
                 gray[y, x] -= 80.0 * max(1.0 - off * off / 3.2, 0.0) * (1.0 - 0.5 * size[n])
 
 
-@_kernel
+@compiled
 def develop(
     gray: Floats, quarters: Any, defocus: float, contrast: float, brightness: float, image: NDArray[np.uint8]
 ) -> None:
