@@ -22,7 +22,7 @@ _DESCRIPTOR_LENGTH = 255.0
 _MIN_SIDE = 256  # pixels; from here on, features are looked for at half the resolution
 _OCTAVE_SHARES = (0.4, 0.3, 0.2, 0.1)  # of the features kept, from fine to coarse, so that other scales find partners
 _FINEST_PX = 2.4
-_MIN_RANGE8 = 64.0  # gray levels of an 8-bit picture: fewer are not spread further, or the noise of a camera would count
+_MIN_RANGE8 = 64.0  # gray levels of an 8-bit picture: fewer are not spread further, or a camera's noise would count
 _CELLS = 8  # along each side of a picture
 _MAX_RATIO = 0.85  # of distances, best to second best (Lowe 2004); geometry sorts out the rest
 
