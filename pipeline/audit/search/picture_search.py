@@ -36,7 +36,7 @@ _MORE = 8  # pictures, beside those found, that are looked at for furniture
 _ROUNDS = 3  # of looking for furniture, each without what was found before
 _BLOCK = 1 << 13  # features of the index that are compared at once; each thread has a table of them
 _INDEX_SIZE, _MIN_VOTERS, _MAX_VOTERS = 80_000, 100, 1000  # features of all pictures together, and of each of them
-_PRODUCTS, _MAX_QUERY = 20_000_000, 400  # for each variant of a sample: so many pairs of features are compared
+_QUERY, _QUERY_OF_MANY, _MANY = 400, 100, 60_000  # a sample's features that vote, fewer where the index holds many
 _TURNS, _SCALES, _SCALE_STEP, _MAX_LOG2 = 12, 14, 0.5, 3.5
 
 
@@ -143,7 +143,7 @@ class PictureIndex:
         """Return the candidates with most votes that agree on a turn and a scale."""
         if not len(self._descriptors):
             return []
-        query = features.strongest(_clip(_PRODUCTS // len(self._descriptors), _MAX_QUERY))
+        query = features.strongest(_QUERY if len(self._descriptors) <= _MANY else _QUERY_OF_MANY)
         votes = []
         for variant in VARIANTS if len(query) else ():
             counts = self._count(query.seen_as(variant))
