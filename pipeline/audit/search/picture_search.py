@@ -34,7 +34,7 @@ _MAX_CANDIDATES = 8
 _MIN_VOTES = 3
 _MORE = 8  # pictures, beside those found, that are looked at for furniture
 _ROUNDS = 3  # of looking for furniture, each without what was found before
-_BLOCK = 1 << 13  # features of the index that are compared at once; each thread has a table of them
+_BLOCK = 1 << 12  # features of the index that are compared at once; each thread has a table of them
 _INDEX_SIZE, _MIN_VOTERS, _MAX_VOTERS = 80_000, 100, 1000  # features of all pictures together, and of each of them
 _QUERY, _QUERY_OF_MANY, _MANY = 400, 100, 60_000  # a sample's features that vote, fewer where the index holds many
 _TURNS, _SCALES, _SCALE_STEP, _MAX_LOG2 = 12, 14, 0.5, 3.5
@@ -81,6 +81,7 @@ class PictureIndex:
         voters = [each.strongest(_clip(_INDEX_SIZE // max(len(features), 1), _MAX_VOTERS)) for each in features]
         self._owner = np.repeat(np.arange(len(voters)), [len(each) for each in voters])
         self._descriptors = np.concatenate([*(each.descriptors for each in voters), np.zeros((0, 128), np.uint8)])
+        self._half_squares = np.square(self._descriptors, dtype=np.float32).sum(axis=1) / np.float32(2.0)
         self._angles = np.concatenate([*(each.angles for each in voters), np.zeros(0, np.float32)])
         self._log2 = np.log2(np.concatenate([*(each.sizes for each in voters), np.zeros(0, np.float32)]))
 
@@ -144,16 +145,19 @@ class PictureIndex:
         if not len(self._descriptors):
             return []
         query = features.strongest(_QUERY if len(self._descriptors) <= _MANY else _QUERY_OF_MANY)
+        if not len(query):
+            return []
+        seen = [query.seen_as(variant) for variant in VARIANTS]
+        nearest = self._nearest(np.concatenate([each.descriptors for each in seen]).astype(np.float32))
         votes = []
-        for variant in VARIANTS if len(query) else ():
-            counts = self._count(query.seen_as(variant))
+        for variant, each, own in zip(VARIANTS, seen, np.split(nearest, len(VARIANTS)), strict=True):
+            counts = self._count(each, own)
             best = np.argsort(-counts, kind="stable")[:_MAX_CANDIDATES]
             votes += [(-int(counts[key]), Candidate(int(key), variant)) for key in best if counts[key] >= _MIN_VOTES]
         return [candidate for _, candidate in sorted(votes)[:_MAX_CANDIDATES]]
 
-    def _count(self, query: Features) -> NDArray[np.intp]:
+    def _count(self, query: Features, nearest: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return, for each picture, the most votes that agree within two steps of turn and of scale."""
-        nearest = self._nearest(query.descriptors.astype(np.float32))
         turn = np.floor((self._angles[nearest] - query.angles) * (_TURNS / (2 * np.pi))).astype(np.intp) % _TURNS
         log2 = self._log2[nearest] - np.log2(query.sizes)
         scale = np.clip(np.floor((log2 + _MAX_LOG2) / _SCALE_STEP), 0, _SCALES - 1).astype(np.intp)
@@ -168,15 +172,16 @@ class PictureIndex:
     def _nearest(self, own: NDArray[np.float32]) -> NDArray[np.intp]:
         """Return the nearest feature of the index for each of a sample's."""
         nearest = np.zeros(len(own), np.intp)
-        shortest = np.full(len(own), np.inf, np.float32)
+        highest = np.full(len(own), -np.inf, np.float32)
         rows = np.arange(len(own))
         for start in range(0, len(self._descriptors), _BLOCK):
             block = self._descriptors[start : start + _BLOCK].astype(np.float32)
-            distance = np.square(block).sum(axis=1) - 2.0 * (own @ block.T)  # less the feature's own length; exact
-            best = distance.argmin(axis=1)
-            closer = distance[rows, best] < shortest
+            likeness = own @ block.T  # exact, as is half the square that it lacks to minus half the distance
+            likeness -= self._half_squares[start : start + _BLOCK]
+            best = likeness.argmax(axis=1)
+            closer = likeness[rows, best] > highest
             nearest[closer] = best[closer] + start
-            shortest[closer] = distance[rows, best][closer]
+            highest[closer] = likeness[rows, best][closer]
         return nearest
 
 
