@@ -59,8 +59,8 @@ class Match:
 
     @property
     def angle_deg(self) -> float:
-        """By how much the sample is turned counter-clockwise as displayed, 0 to 360."""
-        return float(math.degrees(math.atan2(self.transform[1, 0], self.transform[0, 0])) % 360.0)
+        """By how much the sample is turned counter-clockwise as displayed: 0 to 359.9, in steps of 0.1."""
+        return round(math.degrees(math.atan2(self.transform[1, 0], self.transform[0, 0])) % 360.0, 1) % 360.0
 
     def reversed(self) -> "Match":
         """Return where the other picture lies in the sample."""

@@ -59,7 +59,7 @@ class Sighting:
         """The numbers that support it."""
         return {
             "inliers": self.group.inliers,
-            "angle_deg": round(self.group.angle_deg, 1) % 360.0,
+            "angle_deg": self.group.angle_deg,
             "scale": round(1.0 / self.group.scale, 3),
             "mirrored": self.candidate.variant.mirrored,
             "inverted": self.candidate.variant.inverted,

@@ -182,10 +182,9 @@ class SliceIdentifier:
         if label is not None and own is not None:
             where = first.warp.pixel_map(image.shape, first.agreement.step)
             f1 = label_agreement(mirror(label, mirrored), own, where, first.agreement.step)
-        angle_deg = first.group.angle_deg
         return Identification(
             inliers=first.group.inliers,
-            angle_deg=angle_deg,
+            angle_deg=first.group.angle_deg,
             scale=1.0 / first.group.scale,
             mirrored=mirrored,
             inverted=inverted,
