@@ -1,5 +1,6 @@
 """Gray levels: the dtypes that can be rendered, gain and bias, and the 8 bits that a screen shows."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def as_gray8(image: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uin
     return gray
 
 
+@cache
 def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the lowest and the highest gray level that `dtype` can hold.
 
@@ -68,6 +70,7 @@ def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     return float(limits.min), float(limits.max)
 
 
+@cache
 def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     """Return what to compute gray levels of `dtype` in: float32 rounds 8 bits rightly, but not 16."""
     return np.float32 if dtype.name == "uint8" else np.float64
@@ -105,5 +108,6 @@ def set_gray(values: NDArray[np.floating[Any]], recipe: Recipe, dtype: np.dtype[
     return gray
 
 
+@cache
 def _lift(dtype: np.dtype[Any]) -> float:
     return float(_INT16_LIFT) if dtype.name == "int16" else 0.0

@@ -4,6 +4,7 @@ The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they 
 where in the slice to look. Only those pixels are computed, once, by `augment.kernel`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
-from augment.kernel import MARGIN_PX, MAX_PERIODS, resample, spline_coefficients
+from augment.native import Kernel
 from augment.recipe import Recipe
+from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, is_filter_kept, spline_coefficients
 
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
+_resample = Kernel("augment.kernel", "resample")
 _MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
@@ -102,8 +105,14 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
     for array, dtype in zip(out, (source.dtype, source.label.dtype), strict=True):
         if array.shape != recipe.window or array.dtype != dtype:
             raise ConfigError(f"render: out must be {recipe.window} {dtype}, got {array.shape} {array.dtype}")
+    _resample(*_kernel_arguments(source, recipe, out))
+    lower_gray(out.image)
+    return out
+
+
+def _kernel_arguments(source: PreparedSlice, recipe: Recipe, out: Sample) -> tuple[NDArray[Any], ...]:
     (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
-    resample(
+    return (
         source.coefficients,
         source.label,
         np.asarray(source.size, np.float64),
@@ -112,12 +121,12 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         spline_basis(width, extent_x, recipe.n_points),
         np.asarray(recipe.matrix, np.float64),
         np.asarray(recipe.slice_centre(source.size), np.float64),
-        gray_constants(recipe, source.dtype),
+        np.array(gray_constants(recipe, source.dtype)),
         lifted_gray(out.image),
         out.label,
+        np.empty(ROOM),
+        np.empty((3, recipe.n_points)),
     )
-    lower_gray(out.image)
-    return out
 
 
 def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
@@ -138,8 +147,13 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
     return render_prepared(prepare_slice(image, label), recipe)
 
 
-def load_kernels(image_dtype: np.dtype[Any]) -> None:
-    """Load, or on a first run compile, what renders slices of this dtype; else the first sample would wait for it."""
+def load_kernels(image_dtype: np.dtype[Any], *, compiling: Callable[[], None] | None = None) -> None:
+    """Load, or on a first run compile, what renders slices of this dtype; else the first sample would wait for it.
+
+    Args:
+        image_dtype: of the slices.
+        compiling: called first, where something has to be compiled.
+    """
     recipe = Recipe(
         window=(2, 2),
         grid_px=(((0.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (0.0, 0.0))),
@@ -147,7 +161,11 @@ def load_kernels(image_dtype: np.dtype[Any]) -> None:
         matrix=((1.0, 0.0), (0.0, 1.0)),
         shift_px=(0.0, 0.0),
     )
-    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), np.uint8), recipe)
+    image, label = np.zeros((2, 2), image_dtype), np.zeros((2, 2), np.uint8)
+    bare = PreparedSlice((2, 2), image_dtype, np.zeros(100, working_dtype(image_dtype)), np.zeros(100, np.uint8))
+    if compiling and not (is_filter_kept() and _resample.is_kept(*_kernel_arguments(bare, recipe, Sample(image, label)))):
+        compiling()
+    render(image, label, recipe)
 
 
 def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:

@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from pipeline.shards.progress import Progress
 
@@ -48,19 +46,12 @@ def _load(progress: Progress, image_dtype: str) -> None:
 
     from augment.renderer import load_kernels
 
-    if _is_compiled():
-        load_kernels(np.dtype(image_dtype))
-        return
-    progress.note("compiling the kernels, once; about 10 s")
-    start = time.perf_counter()
-    load_kernels(np.dtype(image_dtype))
-    progress.note(f"compiled in {time.perf_counter() - start:.0f} s")
+    began: list[float] = []
 
+    def compiling() -> None:
+        progress.note("compiling the kernels, once; about 20 s")
+        began.append(time.perf_counter())
 
-def _is_compiled() -> bool:
-    """Return whether numba's cache holds a kernel that is newer than its source."""
-    from augment import kernel
-
-    resample: Any = kernel.resample  # with what numba adds to it
-    folder, written = Path(resample.stats.cache_path or ""), Path(kernel.__file__).stat().st_mtime
-    return any(index.stat().st_mtime >= written for index in folder.glob("kernel.resample-*.nbi"))
+    load_kernels(np.dtype(image_dtype), compiling=compiling)
+    if began:
+        progress.note(f"compiled in {time.perf_counter() - began[0]:.0f} s")
