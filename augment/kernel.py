@@ -120,7 +120,7 @@ def _blend_four(typing_context, row_0, row_1, row_2, row_3, corner, weights_y, w
         index = arguments[-1]
         scalar, size = context.get_value_type(real), real.bitwidth // 8
         four, number = ir.VectorType(scalar, 4), ir.IntType(64)
-        undefined = ir.Constant(four, ir.Undefined)
+        undefined, first = ir.Constant(four, ir.Undefined), ir.Constant(ir.IntType(32), 0)
 
         def lanes(one, other, *chosen):
             return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), 4), list(chosen)))
@@ -140,7 +140,7 @@ def _blend_four(typing_context, row_0, row_1, row_2, row_3, corner, weights_y, w
         def weighted(pixel, row):
             place = builder.zext(builder.load(builder.gep(corner, [plus(index, pixel)])), number)
             weight = builder.load(builder.gep(weights_y, [plus(index, row * BLOCK_PX + pixel)]))
-            spread = lanes(builder.insert_element(undefined, weight, ir.Constant(ir.IntType(32), 0)), undefined, *[0] * 4)
+            spread = lanes(builder.insert_element(undefined, weight, first), undefined, 0, 0, 0, 0)
             return builder.fmul(builder.load(at(rows[row], place), align=size), spread)
 
         pixels = [add_up(weighted(pixel, row) for row in range(4)) for pixel in range(4)]

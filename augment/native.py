@@ -133,8 +133,9 @@ class _Loaded:
     call: Callable[..., Any]
 
     def __init__(self, code: MachineCode, kinds: tuple[Kind, ...], result: Any) -> None:
+        stop = ctypes.cast(_stop(), ctypes.c_void_p).value
         for name in code.missing:
-            llvm.add_symbol(name, _stop_address())
+            llvm.add_symbol(name, stop)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code.object_file))
         self._engine.finalize_object()
@@ -225,25 +226,26 @@ def _read(path: Path) -> MachineCode | None:
 
 @cache
 def _source_digest(module: str) -> str:
-    """Return a digest of a module's source, of this one, and of those in its package that it is built on."""
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    own = Path(spec.origin)
+    """Return a digest of this module's source, and of all in the package of another one: it imports some of them."""
     digest = hashlib.sha256()
-    for path in (Path(__file__), own, *sorted(own.parent.glob("*.py"))):
+    for path in (Path(__file__), *sorted(_file_of(module).parent.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 @cache
 def _machine_key() -> str:
-    """Return what the machine code depends on, beside its source."""
-    numba = find_spec("numba")
-    assert numba is not None
-    version = Path(str(numba.origin)).with_name("_version.py").read_text(encoding="utf-8")
+    """Return what machine code depends on, beside its source."""
+    numba = _file_of("numba").with_name("_version.py").read_text(encoding="utf-8")
     settings = [os.environ.get(name) for name in _SETTINGS]
-    return f"{platform.machine()} {llvmlite_version} {version} {settings} {_cpu()}"
+    return f"{platform.machine()} {llvmlite_version} {numba} {settings} {_cpu()}"
+
+
+def _file_of(module: str) -> Path:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{module} has no file", name=module)
+    return Path(spec.origin)
 
 
 # Machine code
@@ -271,17 +273,16 @@ def _stop() -> Any:
     return ctypes.CFUNCTYPE(None)(os.abort)
 
 
-def _stop_address() -> int:
-    address = ctypes.cast(_stop(), ctypes.c_void_p).value
-    assert address is not None
-    return address
-
-
 def _compile(module: str, name: str, kinds: tuple[Kind, ...], *, returns_int: bool) -> MachineCode:
     """Return the machine code of a function for arguments of these kinds."""
     import numba
     from numba import types
 
+    from augment.compiled import compiled
+
+    function = getattr(import_module(module), name)
+    if not hasattr(function, "py_func"):
+        function = compiled(function)
     names: list[str] = []
     passed: list[str] = []
     signature: list[Any] = []
@@ -293,14 +294,15 @@ def _compile(module: str, name: str, kinds: tuple[Kind, ...], *, returns_int: bo
             sides = [f"{own}_{axis}" for axis in range(n_axes)]
             names += sides
             passed.append(f"carray({own}, ({''.join(f'{side}, ' for side in sides)}))")
-            signature += [types.CPointer(numba.from_dtype(dtype)), *[types.int64] * n_axes]
+            pointer: Any = types.CPointer
+            signature += [pointer(numba.from_dtype(dtype)), *[types.int64] * n_axes]
         else:
             passed.append(own)
             signature.append(types.float64 if kind is float else types.int64)
     # A C function takes no arrays, but pointers and sizes, of which arrays are made: so many arguments want a function
     # written for them.
     source = f"def entry({', '.join(names)}):\n    {'return ' if returns_int else ''}function({', '.join(passed)})\n"
-    scope = {"carray": numba.carray, "function": getattr(import_module(module), name)}
+    scope = {"carray": vars(numba)["carray"], "function": function}
     exec(source, scope)  # noqa: S102  # of names that were made here
     result = types.int64 if returns_int else types.void
     entry = numba.cfunc(result(*signature), error_model="numpy")(scope["entry"])

@@ -163,7 +163,8 @@ def load_kernels(image_dtype: np.dtype[Any], *, compiling: Callable[[], None] | 
     )
     image, label = np.zeros((2, 2), image_dtype), np.zeros((2, 2), np.uint8)
     bare = PreparedSlice((2, 2), image_dtype, np.zeros(100, working_dtype(image_dtype)), np.zeros(100, np.uint8))
-    if compiling and not (is_filter_kept() and _resample.is_kept(*_kernel_arguments(bare, recipe, Sample(image, label)))):
+    arguments = _kernel_arguments(bare, recipe, Sample(image, label))
+    if compiling and not (is_filter_kept() and _resample.is_kept(*arguments)):
         compiling()
     render(image, label, recipe)
 

@@ -29,7 +29,7 @@ ORDER = (
 )
 # What training imports: these when it is imported, and those inside the functions that need them.
 OPEN_TO_TRAINING = ("pipeline.errors", "pipeline.process", "pipeline.files", "pipeline.shards")
-LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.compiled", "augment.weight_map")
+LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.native", "augment.weight_map")
 # Who alone may import what.
 ONLY_IN = {
     "click": ("pipeline.cli", "training.cli"),

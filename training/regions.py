@@ -3,12 +3,15 @@
 What is compiled, and what labels, is loaded when it is first needed: importing this module loads numpy alone.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from augment.native import Kernel
 
 _DRY, _QUEUED, _OUTSIDE = -1, -2, -3  # below 0, which is the dam between two regions
 
@@ -87,7 +90,7 @@ def grow_regions(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
     regions = np.pad(_label(cells.T), 1, constant_values=_OUTSIDE)
     inside = regions[1:-1, 1:-1]
     inside[~cells.T] = _DRY
-    _compiled(_flood_rings)(regions.ravel(), regions.shape[1])
+    _kernel("_flood_rings")(regions.ravel(), regions.shape[1], np.empty(regions.size, np.int64))
     return inside.T
 
 
@@ -118,10 +121,12 @@ def count_splits_and_mergers(
     wrong = np.flatnonzero(source != (probability > np.float64(threshold)))
     certainty = np.abs(probability.ravel()[wrong] - np.float64(threshold)).astype(np.float32)
     wrong = wrong[np.argsort(-certainty, kind="stable")]
-    stuck = wrong[: _compiled(_flip_simple_points)(source.ravel(), source.shape[1], wrong)]
+    stuck = wrong[: _kernel("_flip_simple_points")(source.ravel(), source.shape[1], wrong)]
     objects = _label(source)
     reach = radius_px if 1 <= radius_px <= min(cells.shape) else max(cells.shape)
-    return int(_compiled(_count_mistakes)(source.ravel(), objects.ravel(), source.shape[1], stuck, reach))
+    seen, queue = np.zeros(source.size, np.int32), np.empty(source.size, np.int64)
+    n: int = _kernel("_count_mistakes")(source.ravel(), objects.ravel(), source.shape[1], stuck, reach, seen, queue)
+    return n
 
 
 def ratio(part: float, whole: float) -> float:
@@ -147,16 +152,18 @@ def _label(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 @cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    from augment.compiled import compiled
+def _kernel(name: str) -> "Kernel":
+    from augment.native import Kernel
 
-    return compiled(function)
+    return Kernel(__name__, name, returns_int=name != "_flood_rings")
 
 
-def _flood_rings(regions: NDArray[np.int32], stride: int) -> None:
-    """Flood the dry pixels of a raveled, framed slice in place, first come, first served."""
+def _flood_rings(regions: NDArray[np.int32], stride: int, queue: NDArray[np.int64]) -> None:
+    """Flood the dry pixels of a raveled, framed slice in place, first come, first served.
+
+    `queue`, of as many numbers as pixels, is to work in.
+    """
     steps = (-stride, -1, stride, 1)
-    queue = np.empty(regions.size, np.int64)
     tail = 0
     for p in range(regions.size):
         if regions[p] == _DRY:
@@ -206,13 +213,20 @@ def _flip_simple_points(source: NDArray[np.bool_], stride: int, wrong: NDArray[n
 
 
 def _count_mistakes(
-    source: NDArray[np.bool_], objects: NDArray[np.int32], stride: int, stuck: NDArray[np.int64], reach: int
+    source: NDArray[np.bool_],
+    objects: NDArray[np.int32],
+    stride: int,
+    stuck: NDArray[np.int64],
+    reach: int,
+    seen: NDArray[np.int32],
+    queue: NDArray[np.int64],
 ) -> int:
-    """Return how many of the stuck pixels are splits or mergers."""
+    """Return how many of the stuck pixels are splits or mergers.
+
+    `seen`, of zeros, and `queue`, both of as many numbers as pixels, are to work in.
+    """
     ring = (1, 1 - stride, -stride, -1 - stride, -1, stride - 1, stride, stride + 1)
     mistakes = 0
-    seen = np.zeros(source.size, np.int32)
-    queue = np.empty(source.size, np.int64)
     for turn in range(stuck.size):
         p = stuck[turn]
         first = -1  # a neighbour in a cell

@@ -1,6 +1,5 @@
 """From a source to a dataset on disk: planned, rendered shard by shard, recorded, and renamed when it is whole."""
 
-import io
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pipeline.build.workspace import Workspace
 from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import require_removable, storage_errors
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, describe_dataset, make_plan
-from pipeline.render.encoding import encode_shard
+from pipeline.render.encoding import ShardMemory, encode_shard
 from pipeline.render.rendering import ShardRenderer, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
@@ -189,14 +188,13 @@ class _Build:
     def _render_and_write(self, shards: list[PlannedShard]) -> dict[str, ShardRecord]:
         """Render shard after shard; while one is rendered, the one before is hashed and written."""
         written: list[Future[ShardRecord]] = []
-        memory = io.BytesIO()
+        memory = ShardMemory()
         with (
             ThreadPoolExecutor(1) as writer,
             joblib.Parallel(self.jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
         ):
-            renderer = ShardRenderer(self.plan, self.source, parallel, self.progress.advance)
-            for shard in shards:
-                rendered = renderer.render(shard)
+            renderer = ShardRenderer(self.plan, self.source, parallel, self.jobs, self.progress.advance)
+            for shard, rendered in zip(shards, renderer.render(shards), strict=True):
                 for one_before in written[-1:]:
                     one_before.result()  # the memory is its own until then
                 data = encode_shard(

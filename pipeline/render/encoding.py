@@ -4,6 +4,7 @@ h5py writes into memory of ours and never into a file: on a full disk it would k
 """
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
@@ -23,9 +24,67 @@ def deflate_array(array: NDArray[Any]) -> bytes:
     return bytes(imagecodecs.deflate_encode(data, level=_DEFLATE_LEVEL))
 
 
+class ShardMemory(io.RawIOBase):
+    """A file in memory that h5py writes into, and that keeps its memory for the next: fresh memory costs more.
+
+    What was never written is zero, whatever was there before.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+        self._size = self._at = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, and return it."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        """Make the file longer or shorter."""
+        size = self._at if size is None else size
+        if size > self._size:
+            self._reserve(size)
+            self._bytes[self._size : size] = 0
+        self._size = size
+        return size
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, and return how many."""
+        new = np.frombuffer(data, np.uint8)
+        end = self._at + new.size
+        if end > self._size:
+            self._reserve(end)
+            self._bytes[self._size : self._at] = 0  # a gap, if there is one
+            self._size = end
+        self._bytes[self._at : end] = new
+        self._at = end
+        return new.size
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read bytes, and return how many."""
+        found = self._bytes[self._at : min(self._at + len(buffer), self._size)]
+        buffer[: found.size] = found.data
+        self._at += found.size
+        return found.size
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._size = self._at = 0
+
+    def contents(self) -> memoryview:
+        """Return all bytes, valid until something is written."""
+        return self._bytes[: self._size].data
+
+    def _reserve(self, size: int) -> None:
+        if size > self._bytes.size:
+            more = np.empty(max(size, self._bytes.size * 5 // 4), np.uint8)
+            more[: self._size] = self._bytes[: self._size]
+            self._bytes = more
+
+
 def encode_shard(
-    memory: io.BytesIO,
-    images: NDArray[Any],
+    memory: ShardMemory,
+    images: Sequence[NDArray[Any]],
     deflated_labels: list[bytes],
     label_dtype: np.dtype[Any],
     ids: list[str],
@@ -35,19 +94,18 @@ def encode_shard(
     """Return the bytes of a shard file, which lie in `memory`.
 
     Args:
-        memory: emptied, then filled; used again for shard after shard, because fresh memory costs more.
-        images: (n, h, w), stored as they are; deflate would save 7% of EM images and cost five times the rendering.
+        memory: emptied, then filled; used again for shard after shard.
+        images: (h, w) each, stored as they are; deflate would save 7% of EM images and cost five times the rendering.
         deflated_labels: for every row, what `deflate_array` returned.
         label_dtype: of the labels before they were deflated.
         ids: for every row, its ASCII id.
         attributes: ASCII attributes of the file, beside its schema.
         deflated_weights: for every row, likewise; None where none are stored.
     """
-    memory.seek(0)
-    memory.truncate()
-    shape, chunks = images.shape, (1, *images.shape[1:])
+    memory.clear()
+    shape, chunks = (len(images), *images[0].shape), (1, *images[0].shape)
     with h5py.File(memory, "w", libver=("earliest", "v108")) as file:
-        stored_images = file.create_dataset("images", shape, images.dtype, chunks=chunks)
+        stored_images = file.create_dataset("images", shape, images[0].dtype, chunks=chunks)
         deflated = {"labels": (label_dtype, deflated_labels)}
         if deflated_weights is not None:
             deflated["weights"] = (WEIGHT_DTYPE, deflated_weights)
@@ -60,4 +118,4 @@ def encode_shard(
         file.create_dataset("ids", data=np.array([name.encode("ascii") for name in ids]))
         for name, value in {"schema": SHARD_SCHEMA, **attributes}.items():
             file.attrs[name] = np.bytes_(value.encode("ascii"))
-    return memory.getbuffer()
+    return memory.contents()

@@ -1,11 +1,14 @@
-"""Rendering a shard: its samples in parallel, in threads, because the kernels release the interpreter's lock.
+"""Rendering shards: their samples in parallel, in threads, because the kernels release the interpreter's lock.
 
 In one thread, and in this order: render image and label, weigh the label, digest all arrays, deflate label and weights.
 """
 
+import os
+import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 import joblib
@@ -24,14 +27,15 @@ from pipeline.source.stacks import Source
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 
 _MAX_CACHE_BYTES = 1 << 28
+_AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
 _scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedShard:
-    """A shard's samples: images (n, h, w), deflated labels and weights (None where there are none), manifest rows."""
+    """A shard's samples: images (h, w), deflated labels and weights (None where there are none), manifest rows."""
 
-    images: NDArray[Any]
+    images: list[NDArray[Any]]
     deflated_labels: list[bytes]
     deflated_weights: list[bytes] | None
     rows: list[ManifestRow]
@@ -125,48 +129,86 @@ def sample_renderer(source: Source, engine: str) -> SampleRenderer:
 class ShardRenderer:
     """Renders shards one after the other, in `jobs` threads, always into the same memory.
 
+    The threads do not wait where one shard ends: while it is encoded, they are at the next.
+
     Args:
         plan: what to render.
         source: the slices.
         parallel: where the threads come from: joblib, threading backend, return_as="generator".
+        jobs: how many threads that is; -1 for one a core.
         on_sample: called after every sample.
     """
 
-    def __init__(self, plan: Plan, source: Source, parallel: joblib.Parallel, on_sample: Callable[[], None]) -> None:
+    def __init__(
+        self, plan: Plan, source: Source, parallel: joblib.Parallel, jobs: int, on_sample: Callable[[], None]
+    ) -> None:
         self._plan = plan
         self._source = source
         self._parallel = parallel
+        self._jobs = jobs if jobs > 0 else os.cpu_count() or 1
         self._on_sample = on_sample
-        self._split = ""
-        n = min(plan.config.shard_size, max(plan.counts.values()))
-        self._images = np.empty((n, *plan.config.size), source.image_dtype)
+        self._renderers: dict[str, SampleRenderer] = {}
+        self._guard = threading.Lock()
+        self._free: queue.SimpleQueue[NDArray[Any] | None] = queue.SimpleQueue()
 
-    def render(self, shard: PlannedShard) -> RenderedShard:
-        """Return the shard's samples; its images are valid until the next call."""
-        if shard.split != self._split:  # no two splits share a slice, so neither need they share a cache
-            self._split, self._render = shard.split, sample_renderer(self._source, self._plan.config.engine)
-        images = self._images[: shard.n]
-        deflated, rows = [], []
-        tasks = (joblib.delayed(self._render_row)(sample, images[sample.row]) for sample in self._plan.samples(shard))
-        for arrays, row in self._parallel(tasks):
-            deflated.append(arrays)
-            rows.append(row)
-            self._on_sample()
-        labels, *weights = map(list, zip(*deflated, strict=True))
-        return RenderedShard(images, labels, weights[0] if weights else None, rows)
+    def render(self, shards: Sequence[PlannedShard]) -> Iterator[RenderedShard]:
+        """Yield every shard; its images are valid until the next is asked for."""
+        # A sample that is begun needs memory for its image, and a shard's images are given back together. No thread
+        # waits for ever: all of a shard's samples can have theirs, and every other thread one that comes later.
+        n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
+        for _ in range(n_arrays):
+            self._free.put(np.empty(self._plan.config.size, self._source.image_dtype))
+        samples = (
+            joblib.delayed(self._render_sample)(shard.split, sample)
+            for shard in shards
+            for sample in self._plan.samples(shard)
+        )
+        rendered = self._parallel(samples)
+        try:
+            for shard in shards:
+                self._drop_other_renderers(shard.split)
+                images, deflated, rows = [], [], []
+                for image, arrays, row in islice(rendered, shard.n):
+                    images.append(image)
+                    deflated.append(arrays)
+                    rows.append(row)
+                    self._on_sample()
+                labels, *weights = map(list, zip(*deflated, strict=True))
+                yield RenderedShard(images, labels, weights[0] if weights else None, rows)
+                for image in images:
+                    self._free.put(image)
+        finally:
+            for _ in range(self._jobs):  # who still waits for memory waits no more
+                self._free.put(None)
 
-    def _render_row(self, sample: PlannedSample, image: NDArray[Any]) -> tuple[list[bytes], ManifestRow]:
-        """Render the image, and return the label, deflated, the weights if they are asked for, and the row."""
+    def _render_sample(self, split: str, sample: PlannedSample) -> tuple[NDArray[Any], list[bytes], ManifestRow]:
+        """Return the image, the label and, if they are asked for, the weights, deflated, and the manifest's row."""
+        image = self._free.get()
+        if image is None:
+            raise InterruptedError("rendering was stopped")
         recipe = self._plan.recipe(sample)
         stack = self._source.stacks[sample.stack]
         label = _thread_array(self._plan.config.size, stack.labels.dtype)
-        self._render(sample.stack, sample.z, recipe, Sample(image, label))
+        self._renderer(split)(sample.stack, sample.z, recipe, Sample(image, label))
         others = [label]
         if self._plan.config.weighted:
             others.append(weigh_label(label, self._source.coding.kind))
         digests = map(array_digest, (image, *others))
         row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
-        return list(map(deflate_array, others)), row
+        return image, list(map(deflate_array, others)), row
+
+    def _renderer(self, split: str) -> SampleRenderer:
+        """Return what renders a split's samples: no two splits share a slice, so neither need they share a cache."""
+        with self._guard:
+            if split not in self._renderers:
+                self._renderers[split] = sample_renderer(self._source, self._plan.config.engine)
+            return self._renderers[split]
+
+    def _drop_other_renderers(self, split: str) -> None:
+        """Free the slices of the splits that are done."""
+        with self._guard:
+            while self._renderers and split in self._renderers and next(iter(self._renderers)) != split:
+                del self._renderers[next(iter(self._renderers))]
 
 
 def _thread_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:

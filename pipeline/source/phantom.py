@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.native import Kernel
 from pipeline.errors import ConfigError
-from pipeline.source import phantom_kernels as kernels
-from pipeline.source.phantom_kernels import Floats, Ints
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CROWD = 7  # the column of the table of profiles that says how crowded with vesicles one is
+BUCKET_PX, MAX_NEAR = 8.0, 48  # squares of pixels, and how many profiles compete for one of them at most
+MARGIN_PX = 32.0  # more than warp and misalignment together
 
 _PATH, _SHAPE, _WARP, _GRAIN, _SYNAPSE, _LIGHT, _SHOT, _VESICLE, _SECTION = range(1, 10)  # streams
 
@@ -25,6 +31,11 @@ _TURN_SECTIONS = 4.5  # a profile's path changes direction about this often
 _WARPS_PX = ((72.0, 13.0), (27.0, 6.0), (11.0, 2.0))  # wavelength and amplitude of the bends of outlines
 _WARP_TURN_SECTIONS = 4.5
 _MAX_MISALIGNED_PX = 6.0  # shift that alignment left in a section
+
+_add_interpolated, _pack, _fill_cells, _stamp_vesicles, _develop = (
+    Kernel("pipeline.source.phantom_kernels", name)
+    for name in ("add_interpolated", "pack", "fill_cells", "stamp_vesicles", "develop")
+)
 
 
 def make_phantom(
@@ -50,10 +61,12 @@ def make_phantom(
     images, labels = np.empty((2, n_sections, *size_yx), np.uint8)
     # Tables at the faces and in the middle of every section: a section shows all that it contains.
     halves = range(-1, 2 * n_sections)
-    tables = np.stack([kernels.pack(_draw_profiles(seed, half / 2.0, size_yx)) for half in halves])
+    tables = np.stack([_draw_profiles(seed, half / 2.0, size_yx) for half in halves])
+    for table in tables:
+        _pack(table)
     for z in range(n_sections):
         gray, owner, depth = _render_cells(seed, z, tables[2 * z : 2 * z + 3], labels[z])
-        kernels.stamp_vesicles(gray, depth, *_draw_vesicles(seed, z, tables[2 * z + 1], owner))
+        _stamp_vesicles(gray, depth, *_draw_vesicles(seed, z, tables[2 * z + 1], owner))
         _expose_section(seed, z, gray, images[z])
     return images, labels
 
@@ -106,7 +119,7 @@ def _add_waves(seed: int, stream: int, z: float, pitch_px: float, gain: float, o
     i, j = np.floor(at_y).astype(np.int64), np.floor(at_x).astype(np.int64)
     rows, columns = np.arange(i[-1] + 2)[:, None], np.arange(j[-1] + 2)
     nodes = gain * _wander(seed, stream, np.float64(z), rows, columns)
-    kernels.add_interpolated(nodes, i, _ease(at_y - i), j, _ease(at_x - j), out)
+    _add_interpolated(nodes, i, _ease(at_y - i), j, _ease(at_x - j), out, np.empty(nodes.shape[1]))
     return out
 
 
@@ -163,7 +176,12 @@ def _render_cells(seed: int, z: int, tables: Floats, label: NDArray[np.uint8]) -
     _add_waves(seed, _GRAIN, z, 7.0, 1.0, waves[0])
     _add_waves(seed, _GRAIN + 16, z, 3.1, 1.0, waves[1])
     _add_waves(seed, _SYNAPSE, z / 3.0, 42.0, 1.0, waves[2])
-    return kernels.fill_cells(tables, warp, waves, label)
+    gray, depth = np.empty((2, height, width))
+    owner = np.empty((height, width), np.int64)
+    n_rows, n_columns = (int((side + 2.0 * MARGIN_PX) / BUCKET_PX) + 1 for side in label.shape)
+    near, room = np.empty((n_rows, n_columns, MAX_NEAR), np.int64), np.empty((2, tables.shape[1]))
+    _fill_cells(tables, warp, waves, label, gray, owner, depth, near, room)
+    return gray, owner, depth
 
 
 def _draw_vesicles(seed: int, z: int, table: Floats, owner: Ints) -> tuple[Ints, Ints, Floats]:
@@ -174,7 +192,7 @@ def _draw_vesicles(seed: int, z: int, table: Floats, owner: Ints) -> tuple[Ints,
     y, x = np.floor(pitch * (i + u[0])).astype(np.int64), np.floor(pitch * (j + u[1])).astype(np.int64)
     inside = (y < owner.shape[0]) & (x < owner.shape[1])
     y, x, size, chance = y[inside], x[inside], u[2][inside], u[3][inside]
-    kept = chance < table[owner[y, x], kernels.CROWD]
+    kept = chance < table[owner[y, x], CROWD]
     return y[kept], x[kept], size[kept]
 
 
@@ -188,4 +206,5 @@ def _expose_section(seed: int, z: int, gray: Floats, image: NDArray[np.uint8]) -
     bits = _hash(seed, _SHOT, z, np.arange(gray.size).reshape(gray.shape))
     quarters = bits.view(np.uint16).reshape(*gray.shape, 4)  # four uniforms; their order does not matter
     defocus, contrast, brightness = 0.10 + 0.10 * u[1], 1.10 + 0.3 * u[2], 123.0 + 36.0 * (u[3] - 0.5)
-    kernels.develop(gray, quarters, defocus, contrast, brightness, image)
+    noise, rows = np.empty((2, *gray.shape))
+    _develop(gray, quarters, defocus, contrast, brightness, image, noise, rows)

@@ -1,34 +1,34 @@
 """The phantom's loops over pixels, compiled: what is at every pixel of a section, and how it is exposed.
 
 Only + - * / sqrt and floor of float64, in a fixed order: exp, sin and pow differ between CPUs.
+
+This module imports numba. It is imported to compile what it holds, once: `augment.native` keeps the machine code.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augment.compiled import compiled
+from pipeline.source.phantom import BUCKET_PX, CROWD, MARGIN_PX, MAX_NEAR, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-# Columns of the table of profiles (cross-sections of cells); the mitochondrion of a profile is an ellipse.
-_Y, _X, _RADIUS, _COS, _SIN, _STRETCH, _TONE, CROWD = range(8)
+# Columns of the table of profiles (cross-sections of cells) beside CROWD, the eighth; the mitochondrion of a profile
+# is an ellipse.
+_Y, _X, _RADIUS, _COS, _SIN, _STRETCH, _TONE = range(7)
 _MITO_Y, _MITO_X, _MITO_LONG, _MITO_SHORT, _MITO_COS, _MITO_SIN = range(8, 14)
 
-_BUCKET_PX, _MAX_NEAR = 8.0, 48  # squares of pixels, and how many profiles compete for one of them at most
-_MARGIN_PX = 32.0  # more than warp and misalignment together
 _MIN_RADIUS_PX = 4.5
 _MEMBRANE_PX = 4.2  # half width of a membrane, to where it has faded out
 _PAINTED_DARKNESS, _PAINTED_PX = 0.36, 1.8  # an annotator paints what is this dark or this close
 
 
 @compiled
-def add_interpolated(nodes: Floats, i: Ints, ty: Floats, j: Ints, tx: Floats, out: Floats) -> None:
-    """Add to out (Y, X) what lies between nodes: pixel (y, x) is ty[y], tx[x] of the way past node i[y], j[x]."""
-    row = np.empty(nodes.shape[1])
+def add_interpolated(nodes: Floats, i: Ints, ty: Floats, j: Ints, tx: Floats, out: Floats, row: Floats) -> None:
+    """Add to out (Y, X) what lies between nodes: pixel (y, x) is ty[y], tx[x] of the way past node i[y], j[x].
+
+    `row`, as long as a row of nodes, is to work in.
+    """
     for y in range(out.shape[0]):
         for k in range(row.size):
             row[k] = nodes[i[y], k] + ty[y] * (nodes[i[y] + 1, k] - nodes[i[y], k])
@@ -63,7 +63,7 @@ def _pull(table: Floats, i: int, y: float, x: float) -> tuple[float, float]:
 
 
 @compiled
-def pack(table: Floats) -> Floats:
+def pack(table: Floats) -> None:
     """Shrink each profile until it clears the earlier, larger ones; radius 0 = no room left."""
     for i in range(table.shape[0]):
         radius = table[i, _RADIUS]
@@ -71,34 +71,29 @@ def pack(table: Floats) -> Floats:
             if table[j, _RADIUS] > 0.0:
                 radius = min(radius, _reach(table, j, table[i, _Y], table[i, _X]))
         table[i, _RADIUS] = radius if radius >= _MIN_RADIUS_PX else 0.0
-    return table
 
 
 @compiled
-def _find_near(table: Floats, height: int, width: int) -> Ints:
-    """Return for each bucket (Y, X, list ended by -1) the profiles that may be first or second within it."""
-    rows = int((height + 2.0 * _MARGIN_PX) / _BUCKET_PX) + 1
-    columns = int((width + 2.0 * _MARGIN_PX) / _BUCKET_PX) + 1
-    near = np.empty((rows, columns, _MAX_NEAR), np.int64)
-    alive: Ints = np.flatnonzero(table[:, _RADIUS] > 0.0)
-    reach, slack = np.empty(table.shape[0]), np.empty(table.shape[0])
-    for row in range(rows):
-        for column in range(columns):
-            y, x = (row + 0.5) * _BUCKET_PX - _MARGIN_PX, (column + 0.5) * _BUCKET_PX - _MARGIN_PX
+def _find_near(table: Floats, near: Ints, reach: Floats, slack: Floats) -> None:
+    """Write for each bucket (Y, X, list ended by -1) the profiles that may be first or second within it."""
+    for row in range(near.shape[0]):
+        for column in range(near.shape[1]):
+            y, x = (row + 0.5) * BUCKET_PX - MARGIN_PX, (column + 0.5) * BUCKET_PX - MARGIN_PX
             # over the whole bucket, some two profiles are nearer than `second`: none beyond it can be one of the two
             first = second = 1e30
-            for i in alive:
+            for i in range(table.shape[0]):
+                if table[i, _RADIUS] <= 0.0:
+                    continue
                 reach[i] = _reach(table, i, y, x)
-                slack[i] = 0.7072 * _BUCKET_PX / table[i, _STRETCH]
+                slack[i] = 0.7072 * BUCKET_PX / table[i, _STRETCH]
                 second = min(second, max(first, reach[i] + slack[i]))
                 first = min(first, reach[i] + slack[i])
             n = 0
-            for i in alive:
-                if reach[i] - slack[i] <= second and n < _MAX_NEAR - 1:
+            for i in range(table.shape[0]):
+                if table[i, _RADIUS] > 0.0 and reach[i] - slack[i] <= second and n < MAX_NEAR - 1:
                     near[row, column, n] = i
                     n += 1
             near[row, column, n] = -1
-    return near
 
 
 @compiled
@@ -166,23 +161,37 @@ def _find_slope(table: Floats, warp: Floats, i: int, j: int, r: int, c: int, y: 
 
 
 @compiled
-def fill_cells(tables: Floats, warp: Floats, waves: Floats, label: NDArray[np.uint8]) -> tuple[Floats, Ints, Floats]:
-    """Fill label (Y, X); return the gray values, each pixel's profile, and its distance from a membrane.
+def fill_cells(
+    tables: Floats,
+    warp: Floats,
+    waves: Floats,
+    label: NDArray[np.uint8],
+    gray: Floats,
+    owner: Ints,
+    depth: Floats,
+    near: Ints,
+    room: Floats,
+) -> None:
+    """Fill label (Y, X), the gray values, each pixel's profile, and its distance from a membrane.
 
     Args:
         tables: (3, N, 14), the profiles at the upper face, in the middle and at the lower face of the section.
         warp: (2, Y + 1, X + 1), how far outlines are bent, in pixels.
         waves: (3, Y, X), coarse and fine grain, and where synapses are.
         label: 255 = cell, 0 = membrane.
+        gray: (Y, X).
+        owner: (Y, X).
+        depth: (Y, X).
+        near: (rows of buckets, columns of buckets, MAX_NEAR), to work in.
+        room: (2, N), to work in.
     """
-    gray, owner, depth = np.empty(label.shape), np.empty(label.shape, np.int64), np.empty(label.shape)
     above, middle, below = tables[0], tables[1], tables[2]
-    near = _find_near(middle, label.shape[0], label.shape[1])
+    _find_near(middle, near, room[0], room[1])
     for r in range(label.shape[0]):
         for c in range(label.shape[1]):
             grain, fine, synapse = waves[0, r, c], waves[1, r, c], waves[2, r, c]
             y, x = r + warp[0, r, c], c + warp[1, r, c]
-            candidates = near[int((y + _MARGIN_PX) / _BUCKET_PX), int((x + _MARGIN_PX) / _BUCKET_PX)]
+            candidates = near[int((y + MARGIN_PX) / BUCKET_PX), int((x + MARGIN_PX) / BUCKET_PX)]
             i, j, first, second = _find_two(middle, candidates, y, x)
             slope = _find_slope(middle, warp, i, j, r, c, y, x)
             distance = (second - first) / slope
@@ -196,7 +205,6 @@ def fill_cells(tables: Floats, warp: Floats, waves: Floats, label: NDArray[np.ui
             label[r, c] = 0 if dark > _PAINTED_DARKNESS or distance < _PAINTED_PX else 255
             owner[r, c] = i
             depth[r, c] = distance
-    return gray, owner, depth
 
 
 @compiled
@@ -215,11 +223,20 @@ def stamp_vesicles(gray: Floats, depth: Floats, centre_y: Ints, centre_x: Ints, 
 
 @compiled
 def develop(
-    gray: Floats, quarters: Any, defocus: float, contrast: float, brightness: float, image: NDArray[np.uint8]
+    gray: Floats,
+    quarters: NDArray[np.uint16],
+    defocus: float,
+    contrast: float,
+    brightness: float,
+    image: NDArray[np.uint8],
+    noise: Floats,
+    rows: Floats,
 ) -> None:
-    """Fill image; a fixed 3 x 3 blur and the sum of four uniforms stand in for optics and electrons."""
+    """Fill image; a fixed 3 x 3 blur and the sum of four uniforms stand in for optics and electrons.
+
+    `noise` and `rows`, both (Y, X), are to work in.
+    """
     height, width = gray.shape
-    noise, rows = np.empty((height, width)), np.empty((height, width))
     for y in range(height):
         for x in range(width):
             total = 0

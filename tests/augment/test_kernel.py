@@ -15,11 +15,11 @@ import scipy.ndimage
 
 import augment
 from augment.draw import draw_recipe
-from augment.spline import BLOCK_PX, MAX_PERIODS, spline_coefficients
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import prepare_slice, render, render_prepared
 from augment.seeding import Stream
+from augment.spline import BLOCK_PX, MAX_PERIODS, spline_coefficients
 
 LEFT_OF_A_BOUNDARY_AT_AND_RIGHT = [n * BLOCK_PX + more for n in (1, 2) for more in (-1, 0, 1)]
 # What `rendered_digest` gives. If it changes, so do all published samples: raise the renderer version.

@@ -20,7 +20,7 @@ from scipy.ndimage import label as number_regions
 
 import augment
 from augment.errors import ConfigError
-from augment.weight_map import _fall, find_cells, unet_weight_map
+from augment.weight_map import fall, find_cells, unet_weight_map
 
 ROOT = Path(augment.__file__).parents[1]
 ISBI = ROOT.parent / "shared" / "data" / "isbi2012"
@@ -216,10 +216,10 @@ def test_every_class_has_the_same_total_weight_and_the_mean_is_1(label: NDArray[
 def test_the_exponential_is_one() -> None:
     """To the resolution of float32, as far as it can be within reach; far beyond it is nothing."""
     for x in [*np.linspace(0, 30, 3001), 1e-9, 1e-3]:
-        assert _fall(float(x)) == pytest.approx(math.exp(-x), rel=1e-7)
-    assert _fall(0.0) == 1
-    assert _fall(1e3) < 1e-30
-    assert _fall(1e300) == 0
+        assert fall(float(x)) == pytest.approx(math.exp(-x), rel=1e-7)
+    assert fall(0.0) == 1
+    assert fall(1e3) < 1e-30
+    assert fall(1e300) == 0
 
 
 # The same bits

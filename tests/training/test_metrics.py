@@ -283,7 +283,7 @@ def test_warping_keeps_the_topology(seed: int) -> None:
     before = source.copy()
     target = np.pad(smooth_map(seed) + 0.5 * smooth_map(seed + 20) > 0.75, 1)
     wrong = np.flatnonzero(source != target)
-    stuck = regions._compiled(regions._flip_simple_points)(source.ravel(), source.shape[1], wrong.copy())
+    stuck = regions._kernel("_flip_simple_points")(source.ravel(), source.shape[1], wrong.copy())
     diagonal = np.ones((3, 3))
     assert ndimage.label(source)[1] == ndimage.label(before)[1] > 1
     assert ndimage.label(~source, diagonal)[1] == ndimage.label(~before, diagonal)[1]
