@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import stat
 import tempfile
 import threading
@@ -47,6 +48,7 @@ _FOR_EXCEPTIONS = {
     "numba_runtime_build_excinfo_struct",
     "numba_unpickle",
 }
+_IMPORTS = re.compile(r"^from ((?:augment|pipeline|training)\.[\w.]+) import", re.MULTILINE)
 _FORMAT = 1
 _compiling = threading.Lock()
 
@@ -226,11 +228,18 @@ def _read(path: Path) -> MachineCode | None:
 
 @cache
 def _source_digest(module: str) -> str:
-    """Return a digest of this module's source, and of all in the package of another one: it imports some of them."""
-    digest = hashlib.sha256()
-    for path in (Path(__file__), *sorted(_file_of(module).parent.glob("*.py"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Return a digest of a module's source, and of all of this project that it imports: constants come from there."""
+    sources: dict[str, bytes] = {}
+
+    def read(name: str) -> None:
+        if name not in sources:
+            sources[name] = _file_of(name).read_bytes()
+            for imported in _IMPORTS.findall(sources[name].decode("utf-8")):
+                read(imported)
+
+    read(__name__)
+    read(module)
+    return hashlib.sha256(b"".join(sources[name] for name in sorted(sources))).hexdigest()
 
 
 @cache
@@ -258,8 +267,8 @@ def _cpu() -> tuple[str, str]:
     return name, llvm.get_host_cpu_features().flatten() if features is None else features
 
 
-@cache
 def _target_machine() -> Any:
+    """Return a new one: whoever loads machine code with it owns it from then on."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     name, features = _cpu()

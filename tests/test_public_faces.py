@@ -50,9 +50,10 @@ def test_no_public_function_shares_its_name_with_a_module() -> None:
     ("code", "heavy"),
     [
         ("import pipeline.cli", {"numpy", "numba", "scipy", "h5py", "joblib", "tifffile"}),
-        ("import augment, pipeline, training", {"numpy", "numba", "scipy", "h5py", "torch"}),
+        ("import augment, pipeline, training", {"numpy", "llvmlite", "numba", "scipy", "h5py", "torch"}),
         ("from pipeline.shards import open_dataset", {"numba", "scipy", "click", "joblib", "tifffile", "rich"}),
-        ("from augment import Recipe, draw_recipe", {"numba", "scipy", "h5py"}),
+        ("from augment import Recipe, draw_recipe", {"llvmlite", "numba", "scipy", "h5py"}),
+        ("from augment import render", {"numba", "scipy", "h5py"}),
         ("from pipeline import make_source, read_folder", {"numba", "scipy", "h5py", "tifffile"}),
         ("import training.unet", {"h5py"}),
         ("import pipeline.audit", {"numba", "augment.renderer"}),
@@ -65,6 +66,6 @@ def test_what_is_heavy_is_loaded_when_it_is_used(tmp_path: Path, code: str, heav
 
 def test_the_renderer_is_what_loads_the_compiler(tmp_path: Path) -> None:
     """A planted fault for the test above."""
-    result = run_python("from augment import render\nimport sys\nprint('numba' in sys.modules)", cwd=tmp_path)
+    result = run_python("from augment import render\nimport sys\nprint('llvmlite' in sys.modules)", cwd=tmp_path)
     assert result.stdout == "True\n", result.stderr
     assert sys.version_info >= (3, 11)

@@ -40,19 +40,16 @@ class ShardMemory(io.RawIOBase):
         return self._at
 
     def truncate(self, size: int | None = None) -> int:
-        """Make the file longer or shorter."""
+        """Make the file shorter; longer, like `io.BytesIO`, it becomes only when it is written."""
         size = self._at if size is None else size
-        if size > self._size:
-            self._reserve(size)
-            self._bytes[self._size : size] = 0
-        self._size = size
+        self._size = min(self._size, size)
         return size
 
     def write(self, data: Any, /) -> int:
         """Write bytes, and return how many."""
         new = np.frombuffer(data, np.uint8)
         end = self._at + new.size
-        if end > self._size:
+        if new.size and end > self._size:
             self._reserve(end)
             self._bytes[self._size : self._at] = 0  # a gap, if there is one
             self._size = end
@@ -62,7 +59,7 @@ class ShardMemory(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         """Read bytes, and return how many."""
-        found = self._bytes[self._at : min(self._at + len(buffer), self._size)]
+        found = self._bytes[: self._size][self._at : self._at + len(buffer)]
         buffer[: found.size] = found.data
         self._at += found.size
         return found.size

@@ -6,6 +6,7 @@ In one thread, and in this order: render image and label, weigh the label, diges
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -180,6 +181,9 @@ class ShardRenderer:
         finally:
             for _ in range(self._jobs):  # who still waits for memory waits no more
                 self._free.put(None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of samples that nobody will take
+                rendered.close()
 
     def _render_sample(self, split: str, sample: PlannedSample) -> tuple[NDArray[Any], list[bytes], ManifestRow]:
         """Return the image, the label and, if they are asked for, the weights, deflated, and the manifest's row."""

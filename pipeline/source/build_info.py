@@ -6,6 +6,7 @@ Where the stacks were, when the dataset was built and by what; it is never publi
 import os
 import platform
 import re
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, An
         "jobs": jobs,
         "cores": os.cpu_count(),
         "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
-        "versions": {name: installed_version(name) for name in _LIBRARIES},
+        "versions": {name: _version_in_use(name) for name in _LIBRARIES},
         "inputs": [{"images": _location(images), "labels": _location(labels)} for images, labels in source.files],
     }
 
@@ -83,6 +84,11 @@ def installed_version(library: str) -> str | None:
         return version(library)
     except PackageNotFoundError:
         return None
+
+
+def _version_in_use(library: str) -> str | None:
+    """Return the version of a library that is loaded, which tells it by itself at once, or of one that is installed."""
+    return getattr(sys.modules.get(library), "__version__", None) or installed_version(library)
 
 
 def _location(file: SourceFile) -> dict[str, str]:

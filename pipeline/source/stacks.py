@@ -1,7 +1,7 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -37,6 +37,9 @@ class Slices(Protocol):
 
     def __getitem__(self, z: int, /) -> NDArray[Any]:
         """Return slice z as (Y, X)."""
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,10 @@ class RereadSlices:
             raise SourceError(f"{self._scan.where}: slice {z} changed while it was being used; build again")
         return self._encode(pixels)
 
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices."""
+        return (self[z] for z in range(len(self)))
+
 
 class _Scan:
     """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
@@ -256,8 +263,8 @@ class _Scan:
         self.ranges: list[tuple[float, float]] = []
         self.values = np.zeros(1, np.bool_)
         digest = StackDigest(source.shape, dtype)
-        for z in range(len(source)):
-            pixels = convert(source[z])
+        for z, found in enumerate(source):
+            pixels = convert(found)
             digest.update(pixels)
             if labels:
                 self.values = self.values | values_in(pixels, where)

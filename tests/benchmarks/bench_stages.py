@@ -3,7 +3,6 @@
 python tests/benchmarks/bench_stages.py
 """
 
-import io
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from augment import Sample, prepare_slice, render_prepared
 from pipeline import BuildConfig, make_source
 from pipeline.files import write_atomically
 from pipeline.plan.plan import make_plan
-from pipeline.render.encoding import deflate_array, encode_shard
+from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
 from pipeline.render.rendering import ShardRenderer, weigh_label
 from pipeline.shards.digest import array_digest, bytes_digest
 from pipeline.source.phantom import make_phantom
@@ -31,24 +30,29 @@ def main() -> None:
     source = make_source(*make_phantom(), name="phantom")
     plan = make_plan(source, BuildConfig(n=80))
     shard = next(plan.shards())
-    renderer = ShardRenderer(plan, source, Serial(), lambda: None)
-    rendered = renderer.render(shard)
+    renderer = ShardRenderer(plan, source, Serial(), 1, lambda: None)
+    rendered = next(renderer.render([shard]))
     sample, row = plan.samples(shard)[0], rendered.rows[0]
     stack = source.stacks[0]
     prepared = prepare_slice(stack.images[0], stack.labels[0])
     out = Sample(np.empty((700, 700), np.uint8), np.empty((700, 700), np.uint8))
     render_prepared(prepared, row.recipe, out)
-    memory = io.BytesIO()
+    memory = ShardMemory()
+    renderer._free.put(np.empty((700, 700), np.uint8))
 
     def encode():
         return encode_shard(
             memory, rendered.images, rendered.deflated_labels, out.label.dtype, [r.id for r in rendered.rows], {}
         )
 
+    def render_sample():
+        image, _, _ = renderer._render_sample(shard.split, sample)
+        renderer._free.put(image)
+
     data = bytes(encode())
     sample_ms = median_ms(
         {
-            "whole sample, as the build does it": lambda: renderer._render_row(sample, rendered.images[0]),
+            "whole sample, as the build does it": render_sample,
             "draw the recipe": lambda: plan.recipe(sample),
             "render (the kernel)": lambda: render_prepared(prepared, row.recipe, out),
             "digests of image and label": lambda: (array_digest(out.image), array_digest(out.label)),
@@ -61,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shard_ms = median_ms(
             {
-                "render its samples, one thread": lambda: renderer.render(shard),
+                "render its samples, one thread": lambda: next(renderer.render([shard])),
                 "encode (HDF5, in memory)": encode,
                 "digest of the file": lambda: bytes_digest(data),
                 "write, flush, rename": lambda: write_atomically(Path(folder) / "shard.h5", [data]),

@@ -8,8 +8,7 @@ a place, so that lines of arithmetic do not outweigh the rest. Decorators stay (
 slow), and so do annotations. Some survivors change nothing that can be seen, such as the size of a cache: the rate of
 killed mutants is to be compared between commits, not with 100 %.
 
-The mutants live in a copy of the working tree. Those that a compiled function may have taken in get an empty cache of
-compiled code: numba's cache knows when a function's own file has changed, not when a file that it imports has.
+The mutants live in a copy of the working tree, and share a folder of compiled code, which is kept by its source.
 """
 
 import argparse
@@ -67,7 +66,7 @@ class Tree:
     Attributes:
         root: where the copy is.
         python: the interpreter that has everything the tests need.
-        cache: compiled kernels of the unchanged code.
+        cache: compiled kernels, of the unchanged code and of mutants.
     """
 
     def __init__(self, folder: Path, python: str) -> None:
@@ -77,9 +76,9 @@ class Tree:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.root / name)
 
-    def run(self, tests: list[str], cache: Path, limit_s: float) -> tuple[str, float]:
+    def run(self, tests: list[str], limit_s: float) -> tuple[str, float]:
         """Run tests: "survived" where all passed, else "killed", or "timeout"; and how long that took, in seconds."""
-        environment = os.environ | {"PYTHONPATH": str(self.root), "NUMBA_CACHE_DIR": str(cache)}
+        environment = os.environ | {"PYTHONPATH": str(self.root), "NUMBA_CACHE_DIR": str(self.cache)}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"  # two changes within a second look alike to Python's own cache
         start = time.monotonic()
         process = subprocess.Popen(
@@ -151,7 +150,7 @@ def enclosing_function(node) -> str | None:
 def run_room(tree: Tree, room: str, mutants: list[Mutant]) -> list[tuple[Mutant, str]]:
     """Run the room's tests on every mutant, after they have passed on the code as it is."""
     tests = sorted(path.relative_to(tree.root).as_posix() for path in (tree.root / ROOMS[room]).rglob("test_*.py"))
-    outcome, took_s = tree.run(tests, tree.cache, limit_s=1200)
+    outcome, took_s = tree.run(tests, limit_s=1200)
     if outcome != "survived":
         sys.exit(f"{ROOMS[room]}: the tests do not pass on the code as it is ({outcome})")
     results = []
@@ -164,22 +163,12 @@ def run_room(tree: Tree, room: str, mutants: list[Mutant]) -> list[tuple[Mutant,
 
 def run_mutant(tree: Tree, mutant: Mutant, tests: list[str], limit_s: float) -> str:
     path = tree.root / mutant.module
-    original, stat = path.read_text(encoding="utf-8"), path.stat()
+    original = path.read_text(encoding="utf-8")
     path.write_text(mutate(mutant, original), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as empty_cache:
-        cache = Path(empty_cache) if is_compiled(mutant.module) else tree.cache
-        outcome, took_s = tree.run(tests, cache, limit_s)
+    outcome, took_s = tree.run(tests, limit_s)
     path.write_text(original, encoding="utf-8")
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # numba's cache goes by it
     print(f"{outcome:8} {took_s:5.0f} s  {title(mutant)}", flush=True)
     return outcome
-
-
-def is_compiled(module: str) -> bool:
-    """Return whether a module has compiled functions, or a module that has them imports it."""
-    compiled = [path.read_text() for path in (ROOT / "augment").glob("*.py") if "import numba" in path.read_text()]
-    name = module.removesuffix(".py").replace("/", ".")
-    return (ROOT / module).read_text() in compiled or any(f"from {name} import" in text for text in compiled)
 
 
 def mutate(mutant: Mutant, code: str) -> str:

@@ -121,6 +121,10 @@ class ReducedSlices:
         height, width = pixels.shape
         return reduce_rows(lambda first, end: pixels[first:end], (height, width), self._factor)
 
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices."""
+        return (self[z] for z in range(len(self)))
+
 
 class _Picture(NamedTuple):
     """A picture that can be read; its longest side in pixels is 0 where it cannot."""

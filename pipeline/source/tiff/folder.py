@@ -1,7 +1,7 @@
 """A stack in a folder: one TIFF file a slice, in the natural order of their names, and its partner of labels."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from string import digits
@@ -64,6 +64,10 @@ class PageFolder:
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
         return TiffStack(self.files[z], labels=self._labels)[0]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices."""
+        return (self[z] for z in range(len(self)))
 
 
 def require_partners(images: PageFolder, labels: PageFolder, *, independent: bool) -> None:

@@ -12,7 +12,15 @@ from xml.etree import ElementTree as ET
 import tifffile
 
 from pipeline.source.tiff.failures import TiffError, brief, tiff_errors
-from pipeline.source.tiff.pages import PageAddress, PageKind, is_thumbnail, page_kind, read_page, require_slice
+from pipeline.source.tiff.pages import (
+    PageAddress,
+    PageKind,
+    first_byte,
+    is_thumbnail,
+    page_kind,
+    read_page,
+    require_slice,
+)
 
 _MAX_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
 _MAX_INFLATION, _MIN_BOMB_BYTES = 1000, 1 << 28  # no stack with anything in it is deflated a thousandfold
@@ -30,18 +38,25 @@ class Layout:
         kind: what every slice is.
         pages: the page of each slice; where `planes` is more than one, the one page that the first slice has.
         planes: slices that follow each other without pages of their own, as ImageJ and MetaMorph write them.
-        first_byte: where the first of these planes begins.
+        first_bytes: where the pixels of each page begin, if they lie in the file as they are; else None for it.
     """
 
     kind: PageKind
     pages: tuple[PageAddress, ...]
-    planes: int = 1
-    first_byte: int = 0
+    planes: int
+    first_bytes: tuple[int | None, ...]
 
     @property
     def n_slices(self) -> int:
         """Slices in the stack."""
         return len(self.pages) * self.planes
+
+    def first_byte(self, z: int) -> int | None:
+        """Return where the pixels of slice z begin, if they lie in the file as they are; else None."""
+        if self.planes == 1:
+            return self.first_bytes[z]
+        first = self.first_bytes[0]
+        return None if first is None else first + z * self.kind.n_bytes
 
 
 class _Declared(NamedTuple):
@@ -70,7 +85,7 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
     if kind.white_is_zero and not labels and kind.dtype.kind not in "ub":
         raise TiffError(f"white is zero in {kind.dtype.name} pixels; save them with black as zero")
     declared = _find_declared(tiff, first)
-    pages = []
+    pages, first_bytes = [], []
     for address in addresses:
         with tiff_errors(path, f"page {address.number}"):
             page = read_page(tiff, address)
@@ -79,6 +94,7 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
             pages.append(address)
             _require_reasonable(kind, max(len(pages), declared.n_slices if declared else 1), tiff.filehandle.size)
             require_slice(page, kind, labels=labels)
+            first_bytes.append(first_byte(page))
     # Where the slices are, by what the file has:
     #   one directory:       in one block; planes that have no directory may follow the first, and are counted by bytes
     #   several directories: one slice each, but for thumbnails
@@ -90,7 +106,9 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
     if (found := len(pages) * n_planes) != declared.n_slices:
         expected = f"{declared.n_slices} slice{'' if declared.n_slices == 1 else 's'}"
         raise TiffError(f"expected {expected} ({declared.by}), found {found}; {_HOW}")
-    return Layout(kind, tuple(pages), n_planes, int(first.dataoffsets[0]))
+    if n_planes > 1:
+        first_bytes = [int(first.dataoffsets[0])]
+    return Layout(kind, tuple(pages), n_planes, tuple(first_bytes))
 
 
 def _require_reasonable(kind: PageKind, n_slices: int, n_bytes: int) -> None:

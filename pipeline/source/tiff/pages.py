@@ -113,6 +113,11 @@ def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPag
     return tifffile.TiffPage(tiff, address.number)
 
 
+def first_byte(page: tifffile.TiffPage) -> int | None:
+    """Return where a page's pixels begin in the file, if they lie there as they are, in one block; else None."""
+    return int(page.dataoffsets[0]) if page.is_contiguous and page.fillorder == 1 else None
+
+
 def is_thumbnail(page: tifffile.TiffPage, first: PageKind) -> bool:
     """Return whether a page says that it is a smaller version of another one, and is smaller than the first."""
     return bool(page.subfiletype & _THUMBNAIL) and math.prod(page.shape[:2]) < math.prod(first.shape)

@@ -60,24 +60,36 @@ class TiffStack:
         """
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
+        with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
+            return self._read(tiff, z)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices; the file stays open until the last.
+
+        Raises:
+            SourceError: as for a single slice.
+        """
+        with tiff_errors(self.path, "slice 0"):
+            tiff = _open(self.path)
+        with tiff:
+            for z in range(len(self)):
+                with tiff_errors(self.path, f"slice {z}"):
+                    pixels = self._read(tiff, z)
+                yield pixels
+
+    def _read(self, tiff: tifffile.TiffFile, z: int) -> NDArray[Any]:
         layout = self._layout
         shape, dtype = layout.kind.shape, layout.kind.dtype
-        with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
-            if _version(self.path) != self._version:  # its pages may be elsewhere now
-                raise SourceError(f"{self.path}: slice {z} changed while it was being used; run the same again")
-            if layout.planes == 1:
-                pixels = read_page(tiff, layout.pages[z]).asarray(maxworkers=1)
-            else:
-                offset = layout.first_byte + z * layout.kind.n_bytes
-                pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), offset)
-            pixels = pixels.reshape(shape).astype(dtype, copy=False)
+        if _version(self.path) != self._version:  # its pages may be elsewhere now
+            raise SourceError(f"{self.path}: slice {z} changed while it was being used; run the same again")
+        if (first_byte := layout.first_byte(z)) is None:
+            pixels = read_page(tiff, layout.pages[z]).asarray(maxworkers=1)
+        else:
+            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), first_byte)
+        pixels = pixels.reshape(shape).astype(dtype, copy=False)
         if layout.kind.white_is_zero and not self._labels:
             pixels = np.bitwise_xor(pixels, dtype.type((1 << layout.kind.bits) - 1))
         return pixels
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield the slices."""
-        return (self[z] for z in range(len(self)))
 
 
 def open_stack(path: Path, *, labels: bool = False) -> TiffStack:

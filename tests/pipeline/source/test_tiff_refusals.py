@@ -406,7 +406,7 @@ class TestWhatTifffileSays:
 
         refusal(path, self.UNSIGNED)
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
-        path.write_bytes(WHOLE["plain"][0])
+        path.write_bytes(WHOLE["deflate"][0])
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             assert np.array_equal(read_stack(path), STACK)
@@ -418,7 +418,7 @@ class TestWhatTifffileSays:
             raise ValueError
 
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
-        assert "slice 0: not a readable TIFF stack (ValueError)" in refusal(path, WHOLE["plain"][0])
+        assert "slice 0: not a readable TIFF stack (ValueError)" in refusal(path, WHOLE["deflate"][0])
 
     def test_to_others_is_their_business(
         self, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -433,7 +433,7 @@ class TestWhatTifffileSays:
             return STACK[page.index]
 
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
-        path.write_bytes(WHOLE["plain"][0])
+        path.write_bytes(WHOLE["deflate"][0])
         with caplog.at_level(logging.WARNING, "tifffile"):
             assert np.array_equal(read_stack(path), STACK)
         assert caplog.messages == ["page 0", "page 1", "page 2"]
@@ -449,7 +449,7 @@ class TestWhatTifffileSays:
             return STACK[page.index]
 
         monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
-        path.write_bytes(WHOLE["plain"][0])
+        path.write_bytes(WHOLE["deflate"][0])
         with caplog.at_level(logging.DEBUG):
             assert np.array_equal(read_stack(path), STACK)
         assert caplog.messages == ["of a plugin", "elsewhere"] * len(STACK)
@@ -464,7 +464,7 @@ class TestWhatTifffileSays:
         before = dict(vars(logger)) | {"handlers": [*logger.handlers], "filters": [*logger.filters], "_cache": {}}
         try:
             refusal(path, self.UNSIGNED)
-            path.write_bytes(WHOLE["plain"][0])
+            path.write_bytes(WHOLE["deflate"][0])
             read_stack(path)
             assert heard == []
             assert vars(logger) | {"_cache": {}} == before
