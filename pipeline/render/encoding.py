@@ -16,6 +16,7 @@ from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE
 
 # libdeflate's output depends on its version alone, not on the CPU. Higher levels take longer to save a few per cent.
 _DEFLATE_LEVEL = 1
+_FRAME_BYTES = 1 << 20  # more than HDF5's own tables of a shard of usual size
 
 
 def deflate_array(array: NDArray[Any]) -> bytes:
@@ -50,7 +51,8 @@ class ShardMemory(io.RawIOBase):
         new = np.frombuffer(data, np.uint8)
         end = self._at + new.size
         if new.size and end > self._size:
-            self._reserve(end)
+            if end > self._bytes.size:
+                self.reserve(max(end, self._bytes.size * 5 // 4))
             self._bytes[self._size : self._at] = 0  # a gap, if there is one
             self._size = end
         self._bytes[self._at : end] = new
@@ -72,9 +74,10 @@ class ShardMemory(io.RawIOBase):
         """Return all bytes, valid until something is written."""
         return self._bytes[: self._size].data
 
-    def _reserve(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
+        """Have memory for so many bytes, so that it need not grow step by step."""
         if size > self._bytes.size:
-            more = np.empty(max(size, self._bytes.size * 5 // 4), np.uint8)
+            more = np.empty(size, np.uint8)
             more[: self._size] = self._bytes[: self._size]
             self._bytes = more
 
@@ -100,6 +103,7 @@ def encode_shard(
         deflated_weights: for every row, likewise; None where none are stored.
     """
     memory.clear()
+    memory.reserve(_FRAME_BYTES + sum(image.nbytes for image in images) + sum(map(len, deflated_labels)))
     shape, chunks = (len(images), *images[0].shape), (1, *images[0].shape)
     with h5py.File(memory, "w", libver=("earliest", "v108")) as file:
         stored_images = file.create_dataset("images", shape, images[0].dtype, chunks=chunks)

@@ -49,7 +49,7 @@ def _load(progress: Progress, image_dtype: str) -> None:
     began: list[float] = []
 
     def compiling() -> None:
-        progress.note("compiling the kernels, once; about 20 s")
+        progress.note("compiling the kernels, once; about 15 s")
         began.append(time.perf_counter())
 
     load_kernels(np.dtype(image_dtype), compiling=compiling)

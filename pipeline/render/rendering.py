@@ -26,6 +26,7 @@ from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
+_Arrays: TypeAlias = "queue.SimpleQueue[NDArray[Any] | None]"
 
 _MAX_CACHE_BYTES = 1 << 28
 _AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
@@ -150,17 +151,17 @@ class ShardRenderer:
         self._on_sample = on_sample
         self._renderers: dict[str, SampleRenderer] = {}
         self._guard = threading.Lock()
-        self._free: queue.SimpleQueue[NDArray[Any] | None] = queue.SimpleQueue()
 
     def render(self, shards: Sequence[PlannedShard]) -> Iterator[RenderedShard]:
         """Yield every shard; its images are valid until the next is asked for."""
         # A sample that is begun needs memory for its image, and a shard's images are given back together. No thread
         # waits for ever: all of a shard's samples can have theirs, and every other thread one that comes later.
         n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
+        free: _Arrays = queue.SimpleQueue()
         for _ in range(n_arrays):
-            self._free.put(np.empty(self._plan.config.size, self._source.image_dtype))
+            free.put(np.empty(self._plan.config.size, self._source.image_dtype))
         samples = (
-            joblib.delayed(self._render_sample)(shard.split, sample)
+            joblib.delayed(self._render_sample)(shard.split, sample, free)
             for shard in shards
             for sample in self._plan.samples(shard)
         )
@@ -177,17 +178,19 @@ class ShardRenderer:
                 labels, *weights = map(list, zip(*deflated, strict=True))
                 yield RenderedShard(images, labels, weights[0] if weights else None, rows)
                 for image in images:
-                    self._free.put(image)
+                    free.put(image)
         finally:
             for _ in range(self._jobs):  # who still waits for memory waits no more
-                self._free.put(None)
+                free.put(None)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of samples that nobody will take
                 rendered.close()
 
-    def _render_sample(self, split: str, sample: PlannedSample) -> tuple[NDArray[Any], list[bytes], ManifestRow]:
+    def _render_sample(
+        self, split: str, sample: PlannedSample, free: _Arrays
+    ) -> tuple[NDArray[Any], list[bytes], ManifestRow]:
         """Return the image, the label and, if they are asked for, the weights, deflated, and the manifest's row."""
-        image = self._free.get()
+        image = free.get()
         if image is None:
             raise InterruptedError("rendering was stopped")
         recipe = self._plan.recipe(sample)

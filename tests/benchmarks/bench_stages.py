@@ -3,6 +3,7 @@
 python tests/benchmarks/bench_stages.py
 """
 
+import queue
 import tempfile
 from pathlib import Path
 
@@ -31,14 +32,16 @@ def main() -> None:
     plan = make_plan(source, BuildConfig(n=80))
     shard = next(plan.shards())
     renderer = ShardRenderer(plan, source, Serial(), 1, lambda: None)
-    rendered = next(renderer.render([shard]))
+    rendering = renderer.render([shard])
+    rendered = next(rendering)  # its images stay as they are while the generator lives
     sample, row = plan.samples(shard)[0], rendered.rows[0]
     stack = source.stacks[0]
     prepared = prepare_slice(stack.images[0], stack.labels[0])
     out = Sample(np.empty((700, 700), np.uint8), np.empty((700, 700), np.uint8))
     render_prepared(prepared, row.recipe, out)
     memory = ShardMemory()
-    renderer._free.put(np.empty((700, 700), np.uint8))
+    free = queue.SimpleQueue()
+    free.put(np.empty((700, 700), np.uint8))
 
     def encode():
         return encode_shard(
@@ -46,8 +49,8 @@ def main() -> None:
         )
 
     def render_sample():
-        image, _, _ = renderer._render_sample(shard.split, sample)
-        renderer._free.put(image)
+        image, _, _ = renderer._render_sample(shard.split, sample, free)
+        free.put(image)
 
     data = bytes(encode())
     sample_ms = median_ms(
