@@ -188,13 +188,17 @@ class Dataset(Mapping[str, Split]):
         """All rows of the manifest, read once and kept."""
         return tuple(self.rows())
 
-    def open_shard(self, shard: ShardRecord) -> Shard:
+    def open_shard(self, shard: ShardRecord, data: bytes | None = None) -> Shard:
         """Return a shard, validated.
+
+        Args:
+            shard: which one.
+            data: the bytes of its file, where they have been read already.
 
         Raises:
             DatasetError: it is missing, unreadable, or not what dataset.json says.
         """
-        return Shard(self.folder, self.record, shard)
+        return Shard(self.folder, self.record, shard, data)
 
     def close(self) -> None:
         """Close every shard; one that is read again is opened again."""

@@ -4,6 +4,7 @@ An HDF5 file can name other files, hold arrays that decompress to terabytes, or 
 may do none of that: hard links only, no external or virtual storage, deflate as the only filter, sizes as recorded.
 """
 
+import io
 import os
 import threading
 import zlib
@@ -39,15 +40,17 @@ class Shard:
         folder: where the dataset lies.
         dataset: what dataset.json says about all of its shards.
         record: what dataset.json says about the shard.
+        data: the file's bytes, where they have been read already; else it is read when it is needed.
 
     Raises:
         DatasetError: the file is missing, unreadable, or not what dataset.json says.
     """
 
-    def __init__(self, folder: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
+    def __init__(self, folder: Path, dataset: DatasetRecord, record: ShardRecord, data: bytes | None = None) -> None:
         self.path = folder / record.file
         self.record = record
         self._dataset = dataset
+        self._data = data
         self._file: h5py.File | None = None
         self._owner = -1
         with _one_at_a_time:
@@ -108,7 +111,10 @@ class Shard:
                 _open_shards[0].close()
             require_plain_file(self.path)
             with _readable(self.path):
-                file = h5py.File(self.path, "r", locking="best-effort")
+                if self._data is None:
+                    file = h5py.File(self.path, "r", locking="best-effort")
+                else:
+                    file = h5py.File(io.BytesIO(self._data), "r")
                 try:
                     _require_shard(file, self.path, self._dataset, self.record)
                 except BaseException:
