@@ -245,9 +245,16 @@ def _source_digest(module: str) -> str:
 @cache
 def _machine_key() -> str:
     """Return what machine code depends on, beside its source."""
-    numba = _file_of("numba").with_name("_version.py").read_text(encoding="utf-8")
     settings = [os.environ.get(name) for name in _SETTINGS]
-    return f"{platform.machine()} {llvmlite_version} {numba} {settings} {_cpu()}"
+    return f"{platform.machine()} {llvmlite_version} {numba_version()} {settings} {_cpu()}"
+
+
+@cache
+def numba_version() -> str:
+    """Return the version of the installed numba, without importing it."""
+    text = _file_of("numba").with_name("_version.py").read_text(encoding="utf-8")
+    found = re.search(r'"version": "([^"]+)"', text)
+    return found[1] if found else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _file_of(module: str) -> Path:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Each room may import those before it, and itself.
 ORDER = (
     "augment",
+    "pipeline.version",
     "pipeline.errors",
     "pipeline.process",
     "pipeline.files",
@@ -38,6 +39,7 @@ ONLY_IN = {
     "kaggle": ("pipeline.publish.kaggle",),
     "kagglesdk": ("pipeline.publish.kaggle",),
     "keras": ("training",),
+    "llvmlite": ("augment",),
     "numba": ("augment",),
     "PIL": ("pipeline.look", "pipeline.audit", "pipeline.card"),
     "requests": ("pipeline.publish.kaggle",),

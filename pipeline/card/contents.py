@@ -18,7 +18,8 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord
-from pipeline.source.build_info import BuildInfo, installed_version, read_build_info
+from pipeline.source.build_info import BuildInfo, read_build_info
+from pipeline.version import VERSION
 
 _RECORD_CHECKS = ("M001", "M002")
 _DATE = "%Y-%m-%d"
@@ -167,7 +168,7 @@ def describe_card(
         index=rows.index(),
         n_slices=len(rows.slices),
         previewed=rows.preview.found(),
-        version=installed_version("augpipe") or "unknown",
+        version=VERSION,
         built_by=build.version,
         date=build.date or time.strftime(_DATE, time.gmtime(dataset.record_path.stat().st_mtime)),
         licence=licence,

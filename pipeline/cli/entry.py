@@ -9,6 +9,7 @@ import click
 
 from pipeline.errors import INTERRUPTED, AugpipeError, exit_code
 from pipeline.process import explain, print_error
+from pipeline.version import VERSION
 
 _COMMANDS = {
     "auditing": ("audit", "split-check"),
@@ -37,7 +38,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="augpipe")
+@click.version_option(VERSION)
 def cli() -> None:
     """Turn a few annotated slices into a training set that anyone can rebuild bit for bit, and that does not leak.
 

@@ -10,16 +10,17 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from augment.native import numba_version
 from pipeline.shards.digest import parse_json
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.stacks import Source, SourceFile
+from pipeline.version import VERSION
 
 _SCHEMA = "augpipe/build-info/1"
-_LIBRARIES = ("augpipe", "numpy", "numba", "llvmlite", "h5py", "imagecodecs", "tifffile", "joblib", "scipy")
+_LIBRARIES = ("elasticdeform", "h5py", "imagecodecs", "joblib", "llvmlite", "numpy", "scipy", "tifffile")
 _MAX_BYTES = 1 << 28
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!-]{0,39}")
 _FINISHED, _DATE = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"
@@ -49,7 +50,7 @@ def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, An
         "jobs": jobs,
         "cores": os.cpu_count(),
         "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
-        "versions": {name: _version_in_use(name) for name in _LIBRARIES},
+        "versions": _versions(),
         "inputs": [{"images": _location(images), "labels": _location(labels)} for images, labels in source.files],
     }
 
@@ -78,17 +79,14 @@ def read_build_info(folder: Path) -> BuildInfo:
     return BuildInfo(pairs, date, made_by)
 
 
-def installed_version(library: str) -> str | None:
-    """Return the version of an installed library; None if it is not installed."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
+def _versions() -> dict[str, str | None]:
+    """Return the version of augpipe and of the libraries that this process has loaded, and of numba.
 
-
-def _version_in_use(library: str) -> str | None:
-    """Return the version of a library that is loaded, which tells it by itself at once, or of one that is installed."""
-    return getattr(sys.modules.get(library), "__version__", None) or installed_version(library)
+    Each tells its own: to look them up among what is installed would take longer than to render ten samples.
+    """
+    loaded = {name: sys.modules[name] for name in _LIBRARIES if name in sys.modules}
+    own = {name: str(module.__version__) for name, module in loaded.items()}
+    return {"augpipe": VERSION, "numba": numba_version(), **own}
 
 
 def _location(file: SourceFile) -> dict[str, str]:

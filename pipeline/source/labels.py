@@ -15,6 +15,7 @@ AUTO = "auto"
 
 _MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the ids of objects
 _MAX_CLASSES = 256
+_FEW = 4  # values
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,13 @@ class LabelCoding:
         """Return a label as it is stored: class indices, or ids as they are."""
         if self.kind == "instances":
             return label.astype(np.uint16, copy=False)
+        if len(self.values) <= _FEW:  # many times faster than by a table
+            indices = np.zeros(label.shape, np.uint8)
+            for index, value in enumerate(self.values[1:], start=1):
+                indices += np.multiply(label == value, np.uint8(index))
+            return indices
         index_of_value = np.zeros(MAX_LABEL_VALUE + 1, np.uint8)
         index_of_value[list(self.values)] = np.arange(len(self.values))
-        if label.dtype == np.uint8:  # ten times faster than indexing
-            indices = label.tobytes().translate(index_of_value[:256].tobytes())
-            return np.frombuffer(bytearray(indices), np.uint8).reshape(label.shape)
         return index_of_value[label.astype(np.uint16, copy=False)]
 
 
@@ -58,10 +61,12 @@ def values_in(label: NDArray[Any], where: str) -> NDArray[np.bool_]:
             f"from {label.min()} to {label.max()}; save the class of each pixel, such as 0 and 255"
         )
     present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
-    if label.dtype == np.uint8:  # five times faster than indexing
-        present[:256] = np.bincount(label.ravel(), minlength=256) > 0
-        return present
-    present[label.astype(np.uint16, copy=False)] = True
+    others = label.ravel()
+    for _ in range(_FEW):  # faster than by a table, where there are but a few
+        if others.size:
+            present[int(others[0])] = True
+            others = others[others != others[0]]
+    present[others.astype(np.uint16, copy=False)] = True
     return present
 
 
