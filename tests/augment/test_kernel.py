@@ -1,4 +1,4 @@
-"""The kernel on its own: coefficients are scipy's, and a window is the same pixels however it is cut into strips."""
+"""The kernel on its own: coefficients are scipy's, and a window is the same pixels however it is cut into blocks."""
 
 import hashlib
 import os
@@ -57,6 +57,28 @@ def test_a_recipe_gives_the_same_bytes_as_ever(kind: str) -> None:
     assert rendered_digest(kind) == GOLDEN[kind]
 
 
+# The same for any number of control points: the kernel adds up the last three by themselves.
+GOLDEN_GRIDS = {
+    2: "d617e58ed6129556d3069467988ac1eb9ed081ecaf5b4819c5cd9bf7c37563ea",
+    4: "2752823d05b03dfc84ff335de77ddcf0f8eb50d0dbd0c237b5e1790ae3f39b22",
+    5: "e467ae996533b4c0b64f33991bc401a3b742ee2c940f5560b90b043affb39ff1",
+    8: "9daab062c7b7156a1eef80dec4de56009867e047fc4ef1b4886ce766b6a2dc89",
+}
+
+
+@pytest.mark.parametrize("n_points", GOLDEN_GRIDS)
+def test_any_grid_gives_the_same_bytes_as_ever(n_points: int) -> None:
+    y, x = np.indices((70, 90))
+    pattern = (37 * y + 11 * x + 5 * (x * y % 23)) % 256
+    source = prepare_slice(pattern.astype(np.uint8), (pattern > 90).astype(np.uint8))
+    ranges, digest = AugmentRanges(grid_points=n_points, sigma_px=6.0, zoom=(0.7, 1.4)), hashlib.sha256()
+    for window in ((40, 50), (99, 301), (33, 500), (20, 7)):
+        recipe = draw_recipe(ranges, Stream(0, (n_points,)), window=window, slice_size=(70, 90))
+        sample = render_prepared(source, recipe)
+        digest.update(sample.image.tobytes() + sample.label.tobytes())
+    assert digest.hexdigest() == GOLDEN_GRIDS[n_points]
+
+
 @pytest.mark.slow
 def test_a_recipe_gives_the_same_bytes_on_the_plainest_cpu(tmp_path: Path) -> None:
     """Compiled anew without any of this CPU's vector instructions or fused multiply-adds."""
@@ -91,7 +113,7 @@ def bent(plain_recipe: Callable[..., Recipe]) -> Callable[[int], Recipe]:
 def test_a_window_is_the_middle_of_a_wider_one(
     bent: Callable[[int], Recipe], make_slice: Callable[..., Any], width: int
 ) -> None:
-    """Bit for bit: the strips must not show, neither where one begins nor where one is a single pixel wide."""
+    """Bit for bit: the blocks must not show, neither where one begins nor where one overlaps the one before."""
     source = prepare_slice(*make_slice((40, 40)))
     margin = 60
     wider = render_prepared(source, bent(width + 2 * margin))
@@ -101,7 +123,7 @@ def test_a_window_is_the_middle_of_a_wider_one(
 
 
 @pytest.mark.parametrize("width", LEFT_OF_A_BOUNDARY_AT_AND_RIGHT)
-def test_every_strip_is_what_scipy_makes_of_it(
+def test_every_block_is_what_scipy_makes_of_it(
     bent: Callable[[int], Recipe],
     make_slice: Callable[..., Any],
     expect: Callable[..., Any],

@@ -28,7 +28,9 @@ def build(checkout: Path, source: Path, n: int, folder: Path) -> tuple[float, fl
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "pipeline.cli", "build", str(source), "--n", str(n), "--out", str(out), "--quiet"]
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=checkout)  # -m finds the packages there first
+    # -m finds the packages there first; an installed package has its bytecode, so these may write theirs
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen(command, cwd=checkout, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status:

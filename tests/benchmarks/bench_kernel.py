@@ -5,13 +5,15 @@
 cv2.remap gets ready-made float maps, so it is spared the coordinates; it interpolates with a 4 x 4 cubic kernel of
 fixed coefficients in fixed point, the kernel here with an exact cubic B-spline in float32.
 
-What limits the kernel: a pixel needs four row loads of four coefficients and four broadcast weights, eight loads;
-at two loads a cycle that is 490,000 x 4 cycles, 0.65 ms at 3 GHz, which is what `_blend` takes alone with everything
-in the first-level cache. Coordinates take 1.1 ms and weights, gray levels and labels 0.6 ms more, measured alone.
-The whole took 3.3 to 3.7 ms where cv2 took 8.0 ms (AMD EPYC, Zen 4), five times the limit of `_blend`. Of that,
-0.3 ms are cache misses on the slice (magnified 40 times, so that it stays in the first-level cache, the same window
-takes 3.0 ms); the rest is buffers that spill into the second-level cache, and writing image and label. Square tiles
-instead of strips, and strips padded to whole vectors, were no faster; strips of 192 to 704 pixels differ by 7%.
+What limits the kernel is how many instructions it takes. On x86-64 with AVX2, a pixel whose block may be folded takes
+49, another one 43: 19 or 13 for its coordinates, 17 for the blend, 7 for the weights, 3 for the label, 3 for all else.
+That is 21 to 24 million a sample; a core of the machine measured (AMD EPYC, Zen 3) retires six a cycle at most, so 8
+cycles a pixel are the limit. The best of 300 took 4.3 ms while a core ran 1.6 to 2.0 G cycles a second: 14 to 17 cycles
+a pixel, twice the limit; medians, of 4.8 to 6.0 ms, were 0.36 to 0.40 of cv2's on that shared machine.
+The blend alone is bound by its loads: 4 x 4 coefficients and 16 weights a group of four, at two loads a cycle.
+
+What was tried and was no faster: blocks of 64, 128 and 352 pixels (176 is the default window in four), floor instead of
+conversions, weights of both axes in one loop, reading the slice ahead.
 """
 
 import cv2
