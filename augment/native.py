@@ -52,6 +52,8 @@ _IMPORTS = re.compile(r"^from ((?:augment|pipeline|training)\.[\w.]+) import", r
 _FORMAT = 1
 _compiling = threading.Lock()
 
+told_of_compiling: list[Callable[[], None]] = []  # called before something is compiled, which takes seconds
+
 
 class Kernel:
     """A function of a module that imports numba, called as if it were here.
@@ -88,16 +90,13 @@ class Kernel:
                 flat.append(argument)
         return loaded.call(*flat)
 
-    def is_kept(self, *arguments: Any) -> bool:
-        """Return whether there is machine code for arguments of these kinds, so that nothing need be compiled."""
-        kinds = tuple(map(_kind, arguments))
-        return kinds in self._loaded or self._find(kinds) is not None
-
     def _load(self, kinds: tuple[Kind, ...]) -> "_Loaded":
         with _compiling:
             if (loaded := self._loaded.get(kinds)) is None:
                 code = self._find(kinds)
                 if code is None:
+                    for listener in told_of_compiling:
+                        listener()
                     code = _compile(self._module, self._name, kinds, returns_int=self._result is not None)
                     _keep(self._file(kinds), code)
                 loaded = self._loaded[kinds] = _Loaded(code, kinds, self._result)

@@ -4,7 +4,6 @@ The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they 
 where in the slice to look. Only those pixels are computed, once, by `augment.kernel`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
 from augment.native import Kernel
 from augment.recipe import Recipe
-from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, is_filter_kept, spline_coefficients
+from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
 
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _resample = Kernel("augment.kernel", "resample")
@@ -105,14 +104,8 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
     for array, dtype in zip(out, (source.dtype, source.label.dtype), strict=True):
         if array.shape != recipe.window or array.dtype != dtype:
             raise ConfigError(f"render: out must be {recipe.window} {dtype}, got {array.shape} {array.dtype}")
-    _resample(*_kernel_arguments(source, recipe, out))
-    lower_gray(out.image)
-    return out
-
-
-def _kernel_arguments(source: PreparedSlice, recipe: Recipe, out: Sample) -> tuple[NDArray[Any], ...]:
     (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
-    return (
+    _resample(
         source.coefficients,
         source.label,
         np.asarray(source.size, np.float64),
@@ -127,6 +120,8 @@ def _kernel_arguments(source: PreparedSlice, recipe: Recipe, out: Sample) -> tup
         np.empty(ROOM),
         np.empty((3, recipe.n_points)),
     )
+    lower_gray(out.image)
+    return out
 
 
 def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
@@ -147,13 +142,8 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
     return render_prepared(prepare_slice(image, label), recipe)
 
 
-def load_kernels(image_dtype: np.dtype[Any], *, compiling: Callable[[], None] | None = None) -> None:
-    """Load, or on a first run compile, what renders slices of this dtype; else the first sample would wait for it.
-
-    Args:
-        image_dtype: of the slices.
-        compiling: called first, where something has to be compiled.
-    """
+def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None:
+    """Load, or on a first run compile, what renders such slices; else the first sample would wait for it."""
     recipe = Recipe(
         window=(2, 2),
         grid_px=(((0.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (0.0, 0.0))),
@@ -161,12 +151,7 @@ def load_kernels(image_dtype: np.dtype[Any], *, compiling: Callable[[], None] | 
         matrix=((1.0, 0.0), (0.0, 1.0)),
         shift_px=(0.0, 0.0),
     )
-    image, label = np.zeros((2, 2), image_dtype), np.zeros((2, 2), np.uint8)
-    bare = PreparedSlice((2, 2), image_dtype, np.zeros(100, working_dtype(image_dtype)), np.zeros(100, np.uint8))
-    arguments = _kernel_arguments(bare, recipe, Sample(image, label))
-    if compiling and not (is_filter_kept() and _resample.is_kept(*arguments)):
-        compiling()
-    render(image, label, recipe)
+    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe)
 
 
 def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:

@@ -30,15 +30,6 @@ def spline_coefficients(
     without scipy's start-up time.
     """
     coefficients = pixels.astype(np.float64, order="C")
-    _filter(*_filter_arguments(coefficients))
+    width = coefficients.shape[1]
+    _filter(coefficients, np.empty((width, BAND_PX)), np.empty(max(width, BAND_PX)))
     return coefficients.astype(dtype, copy=False)
-
-
-def is_filter_kept() -> bool:
-    """Return whether the filter is compiled already."""
-    return _filter.is_kept(*_filter_arguments(np.zeros((1, 1))))
-
-
-def _filter_arguments(pixels: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    width = pixels.shape[1]
-    return pixels, np.empty((width, BAND_PX)), np.empty(max(width, BAND_PX))

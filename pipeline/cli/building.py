@@ -34,17 +34,17 @@ def build(
     augpipe build FOLDER --split kfold --fold 2       the third of five folds
     augpipe build --config set.toml --seed 1          options from a file
     """  # noqa: D301  # \b is the character by which click knows a table
-    from pipeline.render.kernels import load_kernels_in_background
+    from pipeline.render.kernels import loading_kernels
 
     request = read_request(context, config)
     require_jobs(jobs)
     progress = output.progress()
-    kernels = None
-    if request.source.exists and not dry_run:  # a mistyped name must not wait for them
-        kernels = load_kernels_in_background(progress, then=_import_build)
-    source = read_source(request.source, output)
-    if kernels:
-        kernels.join()
+    if dry_run or not request.source.exists:  # a mistyped name must not wait for them
+        source = read_source(request.source, output)
+    else:
+        with loading_kernels(progress, then=_import_build) as load_rest:
+            source = read_source(request.source, output)
+            load_rest(source, request.config_for(source))
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.build_report import build_json, build_lines

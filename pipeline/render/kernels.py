@@ -1,57 +1,82 @@
 """Loading the compiled kernels in the background, while the stack is read from the disk.
 
-Of a whole build of 300 samples, loading numba and its kernels is a fifth.
+Of a whole build of 300 samples, loading them is a twentieth, and compiling them, the first time, many times the rest.
 """
 
 import gc
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.shards.progress import Progress
 
+if TYPE_CHECKING:
+    from pipeline.shards.config import BuildConfig
+    from pipeline.source.stacks import Source
 
-def load_kernels_in_background(
-    progress: Progress, *, then: Callable[[], None], image_dtype: str = "uint8"
-) -> threading.Thread:
-    """Start loading what renders slices of this dtype, and return the thread.
+LoadRest: TypeAlias = Callable[["Source", "BuildConfig"], None]
+
+
+@contextmanager
+def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator[LoadRest]:
+    """Start loading what renders 8-bit slices, and give a function that loads all else that a build needs.
 
     For a command, which is a process of its own: garbage collection pauses meanwhile. Nearly all that imports make
     stays, and looking through it again and again would take 100 ms.
 
     Args:
-        progress: gets a note where the kernels have to be compiled first.
+        progress: gets a note where something has to be compiled first, and how long that took.
         then: called in the thread afterwards, to import what else is needed.
-        image_dtype: of the slices.
     """
 
     def load() -> None:
         gc.disable()
         try:
             with suppress(Exception):  # the build itself meets the same error, and reports it
-                _load(progress, image_dtype)
+                from augment import native
+
+                native.told_of_compiling.append(note_it)
+                _load("uint8", "uint8")
                 then()
         finally:
             gc.freeze()  # what is there now is never looked through
             gc.enable()
 
+    def note_it() -> None:
+        if not began:
+            progress.note("compiling the kernels, once; about 15 s")
+        began.append(time.perf_counter())
+
+    def load_rest(source: "Source", config: "BuildConfig") -> None:
+        thread.join()
+        _load(source.image_dtype.name, source.coding.dtype.name)
+        if config.weighted:
+            import numpy as np
+
+            from augment.weight_map import unet_weight_map
+
+            unet_weight_map(np.eye(4, dtype=np.uint8))
+        if began:
+            progress.note(f"compiled in {time.perf_counter() - began[0]:.0f} s")
+
+    began: list[float] = []
     thread = threading.Thread(target=load)  # no daemon: Python must not end while it runs compiled code
     thread.start()
-    return thread
+    try:
+        yield load_rest
+    finally:
+        thread.join()
+        from augment import native
+
+        with suppress(ValueError):
+            native.told_of_compiling.remove(note_it)
 
 
-def _load(progress: Progress, image_dtype: str) -> None:
+def _load(image_dtype: str, label_dtype: str) -> None:
     import numpy as np
 
     from augment.renderer import load_kernels
 
-    began: list[float] = []
-
-    def compiling() -> None:
-        progress.note("compiling the kernels, once; about 15 s")
-        began.append(time.perf_counter())
-
-    load_kernels(np.dtype(image_dtype), compiling=compiling)
-    if began:
-        progress.note(f"compiled in {time.perf_counter() - began[0]:.0f} s")
+    load_kernels(np.dtype(image_dtype), np.dtype(label_dtype))

@@ -89,12 +89,18 @@ def test_each_dtype_has_machine_code_of_its_own(module: str, compiled: list[str]
 
 def test_what_is_kept_is_not_compiled_again(module: str, compiled: list[str]) -> None:
     kernel, arguments = Kernel(module, "count", returns_int=True), (np.zeros(3, np.int32), 4)
-    assert not kernel.is_kept(*arguments)
     kernel(*arguments)
-    again = Kernel(module, "count", returns_int=True)
-    assert again.is_kept(*arguments)
-    again(*arguments)
+    Kernel(module, "count", returns_int=True)(*arguments)
     assert compiled == ["count"]
+
+
+def test_who_listens_is_told_before_something_is_compiled(
+    module: str, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(native, "told_of_compiling", [lambda: told.append(len(compiled))])
+    assert scaled(module) == scaled(module) == EXPECTED
+    assert told == [0]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,18 @@ def test_where_no_folder_can_be_written_every_process_compiles(
     assert compiled == ["scale", "scale"]
 
 
+def test_the_next_folder_is_taken_where_the_best_cannot_be_written(
+    module: str, compiled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is for an installed package, and for who has no home."""
+    (tmp_path / "in the way").touch()
+    folders = [tmp_path / "in the way", tmp_path / "in the way" / "below", tmp_path / "own"]
+    monkeypatch.setattr(native, "cache_folders", lambda: iter(folders))
+    assert scaled(module) == scaled(module) == EXPECTED
+    assert compiled == ["scale"]
+    assert len(list(folders[2].iterdir())) == 1
+
+
 def test_nothing_half_written_is_left(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: Any) -> None:
         raise OSError("no space left")
@@ -196,7 +214,7 @@ def test_rendering_needs_no_numba_once_it_is_compiled() -> None:
         import sys
         import numpy as np
         from augment.renderer import load_kernels
-        load_kernels(np.dtype("uint8"))
+        load_kernels(np.dtype("uint8"), np.dtype("uint8"))
         print("numba" in sys.modules)
     """
     environment = os.environ | {"PYTHONPATH": str(Path(augment.__file__).parents[1])}

@@ -48,7 +48,7 @@ def test_no_traceback_reaches_the_terminal(tmp_path: Path) -> None:
 def test_a_mistyped_name_does_not_wait_for_the_kernels(
     tmp_path: Path, augpipe: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.render.kernels.load_kernels_in_background", None)
+    monkeypatch.setattr("pipeline.render.kernels.loading_kernels", None)
     assert augpipe("build", tmp_path / "none").code == 2
     assert augpipe("build", "--images", tmp_path / "none", "--labels", tmp_path).code == 2
 

@@ -4,11 +4,19 @@ import gc
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_worlds import OPTIONS, run_python
 
-from pipeline.render.kernels import load_kernels_in_background
+from augment import native, renderer
+from augment.native import Kernel
+from pipeline.errors import SourceError
+from pipeline.render import kernels
+from pipeline.render.kernels import loading_kernels
+from pipeline.shards.config import BuildConfig
 from pipeline.shards.progress import SilentProgress
+from pipeline.source.phantom import make_phantom
+from pipeline.source.stacks import Source, make_source
 
 NOTE = "compiling the kernels, once"
 
@@ -23,16 +31,44 @@ class Notes(SilentProgress):
         self.lines.append(line)
 
 
+@pytest.fixture
+def source() -> Source:
+    return make_source(*make_phantom((4, 32, 32)), name="small")
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_loading_tells_only_of_what_is_compiled_and_leaves_garbage_collection_on(
-    kept: bool, monkeypatch: pytest.MonkeyPatch
+    kept: bool, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augment.native.Kernel.is_kept", lambda *_: kept)
+    if kept:
+        renderer.load_kernels(np.dtype("uint8"), np.dtype("uint8"))
+    else:
+        monkeypatch.setattr(renderer, "_resample", Kernel("augment.kernel", "resample"))
+        monkeypatch.setattr(Kernel, "_find", lambda *_: None)
     progress = Notes()
-    load_kernels_in_background(progress, then=lambda: None).join()
+    with loading_kernels(progress, then=lambda: None) as load_rest:
+        load_rest(source, BuildConfig())
     assert [line.split()[0] for line in progress.lines] == ([] if kept else ["compiling", "compiled"])
     assert kept or progress.lines[0].startswith(NOTE)
     assert gc.isenabled()
+    assert native.told_of_compiling == []
+
+
+def test_all_that_a_build_needs_is_compiled_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its labels may be ids of 16 bits, and weighted: neither is among what is loaded before the source is known."""
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr(kernels, "_load", lambda *dtypes: called.append(dtypes))
+    monkeypatch.setattr("augment.weight_map.unet_weight_map", lambda *_: called.append(("weights",)))
+    ids = make_source(*make_phantom((4, 32, 32)), name="small", label_kind="instances")
+    with loading_kernels(Notes(), then=lambda: None) as load_rest:
+        load_rest(ids, BuildConfig(weights="unet2015"))
+    assert called == [("uint8", "uint8"), ("uint8", "uint16"), ("weights",)]
+
+
+def test_who_gives_up_meanwhile_is_told_nothing_later() -> None:
+    with pytest.raises(SourceError, match="damaged"), loading_kernels(Notes(), then=lambda: None):
+        raise SourceError("damaged")
+    assert native.told_of_compiling == []
 
 
 @pytest.mark.slow
