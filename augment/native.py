@@ -49,6 +49,7 @@ _FOR_EXCEPTIONS = {
     "numba_unpickle",
 }
 _IMPORTS = re.compile(r"^from ((?:augment|pipeline|training)\.[\w.]+) import", re.MULTILINE)
+_OF_NUMBA = re.compile("numba_|NRT_")
 _FORMAT = 1
 _compiling = threading.Lock()
 
@@ -119,7 +120,8 @@ class MachineCode:
 
     Attributes:
         symbol: the name of its entry.
-        missing: what it refers to of numba's own library, and never calls.
+        missing: what it refers to of numba's own library, and never calls; under names of our own, so that what others
+            compile with numba in this process does not meet them.
         object_file: as a linker takes it.
     """
 
@@ -134,9 +136,8 @@ class _Loaded:
     call: Callable[..., Any]
 
     def __init__(self, code: MachineCode, kinds: tuple[Kind, ...], result: Any) -> None:
-        stop = ctypes.cast(_stop(), ctypes.c_void_p).value
         for name in code.missing:
-            llvm.add_symbol(name, stop)
+            llvm.add_symbol(name, ctypes.cast(_stop(), ctypes.c_void_p).value)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code.object_file))
         self._engine.finalize_object()
@@ -322,8 +323,10 @@ def _compile(module: str, name: str, kinds: tuple[Kind, ...], *, returns_int: bo
     result = types.int64 if returns_int else types.void
     entry = numba.cfunc(result(*signature), error_model="numpy")(scope["entry"])
     ir = llvm.parse_assembly(entry.inspect_llvm())
-    declared = [function.name for function in ir.functions if function.is_declaration]
-    missing = tuple(name for name in declared if name.startswith(("numba_", "NRT_")))
-    if needed := set(missing) - _FOR_EXCEPTIONS:
+    of_numba = [function for function in ir.functions if function.is_declaration and _OF_NUMBA.match(function.name)]
+    if needed := {function.name for function in of_numba} - _FOR_EXCEPTIONS:
         raise TypeError(f"{module}.{name}: needs {', '.join(sorted(needed))}, so it cannot run without numba")
+    for function in of_numba:
+        function.name = f"augpipe_has_no_{function.name}"
+    missing = tuple(function.name for function in of_numba)
     return MachineCode(entry.native_name, missing, _target_machine().emit_object(ir))

@@ -208,6 +208,32 @@ def test_a_folder_that_others_could_have_made_is_not_used(temporary: Path, plant
     assert own_folder() is None
 
 
+def test_what_others_compile_with_numba_runs_beside_it() -> None:
+    """Its code refers to numba's own library by the same names, and does call it: for memory, and for exceptions."""
+    program = """
+        import numba, numpy as np
+        from augment.renderer import load_kernels
+
+        @numba.njit
+        def fill(n):
+            if n > 5:
+                raise ValueError("too many")
+            return np.ones(n).sum()
+
+        print(fill(2))
+        load_kernels(np.dtype("uint8"), np.dtype("uint8"))
+        print(fill(3), numba.njit(lambda n: np.ones(n).sum())(4))
+        try:
+            fill(6)
+        except ValueError as error:
+            print(error)
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(augment.__file__).parents[1])}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2.0", "3.0 4.0", "too many"]
+
+
 def test_rendering_needs_no_numba_once_it_is_compiled() -> None:
     """Importing it would take longer than all else that a build needs to start."""
     program = """
