@@ -82,11 +82,21 @@ def read_build_info(folder: Path) -> BuildInfo:
 def _versions() -> dict[str, str | None]:
     """Return the version of augpipe and of the libraries that this process has loaded, and of numba.
 
-    Each tells its own: to look them up among what is installed would take longer than to render ten samples.
+    Nearly each tells its own: to look them up among what is installed would take longer than to render ten samples.
     """
-    loaded = {name: sys.modules[name] for name in _LIBRARIES if name in sys.modules}
-    own = {name: str(module.__version__) for name, module in loaded.items()}
-    return {"augpipe": VERSION, "numba": numba_version(), **own}
+    loaded = {name: _version(name) for name in _LIBRARIES if name in sys.modules}
+    return {"augpipe": VERSION, "numba": numba_version(), **loaded}
+
+
+def _version(library: str) -> str | None:
+    if own := getattr(sys.modules[library], "__version__", None):
+        return str(own)
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _location(file: SourceFile) -> dict[str, str]:
