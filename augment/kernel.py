@@ -277,6 +277,13 @@ def _finish(blended, gain, bias, low, high, half, image):
 
 
 @compiled
+def _interleave(line, n_channels, channel, image):
+    """Write one channel of a block among the others: pixel by pixel, as images of several channels are stored."""
+    for c in range(line.shape[0]):
+        image[c * n_channels + channel] = line[c]
+
+
+@compiled
 def _pick(label, nearest, picked):
     """Copy each pixel's nearest label."""
     for c in range(picked.shape[0]):
@@ -287,11 +294,11 @@ def _pick(label, nearest, picked):
 def resample(
     coefficients, label, slice_size, grid, basis_y, basis_x, matrix, centre, gray, image_out, label_out, room, shifts
 ):
-    """Render one window into `image_out` and `label_out`.
+    """Render one window into `image_out` and `label_out`: where to look, once, then every channel.
 
     Args:
-        coefficients: float32 or float64 spline coefficients of the slice, flat, with MARGIN_PX mirrored pixels on
-            every side.
+        coefficients: float32 or float64 (C, pixels) spline coefficients of the slice's channels, each flat, with
+            MARGIN_PX mirrored pixels on every side.
         label: the label, likewise.
         slice_size: float64 (height, width) of the bare slice, in pixels.
         grid: float64 (2, K, K) displacements of the control points, in output pixels.
@@ -301,14 +308,14 @@ def resample(
         centre: float64 (y, x) of the slice point in the window's centre, in slice pixels.
         gray: gain, bias, lowest and highest gray level, and what turns truncation into
             rounding.
-        image_out: (h, w) of the slice's dtype.
+        image_out: (h, w x C) of the slice's dtype; the channels of a pixel lie beside each other.
         label_out: (h, w) of the label's dtype.
         room: float64 (ROOM,), to work in.
         shifts: float64 (3, K), to work in.
     """
     if room.size != ROOM:  # it never is: so the compiler knows what follows what, and that no part overlaps another
         return
-    height, width = image_out.shape
+    (height, width), n_channels = label_out.shape, coefficients.shape[0]
     n_points = grid.shape[1]
     stride = _i4(slice_size[1] + 2 * MARGIN_PX)
     gain, bias, low, high, half = gray[0], gray[1], gray[2], gray[3], gray[4]
@@ -320,6 +327,7 @@ def resample(
     reals = room[4 * BLOCK_PX :].view(coefficients.dtype)
     t_y, t_x, blended = reals[:n], reals[BLOCK_PX : BLOCK_PX + n], reals[2 * BLOCK_PX : 3 * BLOCK_PX]
     weights_y, weights_x = reals[3 * BLOCK_PX : 7 * BLOCK_PX], reals[7 * BLOCK_PX : 11 * BLOCK_PX]
+    line = room[15 * BLOCK_PX :].view(image_out.dtype)[:n]
     shift_y, shift_x, far = shifts[0], shifts[1], shifts[2]
     for c in range(n, BLOCK_PX):
         corner[c] = 0
@@ -359,6 +367,11 @@ def resample(
                 )
             _weigh(t_y, weights_y)
             _weigh(t_x, weights_x)
-            _blend(coefficients, stride, corner, weights_y, weights_x, blended, n)
-            _finish(blended, gain, bias, low, high, half, image_out[row, left : left + n])
+            for channel in range(n_channels):
+                _blend(coefficients[channel], stride, corner, weights_y, weights_x, blended, n)
+                if n_channels == 1:
+                    _finish(blended, gain, bias, low, high, half, image_out[row, left : left + n])
+                else:
+                    _finish(blended, gain, bias, low, high, half, line)
+                    _interleave(line, n_channels, channel, image_out[row, left * n_channels :])
             _pick(label, nearest, label_out[row, left : left + n])

@@ -19,11 +19,12 @@ from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
 
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _resample = Kernel("augment.kernel", "resample")
+MAX_CHANNELS = 32
 _MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
 class Sample(NamedTuple):
-    """A rendered image and its label, both (h, w)."""
+    """A rendered image, (h, w) or (h, w, C), and its label (h, w)."""
 
     image: NDArray[Any]
     label: NDArray[Any]
@@ -36,15 +37,17 @@ class PreparedSlice:
     Attributes:
         size: (height, width) of the slice, in pixels.
         dtype: of the image.
-        coefficients: spline coefficients, flat, with MARGIN_PX mirrored pixels on every side; float32 for 8-bit
-            images, else float64.
-        label: the label, likewise.
+        coefficients: (C, pixels) spline coefficients of every channel, flat, with MARGIN_PX mirrored pixels on every
+            side; float32 for 8-bit images, else float64.
+        label: the label, flat, with the same margin.
+        n_channels: of the image; None where it has but one, and no axis for it.
     """
 
     size: tuple[int, int]
     dtype: np.dtype[Any]
     coefficients: NDArray[np.floating[Any]]
     label: NDArray[Any]
+    n_channels: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -61,28 +64,35 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
     """Return what the kernel needs of one slice.
 
     Args:
-        image: (Y, X) uint8, uint16, int16 or float32.
+        image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
 
     Raises:
         ConfigError: shapes or dtypes that cannot be rendered.
     """
     gray_limits(image.dtype)
-    if image.ndim != 2 or image.shape != label.shape or image.size == 0:
-        raise ConfigError(f"render: image and label must be (Y, X) and alike, got {image.shape} and {label.shape}")
+    if image.ndim not in (2, 3) or image.shape[:2] != label.shape or image.size == 0:
+        raise ConfigError(
+            f"render: image and label must be (Y, X), or (Y, X, C) and (Y, X), got {image.shape} and {label.shape}"
+        )
+    if image.shape[2:] > (MAX_CHANNELS,):
+        raise ConfigError(f"render: an image may have {MAX_CHANNELS} channels, got {image.shape[2]}; choose some")
     if label.dtype.name not in ("uint8", "uint16"):
         raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
-    height, width = image.shape
+    height, width = label.shape
     if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _MAX_SLICE_PX:
-        raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {image.size:,}")
+        raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {label.size:,}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ConfigError("render: the image holds pixels that are not numbers (NaN or infinity); replace them")
     image, label = (pixels.astype(pixels.dtype.newbyteorder("="), copy=False) for pixels in (image, label))
+    channels = [image] if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
+    coefficients = (mirror_pad(spline_coefficients(each, working_dtype(image.dtype)), MARGIN_PX) for each in channels)
     return PreparedSlice(
         size=(height, width),
         dtype=image.dtype,
-        coefficients=np.ravel(mirror_pad(spline_coefficients(image, working_dtype(image.dtype)), MARGIN_PX)),
+        coefficients=np.stack([each.ravel() for each in coefficients]),
         label=np.ravel(mirror_pad(label, MARGIN_PX)),
+        n_channels=None if image.ndim == 2 else image.shape[2],
     )
 
 
@@ -99,11 +109,14 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
     _require_reach(source, recipe)
+    shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
     if out is None:
-        out = Sample(np.empty(recipe.window, source.dtype), np.empty(recipe.window, source.label.dtype))
-    for array, dtype in zip(out, (source.dtype, source.label.dtype), strict=True):
-        if array.shape != recipe.window or array.dtype != dtype:
-            raise ConfigError(f"render: out must be {recipe.window} {dtype}, got {array.shape} {array.dtype}")
+        out = Sample(np.empty(shape, source.dtype), np.empty(recipe.window, source.label.dtype))
+    for array, expected, dtype in zip(out, (shape, recipe.window), (source.dtype, source.label.dtype), strict=True):
+        if array.shape != expected or array.dtype != dtype:
+            raise ConfigError(f"render: out must be {expected} {dtype}, got {array.shape} {array.dtype}")
+        if not array.flags.c_contiguous:
+            raise ConfigError(f"render: out must be in C order, got strides {array.strides}; copy it afterwards")
     (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
     _resample(
         source.coefficients,
@@ -115,7 +128,7 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         np.asarray(recipe.matrix, np.float64),
         np.asarray(recipe.slice_centre(source.size), np.float64),
         np.array(gray_constants(recipe, source.dtype)),
-        lifted_gray(out.image),
+        lifted_gray(out.image).reshape(height, -1),
         out.label,
         np.empty(ROOM),
         np.empty((3, recipe.n_points)),
@@ -128,12 +141,12 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
     """Return the sample that `recipe` makes of one slice: a cubic spline for the image, nearest for the label.
 
     Args:
-        image: (Y, X) uint8, uint16, int16 or float32.
+        image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
         recipe: what to make of it.
 
     Returns:
-        Image and label of the recipe's window, each in its own dtype.
+        Image and label of the recipe's window, each in its own dtype; the image has channels as the slice has.
 
     Raises:
         ConfigError: shapes or dtypes that cannot be rendered.

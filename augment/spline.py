@@ -15,7 +15,7 @@ MARGIN_PX = 4  # how far a slice must be mirror-padded: a spline's reach of 2 be
 MAX_PERIODS = 1024  # how many times a window may reach over the mirrored slice
 BAND_PX = 16  # rows transposed together
 BLOCK_PX = 176  # of a row, rendered together; the default window in four
-ROOM = 15 * BLOCK_PX  # numbers that the kernel works with at a time
+ROOM = 16 * BLOCK_PX  # numbers that the kernel works with at a time
 
 _filter = Kernel("augment.kernel", "filter_pixels")
 

@@ -37,13 +37,16 @@ def render_staged(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> S
     """Return the sample that `recipe` makes of one slice: pad, rotate, deform, crop, one after the other.
 
     Args:
-        image: (Y, X) uint8, uint16, int16 or float32.
+        image: (Y, X) or (Y, X, C); uint8, uint16, int16 or float32.
         label: (Y, X) uint8 or uint16.
         recipe: what to make of it.
 
     Raises:
         MissingDependencyError: elasticdeform is missing or broken.
     """
+    if image.ndim == 3:
+        channels = [render_staged(channel, label, recipe) for channel in np.moveaxis(image, -1, 0)]
+        return Sample(np.stack([channel.image for channel in channels], axis=-1), channels[0].label)
     elasticdeform = require_elasticdeform()
     grid, canvas = _covering_grid(recipe)
     offset = tuple((outer - inner) // 2 for outer, inner in zip(canvas, recipe.window, strict=True))

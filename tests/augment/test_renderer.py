@@ -326,3 +326,57 @@ def test_mirror_pad_by_hand() -> None:
         [3, 3, 4, 4],
         [3, 3, 4, 4],
     ]
+
+
+# Channels
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_channels"), [("uint8", 3), ("uint16", 4), ("float32", 2), ("int16", 1), ("uint8", 32)]
+)
+def test_every_channel_is_rendered_as_if_it_were_alone(
+    make_slice: Callable[..., Any], dtype: str, n_channels: int
+) -> None:
+    """Bit for bit, in windows of one block and of several, folded and not."""
+    planes = [make_slice((40, 50), dtype, seed=seed)[0] for seed in range(n_channels)]
+    image, (_, label) = np.stack(planes, axis=-1), make_slice((40, 50))
+    ranges = AugmentRanges(gain=(0.8, 1.2), bias=(-2.0, 2.0))
+    for window in ((30, 20), (33, 401)):
+        recipe = draw_recipe(ranges, Stream(0, window), window=window, slice_size=(40, 50))
+        sample = render(image, label, recipe)
+        assert sample.image.shape == (*window, n_channels)
+        for channel, plane in enumerate(planes):
+            alone = render(plane, label, recipe)
+            assert np.array_equal(sample.image[..., channel], alone.image)
+            assert np.array_equal(sample.label, alone.label)
+
+
+@pytest.mark.parametrize(("dtype", "n_channels"), [("uint8", 3), ("uint16", 4), ("float32", 2)])
+def test_every_channel_is_what_scipy_makes_of_it(
+    make_slice: Callable[..., Any],
+    expect: Callable[..., Any],
+    assert_matches: Callable[..., None],
+    dtype: str,
+    n_channels: int,
+) -> None:
+    planes = [make_slice((40, 50), dtype, seed=seed)[0] for seed in range(n_channels)]
+    _, label = make_slice((40, 50))
+    recipe = draw_recipe(AugmentRanges(), Stream(3, ()), window=(60, 70), slice_size=(40, 50))
+    sample = render(np.stack(planes, axis=-1), label, recipe)
+    for channel, plane in enumerate(planes):
+        assert_matches(Sample(sample.image[..., channel], sample.label), expect(plane, label, recipe))
+
+
+def test_too_many_channels_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"may have 32 channels, got 33; choose some"):
+        prepare_slice(np.zeros((8, 8, 33), np.uint8), np.zeros((8, 8), np.uint8))
+
+
+def test_memory_with_gaps_is_refused_rather_than_left_as_it_was(
+    make_slice: Callable[..., Any], plain_recipe: Callable[..., Recipe]
+) -> None:
+    source = prepare_slice(*make_slice((8, 8)))
+    with pytest.raises(ConfigError, match="out must be in C order"):
+        render_prepared(
+            source, plain_recipe((4, 4)), Sample(np.zeros((4, 8), np.uint8)[:, ::2], np.zeros((4, 4), np.uint8))
+        )
