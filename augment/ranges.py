@@ -86,7 +86,8 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
 
     Args:
         name: one of PRESETS.
-        gray_span: the stack's brightest gray level minus its darkest; what a bias is measured in.
+        gray_span: what a bias is measured in: the gray level that 99 % of the stack's pixels are below, minus the one
+            that 1 % are.
         covered: whether the window is at least as large as every slice.
 
     Raises:

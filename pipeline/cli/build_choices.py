@@ -114,7 +114,8 @@ class BuildRequest:
             picture = read_split_file(self.split.file, source, fold=self.split.fold)
         height, width = self.config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
-        ranges = preset_ranges(self.preset, gray_span=source.gray_span, covered=covered)
+        span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
+        ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
         return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
 
 

@@ -41,17 +41,19 @@ def build(
     progress = output.progress()
     if dry_run or not request.source.exists:  # a mistyped name must not wait for them
         source = read_source(request.source, output)
+        build_config = request.config_for(source)
     else:
         with loading_kernels(progress, then=_import_build) as load_rest:
             source = read_source(request.source, output)
-            load_rest(source, request.config_for(source))
+            build_config = request.config_for(source)
+            load_rest(source, build_config)
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.build_report import build_json, build_lines
 
     result = build_dataset(
         source,
-        request.config_for(source),
+        build_config,
         out=options["out"],
         jobs=jobs,
         overwrite=options["overwrite"],

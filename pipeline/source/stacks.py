@@ -17,6 +17,7 @@ from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in
 
+_MAX_MEASURED_PX = 1 << 22
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -81,7 +82,6 @@ class Stack:
         label_dtype: the labels' dtype in the file.
         coding: what the stored labels mean.
         slice_sha256: array digest of every image slice.
-        gray_range: the lowest and the highest gray level.
         blank: slices of one gray level alone.
         names: the name of every slice, or one for the whole stack.
     """
@@ -93,7 +93,6 @@ class Stack:
     label_dtype: str
     coding: LabelCoding
     slice_sha256: tuple[str, ...]
-    gray_range: tuple[float, float]
     blank: frozenset[int]
     names: tuple[str, ...]
 
@@ -146,11 +145,18 @@ class Source:
         """Of the images of all stacks."""
         return self.stacks[0].images.dtype
 
-    @property
     def gray_span(self) -> float:
-        """The brightest gray level minus the darkest."""
-        ranges = [stack.gray_range for stack in self.stacks]
-        return max(high for _, high in ranges) - min(low for low, _ in ranges)
+        """Return the gray level that 99 % of the pixels are below, minus the one that 1 % are.
+
+        So a stuck pixel does not count, nor does the empty field around a specimen.
+
+        Up to about four million pixels of a regular grid are looked at.
+        """
+        n_pixels = sum(math.prod(stack.images.shape) for stack in self.stacks)
+        step = max(1, math.ceil(math.sqrt(n_pixels / _MAX_MEASURED_PX)))
+        pixels = [image[::step, ::step].ravel() for stack in self.stacks for image in stack.images]
+        low, high = np.percentile(np.concatenate(pixels), (1, 99))
+        return float(high) - float(low)
 
     @property
     def is_phantom(self) -> bool:
@@ -292,7 +298,6 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         label_dtype=labels.dtype.name,
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
-        gray_range=(min(low for low, _ in images.ranges), max(high for _, high in images.ranges)),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         names=raw.names,
     )

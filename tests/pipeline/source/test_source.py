@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest, file_digest
 from pipeline.shards.provenance import SourceFacts
+from pipeline.source import stacks
 from pipeline.source.readers import (
     IMAGES_FILE,
     LABELS_FILE,
@@ -142,7 +143,7 @@ def test_dtypes_that_cannot_be_rendered_become_ones_that_hold_all_their_values(d
     source = make_source(images, LABELS, name="x")
     assert source.image_dtype == as_used
     assert np.array_equal(source.stacks[0].images[0] > 0, images[0] > 0)
-    assert source.stacks[0].gray_range == ((0, 255) if dtype == "bool" else (0, 1))
+    assert source.stacks[0].images[0].max() == (255 if dtype == "bool" else 1)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 4, 5)])
@@ -249,3 +250,19 @@ def test_another_stack_keeps_its_name(tmp_path: Path) -> None:
     result = build_small(tmp_path / "d")
     assert result.dataset.name == "small"
     assert result.dataset.record.source == SourceFacts(title="small")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_the_span_of_gray_levels_leaves_out_a_stuck_pixel(dtype: str) -> None:
+    """The brightest minus the darkest made 4 of 10 samples black."""
+    images = np.tile(np.arange(100, 164, dtype=dtype), (3, 64, 1))
+    images[1, 7, 7] = np.finfo(dtype).max if dtype == "float32" else np.iinfo(dtype).max
+    source = make_source(images, np.tile(np.eye(64, dtype=np.uint8), (3, 1, 1)), name="x")
+    assert 60 <= source.gray_span() <= 63
+
+
+def test_a_large_stack_is_measured_on_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "_MAX_MEASURED_PX", 1000)
+    images = np.tile(np.arange(64, dtype=np.uint8), (3, 64, 1))
+    source = make_source(images, np.tile(np.eye(64, dtype=np.uint8), (3, 1, 1)), name="x")
+    assert 55 <= source.gray_span() <= 63
