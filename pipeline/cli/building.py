@@ -48,10 +48,13 @@ def build(
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.build_report import build_json, build_lines
+    from pipeline.plan.plan import foreground_notes
 
+    chosen = request.config_for(source)
+    output.lines(foreground_notes(source, chosen))
     result = build_dataset(
         source,
-        request.config_for(source),
+        chosen,
         out=options["out"],
         jobs=jobs,
         overwrite=options["overwrite"],
