@@ -50,7 +50,9 @@ def build(
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.build_report import build_json, build_lines
+    from pipeline.plan.plan import foreground_notes
 
+    output.lines(foreground_notes(source, build_config))
     result = build_dataset(
         source,
         build_config,

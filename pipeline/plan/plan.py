@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import sample_id
@@ -133,6 +133,27 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: Sequence[StackInput
         assignment=assignment,
         counts=counts,
     )
+
+
+def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
+    """Return a line for each split none of whose slices is labelled with anything but background.
+
+    Raises:
+        ConfigError: a split would be empty.
+    """
+    if not any(stack.unlabelled for stack in source.stacks):
+        return []
+    assignment = assign_slices(config, tuple(len(stack.labels) for stack in source.stacks))
+    notes = []
+    for split in assignment.splits:
+        slices = assignment.slices(split)
+        if all(address.z in source.stacks[address.stack].unlabelled for address in slices):
+            notes.append(
+                f"split: nothing but {source.coding.background} in the labels of {split} "
+                f"({counted(len(slices), 'slice')}), so that its samples show no foreground; choose another --split, "
+                "or a --split-file"
+            )
+    return notes
 
 
 def describe_dataset(

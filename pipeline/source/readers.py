@@ -149,6 +149,7 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> Ra
         images,
         labels,
         where=(str(images_path), str(labels_path)),
+        palette=labels.palette,
         names=tuple(file.stem for file in images.files),
         files=(_source_file(images), _source_file(labels)),
     )

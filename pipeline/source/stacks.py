@@ -15,7 +15,25 @@ from pipeline.shards.digest import StackDigest, array_digest
 from pipeline.shards.provenance import ImageInput, LabelInput, SourceFacts, StackInput, make_facts
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
-from pipeline.source.labels import AUTO, LabelCoding, choose_coding, values_in
+from pipeline.source.label_notes import (
+    MAX_OBJECT_SLICES,
+    MIN_OBJECT_CLASSES,
+    glimpse_places,
+    label_notes,
+    object_note,
+    palette_note,
+    shape_note,
+)
+from pipeline.source.labels import (
+    AUTO,
+    LabelCoding,
+    are_labels,
+    as_labels,
+    choose_coding,
+    label_dtype,
+    label_fault,
+    values_in,
+)
 
 _MAX_MEASURED_PX = 1 << 22
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
@@ -57,8 +75,9 @@ class RawStack:
 
     Attributes:
         images: (Z, Y, X) gray levels.
-        labels: (Z, Y, X) whole numbers.
+        labels: (Z, Y, X) whole numbers, as integers or as floats.
         where: what to call the two in error messages.
+        palette: the colours that the labels stand for, if they are places in a table: (3, N) from 0 to 65535.
         names: the name of every slice, or one for the whole stack, by which a split file may call them.
         files: where the two were read from, if from files.
     """
@@ -66,6 +85,7 @@ class RawStack:
     images: Slices
     labels: Slices
     where: tuple[str, str] = ("images", "labels")
+    palette: NDArray[np.uint16] | None = None
     names: tuple[str, ...] = ()
     files: tuple[SourceFile, SourceFile] | None = None
 
@@ -78,11 +98,13 @@ class Stack:
         images: (Z, Y, X) uint8, uint16, int16 or float32; `images[z]` is a slice.
         labels: (Z, Y, X) uint8 class indices or uint16 ids; `labels[z]` belongs to `images[z]`.
         images_sha256: array digest of the images.
-        labels_sha256: array digest of the labels as they were in the file, before they became indices.
-        label_dtype: the labels' dtype in the file.
+        labels_sha256: array digest of the labels as they were in the file, before they became indices; of whole
+            numbers that were floats in the file, as uint16, because the record has no floats for labels.
+        label_dtype: the labels' dtype in the file, or uint16 where that was a float.
         coding: what the stored labels mean.
         slice_sha256: array digest of every image slice.
         blank: slices of one gray level alone.
+        unlabelled: slices whose label is background alone.
         names: the name of every slice, or one for the whole stack.
     """
 
@@ -94,6 +116,7 @@ class Stack:
     coding: LabelCoding
     slice_sha256: tuple[str, ...]
     blank: frozenset[int]
+    unlabelled: frozenset[int]
     names: tuple[str, ...]
 
     @property
@@ -171,7 +194,7 @@ def make_source(
 
     Args:
         images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, and single bits 0 and 255.
-        labels: whole numbers from 0 to 65535.
+        labels: whole numbers from 0 to 65535, as integers or as floats.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
@@ -196,27 +219,34 @@ def combine(
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
     for stack in raw:
         _require_pair(stack)
-    images = [
-        _Scan(stack.images, stack.where[0], as_renderable, _renderable_dtype(stack), labels=False) for stack in raw
-    ]
-    labels = [
-        _Scan(stack.labels, stack.where[1], native, stack.labels.dtype.newbyteorder("="), labels=True) for stack in raw
-    ]
+    images = [_scan_images(stack, len(raw)) for stack in raw]
+    labels = [_scan_labels(stack, len(raw)) for stack in raw]
     _require_alike(images)
+    palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    coding = choose_coding(np.logical_or.reduce([scan.values for scan in labels]), label_kind, where)
+    present = np.logical_or.reduce([scan.values for scan in labels])
+    coding = choose_coding(present, label_kind, where)
     stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
     known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
+    glimpses = [pair for one, other in zip(images, labels, strict=True) for pair in one.glimpse_with(other)]
     return Source(
         name=recognised_name,
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
-        notes=tuple(
-            f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
-            for key, value in own.items()
-            if known.get(key, value) != value
+        notes=(
+            *(
+                f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
+                for key, value in own.items()
+                if known.get(key, value) != value
+            ),
+            *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
+            *palette_note(where, palette, present),
+            *label_notes(
+                where, coding, present, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
+            ),
+            *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
 
@@ -261,32 +291,58 @@ class RereadSlices:
 class _Scan:
     """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
 
-    def __init__(self, source: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool) -> None:
+    def __init__(
+        self, source: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool, n_stacks: int
+    ) -> None:
         self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
         is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
         self._held = np.empty(source.shape, dtype) if is_small else None
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values = np.zeros(1, np.bool_)
+        self.only_values: list[int | None] = []  # of each slice of labels, if it has but one
+        self.glimpses: list[NDArray[Any]] = []
+        depth, height, width = source.shape
+        glimpsed, step = glimpse_places(depth, height, width, n_stacks)
         digest = StackDigest(source.shape, dtype)
         for z, found in enumerate(source):
+            if labels and not are_labels(found):
+                raise label_fault(source, where)
             pixels = convert(found)
             digest.update(pixels)
             if labels:
-                self.values = self.values | values_in(pixels, where)
+                present = values_in(pixels)
+                self.values = self.values | present
+                self.only_values.append(int(present.argmax()) if np.count_nonzero(present) == 1 else None)
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
                 self.ranges.append((float(pixels.min()), float(pixels.max())))
+            if z in glimpsed:
+                self.glimpses.append(pixels[::step, ::step].copy())
             if self._held is not None:
                 self._held[z] = pixels
             if self._held is None or not labels:
                 self.slice_sha256.append(array_digest(pixels))
         self.sha256 = digest.hexdigest()
 
+    def glimpse_with(self, other: "_Scan") -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield the few pixels that were kept of some slices, each with those of another stack of the same shape."""
+        return zip(self.glimpses, other.glimpses, strict=True)
+
     def slices(self, encode: Convert, dtype: np.dtype[Any]) -> Slices:
         """Return the slices, each as `encode` makes it."""
         return RereadSlices(self, encode, dtype) if self._held is None else encode(self._held)
+
+
+def _scan_images(stack: RawStack, n_stacks: int) -> _Scan:
+    dtype = _renderable_dtype(stack)
+    return _Scan(stack.images, stack.where[0], as_renderable, dtype, labels=False, n_stacks=n_stacks)
+
+
+def _scan_labels(stack: RawStack, n_stacks: int) -> _Scan:
+    dtype = label_dtype(stack.labels.dtype)
+    return _Scan(stack.labels, stack.where[1], as_labels, dtype, labels=True, n_stacks=n_stacks)
 
 
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
@@ -299,8 +355,20 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
+        unlabelled=frozenset(z for z, value in enumerate(labels.only_values) if value == coding.background),
         names=raw.names,
     )
+
+
+def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
+    """Return a note where classes look like single objects; a few labelled slices are looked at."""
+    n_classes = len(stacks[0].coding.values)
+    if n_classes < MIN_OBJECT_CLASSES:
+        return []
+    labelled = [(stack, z) for stack in stacks for z in range(len(stack.labels)) if z not in stack.unlabelled]
+    n = min(len(labelled), MAX_OBJECT_SLICES)
+    chosen = (labelled[index * len(labelled) // n] for index in range(n))
+    return object_note(where, (stack.labels[z] for stack, z in chosen), n_classes)
 
 
 def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
@@ -323,6 +391,18 @@ def _require_pair(stack: RawStack) -> None:
             f"{stack.where[1]}: expected a label for every image slice, {images} (Z, Y, X), got {labels}; "
             f"does it belong to {stack.where[0]}?"
         )
+
+
+def _shared_palette(raw: Sequence[RawStack]) -> NDArray[np.uint16] | None:
+    """Return the one table of colours that labels are places in, if any are; one place must not have two colours."""
+    found = [(stack.where[1], stack.palette) for stack in raw if stack.palette is not None]
+    for where, palette in found:
+        if not np.array_equal(palette, found[0][1]):
+            raise ConfigError(
+                f"{where}: its pixels stand for other colours than those of {found[0][0]}; save both as plain numbers "
+                "that mean the same"
+            )
+    return found[0][1] if found else None
 
 
 def _require_alike(images: Sequence[_Scan]) -> None:

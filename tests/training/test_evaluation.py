@@ -119,6 +119,18 @@ def test_every_label_of_a_cell_is_cell(predictor: Predictor, tmp_path: Path, sta
     assert found.scores == evaluate_slices(predictor, binary, "test", *stack).scores
 
 
+def test_labels_saved_as_floats_are_their_numbers(
+    predictor: Predictor, phantom_dataset: Path, tmp_path: Path, stack: tuple[Path, Path]
+) -> None:
+    """The dataset of them was made from the numbers, and records their digest."""
+    images, labels = phantom_stack()
+    source = make_source(images, labels.astype(np.float32), name="floats")
+    build_dataset(source, BuildConfig(**OPTIONS), out=tmp_path / "floats", jobs=1)
+    write_stack(tmp_path / "floats.tif", labels.astype(np.float32))
+    found = evaluate_slices(predictor, tmp_path / "floats", "test", stack[0], tmp_path / "floats.tif")
+    assert found.scores == evaluate_slices(predictor, phantom_dataset, "test", *stack).scores
+
+
 def test_another_stack_is_refused_by_its_digest(
     predictor: Predictor, phantom_dataset: Path, stack: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from string import digits
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.tiff.pages import TWO_TABLES
 from pipeline.source.tiff.stack import TiffStack
 
 _SUFFIXES = {".tif", ".tiff"}
@@ -28,6 +30,7 @@ class PageFolder:
         files: one for each slice.
         shape: (Z, Y, X).
         dtype: of every slice.
+        palette: the colours that labels stand for, as in `TiffStack`.
 
     Raises:
         ConfigError: it holds no TIFF file.
@@ -39,6 +42,7 @@ class PageFolder:
         self.files = _tiff_files(path)
         first = TiffStack(self.files[0], labels=labels)
         self.shape, self.dtype = (len(self.files), *first.shape[1:]), first.dtype
+        self.palette = first.palette
         for file in self.files:
             page = TiffStack(file, labels=labels)
             if len(page) != 1:
@@ -50,6 +54,10 @@ class PageFolder:
                 raise SourceError(
                     f"{file}: {_kind(page)}, but {first.path.name} is {_kind(first)}; slices of one stack are alike: "
                     "export them again, or name each size as a stack of its own"
+                )
+            if not _are_equal(page.palette, first.palette):
+                raise SourceError(
+                    f"{file}: its pixels stand for other colours than those of {first.path.name}; {TWO_TABLES}"
                 )
 
     def __len__(self) -> int:
@@ -148,6 +156,11 @@ def _tiff_files(path: Path) -> tuple[Path, ...]:
     if not found:
         raise ConfigError(f"{path}: expected a folder of TIFF files, found none in it; name a file, or another folder")
     return tuple(sorted(found, key=lambda file: (natural_key(file.stem), file.name)))
+
+
+def _are_equal(palette: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    """Return whether pages have the same table of colours, or both none."""
+    return palette is other or (palette is not None and other is not None and np.array_equal(palette, other))
 
 
 def _kind(stack: TiffStack) -> str:

@@ -81,7 +81,7 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
     """
     first = tiff.pages.first
     with tiff_errors(path, "page 0"):
-        kind = page_kind(first)
+        kind = page_kind(first, labels=labels)
     if kind.white_is_zero and not labels and kind.dtype.kind not in "ub":
         raise TiffError(f"white is zero in {kind.dtype.name} pixels; save them with black as zero")
     declared = _find_declared(tiff, first)

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,19 @@ _GRAY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 _THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
 
 _ADVICE = {
-    "PALETTE": "its pixels are places in a table of colours; save it as gray (in ImageJ: Image > Type > 8-bit)",
+    "PALETTE": "its pixels are places in a table of colours; save it as gray (in ImageJ: Image > Lookup Tables > Grays "
+    "if the table only tints a gray picture, else Image > Type > 8-bit)",
     "RGB": "save it as gray, one channel (in ImageJ: Image > Type > 8-bit)",
 }
+_LABEL_ADVICE = {
+    "RGB": "save one channel if all three are alike, else a whole number for each colour; turning colours into gray "
+    "would mix them"
+}
+# What to do where one value may have two meanings.
+TWO_TABLES = (
+    "if each number means the same in all, save them as plain gray (in Python: numpy.array(PIL.Image.open(FILE)), then "
+    "tifffile.imwrite)"
+)
 
 
 class PageAddress(NamedTuple):
@@ -37,12 +47,21 @@ class PageAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageKind:
-    """What all pages of a stack must have in common: shape in pixels, dtype as decoded, whether white is zero."""
+    """What all pages of a stack must have in common.
+
+    Attributes:
+        shape: (height, width) in pixels.
+        dtype: as decoded.
+        bits: of a pixel in the file.
+        white_is_zero: whether a higher value is darker.
+        colours: the page's table of colours, uint16 (3, N), in bytes; None where its pixels are no places in one.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     bits: int
     white_is_zero: bool
+    colours: bytes | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -51,7 +70,8 @@ class PageKind:
 
     def __str__(self) -> str:
         depth = "" if self.bits in (1, 8 * self.dtype.itemsize) else f" of {self.bits} bits"
-        white = ", white is zero" if self.white_is_zero else ""
+        white = ", places in a table of colours" if self.colours is not None else ""
+        white += ", white is zero" if self.white_is_zero else ""
         return f"{self.shape[0]} x {self.shape[1]} px, {self.dtype.name}{depth}{white}"
 
 
@@ -123,16 +143,18 @@ def is_thumbnail(page: tifffile.TiffPage, first: PageKind) -> bool:
     return bool(page.subfiletype & _THUMBNAIL) and math.prod(page.shape[:2]) < math.prod(first.shape)
 
 
-def page_kind(page: tifffile.TiffPage) -> PageKind:
-    """Return what kind of gray image a page is.
+def page_kind(page: tifffile.TiffPage, *, labels: bool) -> PageKind:
+    """Return what kind of gray image a page is, or of labels, which may be places in a table of colours.
 
     Raises:
         TiffError: it is not a gray image of one channel, or its pixels are of a kind that cannot be read.
     """
     # tifffile takes a page without the photometric tag for white is zero: only a tag that is there counts
     declared = page.photometric if _PHOTOMETRIC_TAG in page.tags else tifffile.PHOTOMETRIC.MINISBLACK
-    if declared not in _GRAY:
-        advice = _ADVICE.get(brief(declared), "save it as gray, one channel")
+    is_palette = labels and declared == tifffile.PHOTOMETRIC.PALETTE
+    if declared not in _GRAY and not is_palette:
+        known = _ADVICE | _LABEL_ADVICE if labels else _ADVICE
+        advice = known.get(brief(declared), "save it as gray, one channel")
         raise TiffError(f"expected gray pixels, found {brief(declared)}; {advice}")
     if page.subfiletype & _MASK:
         raise TiffError("is a transparency mask, not a slice; export the slices alone")
@@ -142,11 +164,20 @@ def page_kind(page: tifffile.TiffPage) -> PageKind:
     if len(page.shape) != 2 or not all(isinstance(side, int) and side > 0 for side in page.shape):
         raise TiffError(f"expected rows and columns of pixels, found {brief(page.shape)}; export it again")
     if page.dtype is None:
-        bits, form = brief(page.bitspersample), brief(page.sampleformat)
-        raise TiffError(f"pixels of {bits} bits ({form}) cannot be read; save it as 8 or 16 bits")
+        depth, form = brief(page.bitspersample), brief(page.sampleformat)
+        raise TiffError(f"pixels of {depth} bits ({form}) cannot be read; save it as 8 or 16 bits")
     height, width = page.shape
     white_is_zero = declared == tifffile.PHOTOMETRIC.MINISWHITE
-    return PageKind((height, width), np.dtype(page.dtype).newbyteorder("="), int(page.bitspersample), white_is_zero)
+    dtype, bits = np.dtype(page.dtype).newbyteorder("="), int(page.bitspersample)
+    return PageKind((height, width), dtype, bits, white_is_zero, _colours(page) if is_palette else None)
+
+
+def _colours(page: tifffile.TiffPage) -> bytes:
+    """Return a page's table of colours in bytes, uint16 (3, N); nothing where it has none that can be read."""
+    table = page.colormap
+    if not isinstance(table, np.ndarray) or table.ndim != 2 or len(table) != 3:
+        return b""
+    return table.astype("<u2").tobytes()
 
 
 def require_slice(page: tifffile.TiffPage, kind: PageKind, *, labels: bool) -> None:
@@ -160,7 +191,9 @@ def require_slice(page: tifffile.TiffPage, kind: PageKind, *, labels: bool) -> N
     Raises:
         TiffError: it is of another kind, begins another series, may have changed its values, or is not wholly there.
     """
-    if (found := page_kind(page)) != kind:
+    if (found := page_kind(page, labels=labels)) != kind:
+        if replace(found, colours=kind.colours) == kind:
+            raise TiffError(f"its pixels stand for other colours than those of page 0; {TWO_TABLES}")
         raise TiffError(f"{found}, but page 0 is {kind}; expected one series of equal slices: export the stack alone")
     if page.index and page.is_shaped:  # tifffile describes the first page of every series that it writes
         raise TiffError("another image series begins here; expected one: export the stack alone")

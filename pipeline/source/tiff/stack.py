@@ -22,7 +22,7 @@ class TiffStack:
     """The slices of a TIFF file: `stack[z]` reads slice z as (Y, X), native byte order.
 
     The file is open only while it is read. Images that are stored as white is zero are inverted. Labels are taken as
-    they are, and must be losslessly stored.
+    they are, be they places in a table of colours, and must be losslessly stored.
 
     Args:
         path: the file.
@@ -32,6 +32,7 @@ class TiffStack:
         files: the file.
         shape: (Z, Y, X).
         dtype: of every slice; `bool` where a pixel is one bit.
+        palette: the colours that labels stand for, uint16 (3, N); None where they are no places in a table.
 
     Raises:
         ConfigError: there is no such file.
@@ -48,6 +49,8 @@ class TiffStack:
                 self._layout = find_layout(path, tiff, pages, labels=labels)
         self.shape = (self._layout.n_slices, *self._layout.kind.shape)
         self.dtype = self._layout.kind.dtype
+        colours = self._layout.kind.colours
+        self.palette = None if colours is None else np.frombuffer(colours, "<u2").reshape(3, -1)
 
     def __len__(self) -> int:
         return self._layout.n_slices

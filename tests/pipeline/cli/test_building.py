@@ -384,6 +384,26 @@ def test_what_a_source_has_to_tell_is_told_before_anything_is_built(
     ]
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_looks_wrong_is_told_before_anything_is_built(tmp_path: Path, augpipe: Run, dry_run: bool) -> None:
+    """Only slice 8, which is in no split, is annotated."""
+    images, labels = small_stack()
+    empty = np.zeros_like(labels)
+    empty[8] = labels[8]
+    folder = write_folder(tmp_path / "small", images, empty)
+    code, out, _ = augpipe("build", folder, *OPTIONS, "--out", tmp_path / "d", *(("--dry-run",) if dry_run else ()))
+    assert code == 0
+    found = [line.partition(",")[0].partition(";")[0] for line in out.splitlines()[:5]]
+    assert found[:-1] == [
+        f"source: {folder}",
+        f"labels: {folder / 'train-labels.tif'}: nothing but 0 in 11 of 12 slices",
+        "split: nothing but 0 in the labels of train (8 slices)",
+        "split: nothing but 0 in the labels of test (3 slices)",
+    ]
+    assert found[-1].startswith("source       small: 12 slices")
+    assert "nothing but" not in augpipe("build", folder, *OPTIONS, "--out", tmp_path / "d", "--quiet").out
+
+
 def test_sizes_are_a_side_or_height_by_width(tmp_path: Path, folder: Path, augpipe: Run) -> None:
     command = ("build", folder, "--out", tmp_path / "d", *OPTIONS, "--dry-run", "--size")
     assert "40 x 40 px" in augpipe(*command, "40").out

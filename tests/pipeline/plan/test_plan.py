@@ -2,20 +2,21 @@
 
 import re
 import tracemalloc
+from collections.abc import Iterable
 from itertools import chain
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_worlds import small_config, small_source
+from small_worlds import small_config, small_source, small_stack
 
 from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
-from pipeline.plan.plan import Plan, PlannedSample, make_plan
+from pipeline.plan.plan import Plan, PlannedSample, foreground_notes, make_plan
 from pipeline.shards.config import BuildConfig
-from pipeline.source.stacks import Source
+from pipeline.source.stacks import Source, make_source
 
 SOURCE = small_source()
 
@@ -83,6 +84,38 @@ def test_ids_are_of_one_width_and_say_where_a_sample_is_from(stack: int, z: int,
 def test_more_samples_than_ids_have_room_for_is_an_error() -> None:
     with pytest.raises(ConfigError, match="ids have room for"):
         plan_of(small_config(n=10**9))
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "told"),
+    [
+        ((), []),
+        ((0, 1, 8), []),
+        (range(8), ["train (8 slices)"]),
+        ((9, 10, 11), ["test (3 slices)"]),
+        (
+            {*range(12)} - {8},
+            ["train (8 slices)", "test (3 slices)"],
+        ),
+    ],
+)
+def test_a_split_without_foreground_is_told(unlabelled: Iterable[int], told: list[str]) -> None:
+    """Slices 0 to 7 are for training, 9 to 11 for the test, and 8 is in none."""
+    images, labels = (pixels.copy() for pixels in small_stack())
+    labels[list(unlabelled)] = 0
+    source = make_source(images, labels, name="x")
+    notes = foreground_notes(source, small_config())
+    assert [note.removeprefix("split: nothing but 0 in the labels of ").partition(",")[0] for note in notes] == told
+    assert make_plan(source, small_config()).assignment.pictures == ("TTTTTTTT.EEE",)
+
+
+def test_a_split_of_one_slice_without_foreground_is_told() -> None:
+    images, labels = (pixels.copy() for pixels in small_stack())
+    labels[11] = 0
+    (note,) = foreground_notes(make_source(images, labels, name="x"), small_config(test=0.05))
+    assert note.startswith(
+        "split: nothing but 0 in the labels of test (1 slice), so that its samples show no foreground;"
+    )
 
 
 def test_a_million_samples_take_no_memory() -> None:

@@ -172,6 +172,25 @@ def test_a_voxel_size_that_agrees_with_the_pixels_is_no_contradiction(monkeypatc
         assert (source.name, source.facts.voxel_size_nm, len(source.notes)) == ("known", (50.0, 4.0, 4.0), n_notes)
 
 
+def test_labels_of_a_table_of_colours_say_which_colour_is_which(tmp_path: Path) -> None:
+    images, labels = small_stack()
+    table = np.zeros((3, 256), np.uint16)
+    table[:, 0], table[:, 1] = 65535, (51400, 0, 257)
+    pairs = []
+    for k, colours in enumerate((table, table, table[::-1])):
+        write_stack(tmp_path / f"{k}.tif", np.roll(images, k, axis=1))
+        tifffile.imwrite(tmp_path / f"{k}-seg.tif", labels // 255, photometric="palette", colormap=colours)
+        pairs.append((tmp_path / f"{k}.tif", tmp_path / f"{k}-seg.tif"))
+    (note,) = read_pairs(pairs[:2]).notes
+    assert note == (
+        f"labels: {tmp_path / '0-seg.tif'} and 1 more: places in a table of colours are taken as they are: "
+        "0 is #ffffff, 1 is #c80001"
+    )
+    assert np.array_equal(read_pairs(pairs[:1]).stacks[0].labels, labels // 255)
+    with pytest.raises(ConfigError, match=r"2-seg\.tif: its pixels stand for other colours than those of .*0-seg\.tif"):
+        read_pairs(pairs)
+
+
 @pytest.mark.isbi
 @pytest.mark.skipif(not BBBC039.is_dir(), reason="no real fields of view here")
 def test_real_fields_of_view_build(tmp_path: Path) -> None:

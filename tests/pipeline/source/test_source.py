@@ -1,5 +1,6 @@
 """A source is refused where image and label cannot belong together, and known by its pixels, not by its name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from small_worlds import build_small, small_config, small_stack, write_folder
 
+import pipeline.source.stacks
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
@@ -24,6 +26,7 @@ from pipeline.source.readers import (
 )
 from pipeline.source.stacks import RawStack, combine, make_source
 from pipeline.source.tiff import write_stack
+from pipeline.verify.verification import verify_dataset
 
 IMAGES = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
 LABELS = np.array([[[0, 255, 0, 255, 0]] * 4] * 2, np.uint8)
@@ -105,12 +108,95 @@ def test_labels_of_one_value_are_refused() -> None:
         make_source(IMAGES, np.zeros_like(LABELS), name="x")
 
 
+def changed(dtype: str, *changes: tuple[int, float]) -> NDArray[np.generic]:
+    """Return the labels in another dtype, with other values at these places."""
+    labels = LABELS.astype(dtype)
+    for place, value in changes:
+        labels.flat[place] = value
+    return labels
+
+
+NEGATIVE_ADVICE = "an ignore value is not supported yet: set it to 0 in a copy"
+RESIZED = "threshold them if they are probabilities, and resize labels without interpolation"
+TOO_LARGE = changed("uint32", (1, 81001), (3, 81002), (6, 70000))
+
+
 @pytest.mark.parametrize(
-    "labels", [LABELS.astype(np.float32), LABELS.astype(np.int32) - 1, LABELS.astype(np.int32) * 1000]
+    ("labels", "found"),
+    [
+        (TOO_LARGE, "found 4 ids or classes up to 81002; renumber them 1 to 4 and keep 0"),
+        (TOO_LARGE.astype(np.int64), "found 4 ids or classes up to 81002; renumber them 1 to 4 and keep 0"),
+        (TOO_LARGE.astype(np.float64), "found 4 ids or classes up to 81002; renumber them 1 to 4 and keep 0"),
+        (changed("uint64", (1, 2**64 - 1)), f"found 2 ids or classes up to {2**64 - 1}; renumber them 1 to 2"),
+        (changed("int32", (21, -1), (22, -1)), f"found -1 in 2 pixels of 1 of 2 slices; {NEGATIVE_ADVICE}"),
+        (changed("int16", (1, -1), (22, -2)), f"found -2, -1 in 2 pixels of 2 of 2 slices; {NEGATIVE_ADVICE}"),
+        (changed("float32", (21, -1.0)), f"found -1 in 1 pixels of 1 of 2 slices; {NEGATIVE_ADVICE}"),
+        (changed("int32", (1, -1), (3, 70000)), f"found -1 in 1 pixels of 1 of 2 slices; {NEGATIVE_ADVICE}"),
+        (
+            changed("int16", *((z, -100 - z) for z in range(8))),
+            "found -107 to -100 in 8 pixels of 1 of 2 slices; if they are unsigned numbers that were read as signed",
+        ),
+        (changed("float32", (23, 0.25), (24, 0.5)), f"found 0.25 in slice 1 (float32); {RESIZED}"),
+        (changed("float64", (3, np.nan)), f"found nan in slice 0 (float64); {RESIZED}"),
+        (changed("float16", (3, np.inf)), f"found inf in slice 0 (float16); {RESIZED}"),
+        (changed("float64", (3, 1e300)), f"found 1e+300 in slice 0 (float64); {RESIZED}"),
+        (LABELS.astype(np.complex64), "got complex64; save them as uint8 or uint16"),
+    ],
 )
-def test_labels_that_are_no_classes_are_refused(labels: NDArray[np.generic]) -> None:
-    with pytest.raises(SourceError, match="expected labels as whole numbers from 0 to 65535"):
+def test_labels_that_are_no_classes_are_refused_with_what_would_not_destroy_them(
+    labels: NDArray[np.generic], found: str
+) -> None:
+    with pytest.raises(SourceError) as caught:
         make_source(IMAGES, labels, name="x")
+    line = str(caught.value)
+    assert line.startswith(f"labels: expected labels as whole numbers from 0 to 65535, {found}")
+    assert "\n" not in line
+    assert "255" not in line.partition("65535")[2].replace("65535", "")  # no advice to save them as 0 and 255
+
+
+def test_more_ids_than_there_is_room_for_are_to_be_cut() -> None:
+    labels = np.arange(2 * 200 * 200, dtype=np.uint32).reshape(2, 200, 200)
+    with pytest.raises(
+        SourceError, match="found more different ones than that; cut the stack into stacks of their own"
+    ):
+        make_source(np.zeros(labels.shape, np.uint8), labels, name="x")
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "uint64", "int16"])
+def test_wide_labels_of_small_values_are_taken_as_they_are(dtype: str) -> None:
+    stack = make_source(IMAGES, LABELS.astype(dtype), name="x").stacks[0]
+    assert (stack.label_dtype, stack.labels_sha256) == (dtype, array_digest(LABELS.astype(dtype)))
+    assert np.array_equal(stack.labels, LABELS > 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
+@pytest.mark.parametrize("kind", ["auto", "instances"])
+def test_whole_numbers_that_were_saved_as_floats_are_labels(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, kind: str
+) -> None:
+    """The record has no floats for labels: they are those numbers in uint16, in its digest, too."""
+    whole = LABELS.astype(np.uint16) * 8
+    expected = make_source(IMAGES, whole, name="x", label_kind=kind)
+    for max_held_bytes in (1 << 27, 10):
+        monkeypatch.setattr(pipeline.source.stacks, "_MAX_HELD_BYTES", max_held_bytes)
+        source = make_source(IMAGES, whole.astype(dtype), name="x", label_kind=kind)
+        assert source.inputs == expected.inputs
+        assert source.stacks[0].label_dtype == "uint16"
+        for z in range(2):
+            assert source.stacks[0].labels[z].dtype == expected.stacks[0].labels.dtype
+            assert np.array_equal(source.stacks[0].labels[z], expected.stacks[0].labels[z])
+
+
+def test_a_dataset_of_float_labels_is_the_one_of_their_numbers(tmp_path: Path) -> None:
+    images, labels = small_stack()
+    folder = write_folder(tmp_path / "small", images, labels.astype(np.float32))
+    result = build_dataset(read_folder(folder), small_config(), out=tmp_path / "d", jobs=1)
+    as_numbers = make_source(images, labels.astype(np.uint16), name="small")
+    same = build_dataset(as_numbers, small_config(), out=tmp_path / "e", jobs=1)
+    assert result.dataset.digest == same.dataset.digest
+    assert verify_dataset(tmp_path / "d", replay=True).findings == ()
+    lock = json.loads((tmp_path / "d" / "dataset.json").read_bytes())
+    assert lock["inputs"][0]["labels"]["dtype"] == "uint16"
 
 
 def test_bool_labels_are_classes() -> None:

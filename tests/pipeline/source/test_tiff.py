@@ -15,11 +15,12 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tiff_zoo import SHORT, gray, hand_made
 
 import pipeline.files
 import pipeline.source.tiff.stack
 from pipeline.errors import AugpipeError, ConfigError, SourceError, StorageError
-from pipeline.source.tiff import read_stack, write_slices, write_stack
+from pipeline.source.tiff import open_stack, read_stack, write_slices, write_stack
 
 STACK = np.arange(3 * 20 * 24, dtype=np.uint8).reshape(3, 20, 24)
 
@@ -171,6 +172,65 @@ def test_palettes_are_refused(path: Path) -> None:
     tifffile.imwrite(path, STACK[0], photometric="palette", colormap=np.zeros((3, 256), np.uint16))
     with pytest.raises(SourceError, match="expected gray pixels, found PALETTE"):
         read_stack(path)
+
+
+PALETTE = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"metadata": None}])
+def test_labels_that_are_places_in_a_table_of_colours_are_those_places(path: Path, keywords: dict[str, Any]) -> None:
+    tifffile.imwrite(path, STACK, photometric="palette", colormap=PALETTE, **keywords)
+    assert np.array_equal(read_stack(path, labels=True), STACK)
+    assert np.array_equal(open_stack(path, labels=True).palette, PALETTE)
+    write_stack(path, STACK)
+    assert open_stack(path, labels=True).palette is None
+
+
+def test_labels_with_a_lookup_table_of_imagej_are_their_values(path: Path) -> None:
+    tifffile.imwrite(path, STACK, imagej=True, colormap=PALETTE, metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages.first.photometric == tifffile.PHOTOMETRIC.PALETTE
+    assert np.array_equal(read_stack(path, labels=True), STACK)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("table", ["whole", "none", "odd", "short"])
+def test_places_of_any_depth_are_labels_whatever_their_table_is(path: Path, bits: int, table: str) -> None:
+    n = 2**bits
+    tables = {"whole": [z % n for z in range(3 * n)], "none": None, "odd": [1] * 5, "short": [7] * 3}
+    values = (STACK[0] % n if bits < 8 else STACK[0]).astype(np.uint16 if bits == 16 else np.uint8)
+    data = values.tobytes()
+    if bits < 8:
+        data = np.packbits(np.unpackbits(values[:, :, None], axis=2)[:, :, 8 - bits :]).tobytes()
+    tags = {258: (SHORT, bits), 262: (SHORT, 3), 339: None, 320: tables[table] and (SHORT, tables[table])}
+    path.write_bytes(hand_made([gray(values, pack=lambda _: data, tags=tags)]))
+    stack = open_stack(path, labels=True)
+    assert np.array_equal(stack[0], values)
+    assert stack.palette.shape == (3, {"whole": 2**bits, "short": 1}.get(table, 0))
+
+
+def test_pages_whose_places_stand_for_several_colours_are_refused(path: Path) -> None:
+    """One number would be two classes."""
+    with tifffile.TiffWriter(path) as tiff:
+        for page, colours in zip(STACK, (PALETTE, PALETTE, PALETTE + 1), strict=True):
+            tiff.write(page, photometric="palette", colormap=colours, metadata=None)
+    with pytest.raises(SourceError, match="page 2: its pixels stand for other colours than those of page 0; if each"):
+        read_stack(path, labels=True)
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(STACK[0], photometric="minisblack", metadata=None)
+        tiff.write(STACK[1], photometric="palette", colormap=PALETTE, metadata=None)
+    with pytest.raises(SourceError, match="page 1: its pixels stand for other colours than those of page 0"):
+        read_stack(path, labels=True)
+
+
+def test_coloured_labels_are_not_advised_to_become_gray(path: Path) -> None:
+    """A mean of colours is no class."""
+    tifffile.imwrite(path, np.zeros((20, 24, 3), np.uint8), photometric="rgb")
+    with pytest.raises(
+        SourceError, match=r"found RGB; save one channel if all .* a whole number for each colour"
+    ) as caught:
+        read_stack(path, labels=True)
+    assert "8-bit" not in str(caught.value)
 
 
 @pytest.mark.parametrize("samples", [2, 3])

@@ -82,6 +82,21 @@ def test_every_page_is_turned_by_its_own_colours(tmp_path: Path) -> None:
     assert np.array_equal(np.stack(list(PageFolder(tmp_path, labels=True))), [STACK[0], STACK[0]])
 
 
+def test_pages_share_one_table_of_colours(tmp_path: Path) -> None:
+    table = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+    pages = [written(STACK[z], photometric="palette", colormap=table, metadata=None) for z in (0, 1)]
+    for z, page in enumerate(pages):
+        (tmp_path / f"{z}.tif").write_bytes(page)
+    stack = PageFolder(tmp_path, labels=True)
+    assert np.array_equal(np.stack(list(stack)), STACK[:2])
+    assert np.array_equal(stack.palette, table)
+    others = [written(STACK[2], photometric="palette", colormap=table + 1, metadata=None), hand_made([gray(STACK[2])])]
+    for other in others:
+        (tmp_path / "2.tif").write_bytes(other)
+        with pytest.raises(SourceError, match=r"2\.tif: its pixels stand for other colours than those of 0\.tif; if"):
+            PageFolder(tmp_path, labels=True)
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "webp"])
 def test_labels_must_be_stored_without_loss(tmp_path: Path, compression: str) -> None:
     page = np.stack([STACK[0]] * 3, -1) if compression == "webp" else STACK[0]

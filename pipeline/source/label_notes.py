@@ -1,0 +1,159 @@
+"""What looks wrong with labels that can be read, said before anything is built; each note is one line."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import counted
+from pipeline.source.labels import MAX_GRAY, NEAR, LabelCoding, near_ends
+
+MIN_OBJECT_CLASSES, MAX_OBJECT_SLICES = 9, 3  # fewer classes are taken as they are; slices to look for objects in
+Glimpse: TypeAlias = tuple[NDArray[Any], NDArray[Any]]  # the same few pixels of an image and its label, as in the file
+
+_MAX_GLIMPSES, _MAX_GLIMPSE_SIDE = 16, 128  # slices; pixels a side
+_MIN_NEAR = 0.6  # of the dark and of the bright pixels, for a mask that was smoothed or saved with losses
+_MIN_EQUAL = 0.99
+_MAX_ASPECT = 8
+_MIN_SINGLE = 0.9  # of the ids in a slice, for ids of objects
+_MAX_NUMBERED = 32  # classes that are numbered from 0, beside 255 for what nobody annotated
+_MAX_COLOURS = 5
+
+
+def glimpse_places(depth: int, height: int, width: int, n_stacks: int) -> tuple[frozenset[int], int]:
+    """Return which slices of a stack to glimpse at, and every how many pixels."""
+    n = min(depth, max(1, _MAX_GLIMPSES // n_stacks))
+    return frozenset(z * depth // n for z in range(n)), -(-max(height, width) // _MAX_GLIMPSE_SIDE)
+
+
+def label_notes(
+    where: str,
+    coding: LabelCoding,
+    present: NDArray[np.bool_],
+    unlabelled: Sequence[tuple[int, int]],
+    glimpses: Sequence[Glimpse],
+) -> list[str]:
+    """Return what to know of the labels of all stacks.
+
+    Args:
+        where: what to call them.
+        coding: what they were taken for.
+        present: for each value from 0 to 65535, whether any label holds it.
+        unlabelled: for each stack, (slices that hold the background alone, slices).
+        glimpses: some pixels of some slices.
+    """
+    values = [int(value) for value in np.flatnonzero(present)]
+    n_empty, n_slices = map(sum, zip(*unlabelled, strict=True))
+    notes = []
+    if n_empty:
+        notes.append(
+            f"nothing but {coding.background} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
+            "leave them out with a --split-file: they teach that nothing is there"
+        )
+    if len(values) > 2 and _is_damaged_mask(values, glimpses):
+        notes.append(
+            f"most of its {len(values)} values lie near 0 or {MAX_GRAY}, as in a mask that was smoothed or saved as "
+            "JPEG; threshold it (mask > 127), or each value is a class or an object of its own"
+        )
+    if coding.kind == "classes" and _has_void(values):
+        notes.append(
+            f"{MAX_GRAY} becomes a class like the others (index {len(values) - 1}); if it marks what nobody annotated, "
+            "set it to 0 in a copy, or cut images and labels: an ignore value is not supported yet"
+        )
+    if _are_images(glimpses):
+        notes.append("they are nearly equal to the images; are they the images themselves?")
+    return [f"labels: {where}: {note}" for note in notes]
+
+
+def object_note(where: str, labels: Iterable[NDArray[Any]], n_classes: int) -> list[str]:
+    """Return what to know of classes each of which is one connected region in a slice, as objects are.
+
+    Args:
+        where: what to call the labels.
+        labels: (Y, X) class indices each, 0 for the background; none of them is empty.
+        n_classes: the background included.
+    """
+    counts = [_count_objects(label) for label in labels]
+    if not all(counts) or sum(counts) < MIN_OBJECT_CLASSES - 1:
+        return []
+    note = (
+        f"{n_classes} values are taken for classes, but nearly each is one connected region in a slice; if they are "
+        "single objects, say --label-kind instances, else --label-kind classes"
+    )
+    return [f"labels: {where}: {note}"]
+
+
+def shape_note(stacks: Iterable[tuple[str, tuple[int, ...]]]) -> list[str]:
+    """Return what to know of the first stack whose slices are much longer than wide.
+
+    Args:
+        stacks: what to call each, and its shape (Z, Y, X).
+    """
+    for where, (depth, height, width) in stacks:
+        if max(height, width) > _MAX_ASPECT * min(height, width):
+            note = f"{counted(depth, 'slice')} of {height} x {width} px; are its axes in the right order?"
+            return [f"source: {where}: {note} Slices come first, then rows and columns"]
+    return []
+
+
+def palette_note(where: str, palette: NDArray[np.uint16] | None, present: NDArray[np.bool_]) -> list[str]:
+    """Return what to know of labels that are places in a table of colours.
+
+    Args:
+        where: what to call them.
+        palette: (3, N) red, green and blue from 0 to 65535; None where there is none.
+        present: for each value from 0 to 65535, whether any label holds it.
+    """
+    if palette is None:
+        return []
+    values = [int(value) for value in np.flatnonzero(present) if value < palette.shape[1]]
+    colours = [
+        f"{value} is #{(palette[:, value] >> 8).astype(np.uint8).tobytes().hex()}" for value in values[:_MAX_COLOURS]
+    ]
+    more = ", ..." if len(values) > _MAX_COLOURS else ""
+    listed = f": {', '.join(colours)}{more}" if colours else ""
+    return [f"labels: {where}: places in a table of colours are taken as they are{listed}"]
+
+
+def _is_damaged_mask(values: Sequence[int], glimpses: Sequence[Glimpse]) -> bool:
+    """Return whether most dark pixels are near 0 and most bright ones near 255, with several values each.
+
+    Ids from 1 to 255 are not: as many pixels have the ids between.
+    """
+    if min(near_ends(values)) < 2 or values[-1] > MAX_GRAY:
+        return False
+    counts = np.zeros(MAX_GRAY + 1, np.intp)
+    for _, label in glimpses:
+        counts += np.bincount(label.ravel().astype(np.intp), minlength=MAX_GRAY + 1)
+    dark, bright = counts[: MAX_GRAY // 2 + 1], counts[: MAX_GRAY // 2 : -1]  # both from their end inwards
+    return all(side[: NEAR + 1].sum() >= _MIN_NEAR * max(1, side.sum()) for side in (dark, bright))
+
+
+def _has_void(values: Sequence[int]) -> bool:
+    """Return whether the values are 0, 1, ..., and then 255."""
+    n = len(values) - 1
+    return 2 <= n < _MAX_NUMBERED and list(values) == [*range(n), MAX_GRAY]
+
+
+def _are_images(glimpses: Sequence[Glimpse]) -> bool:
+    """Return whether labels and images are equal in nearly all pixels in which not both are 0."""
+    n_shown = sum(np.count_nonzero(image) for image, _ in glimpses)
+    if not n_shown:
+        return False
+    n_equal = sum(np.count_nonzero((image == label) & (image != 0)) for image, label in glimpses)
+    n_either = sum(np.count_nonzero((image != 0) | (label != 0)) for image, label in glimpses)
+    return bool(n_equal > _MIN_EQUAL * n_either)
+
+
+def _count_objects(label: NDArray[Any]) -> int:
+    """Return how many classes a slice (Y, X) shows, if nearly each is one connected region there; else 0."""
+    from scipy import ndimage
+
+    boxes = [(index, box) for index, box in enumerate(ndimage.find_objects(label), start=1) if box]
+    n_others = 0
+    for index, box in boxes:
+        n_others += ndimage.label(label[box] == index)[1] > 1
+        if n_others > (1 - _MIN_SINGLE) * len(boxes):
+            return 0
+    return len(boxes)
