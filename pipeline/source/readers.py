@@ -13,8 +13,8 @@ from pipeline.source.labels import AUTO
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile, combine, make_source
 
 if TYPE_CHECKING:
+    from pipeline.source.pages.folder import PageFolder
     from pipeline.source.tiff import TiffStack
-    from pipeline.source.tiff.folder import PageFolder
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -90,6 +90,7 @@ def read_pairs(
     """
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent) for images, labels in pairs]
     bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
     return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
@@ -98,11 +99,19 @@ def read_pairs(
 def read_images(path: Path) -> list[Slices]:
     """Return the stack of images in a TIFF file, a folder of pages, or a source folder, without any labels.
 
+    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out.
+
     Raises:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
-    return [_open(path / IMAGES_FILE if (path / IMAGES_FILE).is_file() else path, labels=False)]
+    if (path / IMAGES_FILE).is_file():
+        path /= IMAGES_FILE
+    if path.is_dir():
+        from pipeline.source.pages.folder import PageFolder, image_files
+
+        return [PageFolder(path, image_files(path))]
+    return [_open(path, labels=False)]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -139,12 +148,34 @@ def as_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_MAX_NAME] or "stack"
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
-    from pipeline.source.tiff.folder import PageFolder, require_partners
+def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Refuse labels that are images, also through links; one folder may hold both of the same stack."""
+    stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
+    for stack, (_, labels) in enumerate(pairs):
+        same = stack_of.get(_identity(labels))
+        if same is not None and (same != stack or not labels.is_dir()):
+            images = pairs[same][0]
+            raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
 
-    images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if isinstance(images, PageFolder) and isinstance(labels, PageFolder):
-        require_partners(images, labels, independent=independent)
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """Return what is the same for all names of a file or folder."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path
+    return status.st_dev, status.st_ino
+
+
+def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
+    from pipeline.source.pages.folder import open_folders
+
+    images: TiffStack | PageFolder
+    labels: TiffStack | PageFolder
+    if images_path.is_dir() and labels_path.is_dir():
+        images, labels = open_folders(images_path, labels_path, independent=independent)
+    else:
+        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
     return RawStack(
         images,
         labels,
@@ -155,8 +186,8 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> Ra
 
 
 def _open(path: Path, *, labels: bool) -> "TiffStack | PageFolder":
+    from pipeline.source.pages.folder import PageFolder
     from pipeline.source.tiff import TiffStack
-    from pipeline.source.tiff.folder import PageFolder
 
     return PageFolder(path, labels=labels) if path.is_dir() else TiffStack(path, labels=labels)
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from tiff_zoo import STACK, gray, hand_made, written
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.tiff.folder import PageFolder, core_names, missing_numbers, natural_key
+from pipeline.source.pages.folder import PageFolder
+from pipeline.source.pages.partners import core_names, match_names, missing_numbers, natural_key
 
 _NUMBER = re.compile(r"[0-9]+")
 STEMS = st.lists(st.text("ab_1209", min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
@@ -109,6 +111,56 @@ def test_a_folder_without_pages_is_a_question_of_use(tmp_path: Path, kind: str) 
         fill(folder, ["1.png"])
     with pytest.raises(ConfigError, match="pages: expected a folder of TIFF files"):
         PageFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "places"),
+    [
+        (["1", "2", "10"], ["01", "02", "10"], [0, 1, 2]),
+        (["img_1", "img_2"], ["2_masks", "1_masks"], [1, 0]),
+        (["a", "b", "c"], ["c_seg", "a_gt", "b_label"], [1, 2, 0]),
+        (["img a", "img b"], ["mask_b", "mask-a"], [1, 0]),
+        (["t000", "t001"], ["man_seg001", "man_seg000"], [1, 0]),
+        (["WT_1_raw", "KO_1_raw", "KO_2_raw"], ["gt_ko_1", "gt_ko_2", "gt_wt_1"], [2, 0, 1]),
+        (["x", "x_2"], ["x_cp_masks", "x_2_cp_masks"], [0, 1]),
+        (["b", "ab"], ["ab", "b"], [1, 0]),
+        (["embryo07"], ["embryo07_corrected"], [0]),
+        (["embryo07"], ["retina_7"], [0]),
+        (["em_v2"], ["em_annotated"], [0]),
+        (["image"], ["mask"], [0]),
+    ],
+)
+def test_images_find_their_labels_by_name(images: list[str], labels: list[str], places: list[int]) -> None:
+    assert match_names(images, labels, ("images", "labels")) == places
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (["embryo07"], ["retina_b_mask"], "images: no page in labels belongs to embryo07; every slice needs"),
+        (["cell_01"], ["cell_02_mask"], "images: no page in labels belongs to cell_01;"),
+        (["a_1", "b_1"], ["a_1"], "images: no page in labels belongs to b_1;"),
+        (["img_1", "img_2"], ["img_2_masks", "img_3_masks"], "images: no page in labels belongs to img_1;"),
+        (["a", "b"], ["a_seg", "b_gt", "c_gt"], "labels: no page in images belongs to c_gt;"),
+        (["ab", "b"], ["b", "bb"], "images: no page in labels belongs to ab;"),
+        (["img_1", "1_img"], ["1_mask", "x_mask"], "labels: no page in images belongs to x_mask;"),
+        (["img_1", "1_img"], ["1_mask"], "images: two pages have the same number or name, img_1 and 1_img;"),
+        ([*"abcdef"], [*"ghijkl"], "images: no page in labels belongs to a, b, c and 3 more;"),
+    ],
+)
+def test_names_that_do_not_pair_are_refused_with_the_one_left_over(
+    images: list[str], labels: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        match_names(images, labels, ("images", "labels"))
+    assert str(refused.value).startswith(words)
+
+
+@given(STEMS, st.randoms(use_true_random=False))
+def test_the_same_names_are_partners_in_any_order(stems: list[str], random: Random) -> None:
+    """Whatever the names are like: a word left out must not pair them otherwise."""
+    labels = random.sample(stems, len(stems))
+    assert [labels[place] for place in match_names(stems, labels, ("i", "l"))] == stems
 
 
 @pytest.mark.parametrize(
