@@ -13,8 +13,7 @@ from pipeline.source.labels import AUTO
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile, combine, make_source
 
 if TYPE_CHECKING:
-    from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.tiff import TiffStack
+    from pipeline.source.pages.formats import FileSlices
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -63,7 +62,7 @@ def read_folder(
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
-    """Return the source in one pair of TIFF files or folders of pages; see `read_pairs`."""
+    """Return the source in one pair of files or folders of pages; see `read_pairs`."""
     return read_pairs([(images, labels)], name=name)
 
 
@@ -78,7 +77,7 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file or a folder of single-page ones.
+        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
@@ -97,7 +96,7 @@ def read_pairs(
 
 
 def read_images(path: Path) -> list[Slices]:
-    """Return the stack of images in a TIFF file, a folder of pages, or a source folder, without any labels.
+    """Return the stack of images in a file, a folder of pages, or a source folder, without any labels.
 
     Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out.
 
@@ -170,8 +169,8 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
     from pipeline.source.pages.folder import open_folders
 
-    images: TiffStack | PageFolder
-    labels: TiffStack | PageFolder
+    images: FileSlices
+    labels: FileSlices
     if images_path.is_dir() and labels_path.is_dir():
         images, labels = open_folders(images_path, labels_path, independent=independent)
     else:
@@ -185,14 +184,14 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> Ra
     )
 
 
-def _open(path: Path, *, labels: bool) -> "TiffStack | PageFolder":
+def _open(path: Path, *, labels: bool) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.tiff import TiffStack
+    from pipeline.source.pages.formats import open_file
 
-    return PageFolder(path, labels=labels) if path.is_dir() else TiffStack(path, labels=labels)
+    return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
 
 
-def _source_file(stack: "TiffStack | PageFolder") -> SourceFile:
+def _source_file(stack: "FileSlices") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
     try:
         digests = [file_digest(file) for file in stack.files]

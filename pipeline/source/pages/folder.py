@@ -7,10 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.pages.formats import NAMES, FileSlices, open_file, pages_among
 from pipeline.source.pages.partners import core_names, is_label_name, match_names, missing_numbers, natural_key
-from pipeline.source.tiff import TiffStack
 
-_SUFFIXES = {".tif", ".tiff"}
 _MAX_LISTED = 3
 
 
@@ -28,17 +27,17 @@ class PageFolder:
         dtype: of every slice.
 
     Raises:
-        ConfigError: it holds no TIFF file.
+        ConfigError: it holds no such file, or files of several formats.
         SourceError: a file is damaged, is not a single gray image, or differs in kind from the others.
     """
 
     def __init__(self, path: Path, files: Sequence[Path] | None = None, *, labels: bool = False) -> None:
         self.path, self._labels = path, labels
         self.files = page_files(path) if files is None else tuple(files)
-        first = TiffStack(self.files[0], labels=labels)
+        first = open_file(self.files[0], labels=labels)
         self.shape, self.dtype = (len(self.files), *first.shape[1:]), first.dtype
         for file in self.files:
-            page = TiffStack(file, labels=labels)
+            page = open_file(file, labels=labels)
             if len(page) != 1:
                 raise SourceError(
                     f"{file}: expected a single page in a folder of pages, found {len(page)}; name multi-page files "
@@ -61,7 +60,7 @@ class PageFolder:
         """
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
-        return TiffStack(self.files[z], labels=self._labels)[0]
+        return open_file(self.files[z], labels=self._labels)[0]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices."""
@@ -106,15 +105,13 @@ def page_files(path: Path) -> tuple[Path, ...]:
     """Return the pages in a folder, in the natural order of their names.
 
     Raises:
-        ConfigError: it is no folder, or has none.
+        ConfigError: it is no folder, has none, or some of several formats.
     """
     try:
         files = [file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir()]
     except OSError as error:
-        raise ConfigError(f"{path}: expected a folder of TIFF files ({error.strerror}); name another one") from error
-    found = [file for file in files if file.suffix.lower() in _SUFFIXES]
-    if not found:
-        raise ConfigError(f"{path}: expected a folder of TIFF files, found none in it; name a file, or another folder")
+        raise ConfigError(f"{path}: expected a folder of {NAMES} ({error.strerror}); name another one") from error
+    found = pages_among(files, path)
     return tuple(sorted(found, key=lambda file: (natural_key(file.stem), file.name)))
 
 
@@ -157,5 +154,5 @@ def is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _kind(stack: TiffStack) -> str:
+def _kind(stack: FileSlices) -> str:
     return f"{stack.shape[1]} x {stack.shape[2]} px, {stack.dtype.name}"

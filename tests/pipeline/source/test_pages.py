@@ -108,8 +108,8 @@ def test_a_folder_without_pages_is_a_question_of_use(tmp_path: Path, kind: str) 
     elif kind != "nothing":
         folder.mkdir()
     if kind == "without pages":
-        fill(folder, ["1.png"])
-    with pytest.raises(ConfigError, match="pages: expected a folder of TIFF files"):
+        fill(folder, ["1.gif"])
+    with pytest.raises(ConfigError, match="pages: expected a folder of TIFF, PNG or BMP files"):
         PageFolder(folder)
 
 
