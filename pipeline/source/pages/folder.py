@@ -24,7 +24,8 @@ class PageFolder:
     Attributes:
         files: one for each slice.
         shape: (Z, Y, X).
-        dtype: of every slice.
+        dtype: of every slice; of labels that are stored in 8 or 16 bits, the larger one.
+        white_is_zero: whether labels are said to have white as zero; images are turned round one by one.
 
     Raises:
         ConfigError: it holds no such file, or files of several formats.
@@ -36,6 +37,7 @@ class PageFolder:
         self.files = page_files(path) if files is None else tuple(files)
         first = open_file(self.files[0], labels=labels)
         self.shape, self.dtype = (len(self.files), *first.shape[1:]), first.dtype
+        self.white_is_zero = labels and first.white_is_zero
         for file in self.files:
             page = open_file(file, labels=labels)
             if len(page) != 1:
@@ -43,11 +45,19 @@ class PageFolder:
                     f"{file}: expected a single page in a folder of pages, found {len(page)}; name multi-page files "
                     "one by one with --images and --labels"
                 )
-            if (page.shape, page.dtype) != (first.shape, first.dtype):
+            widened = labels and page.dtype.kind == first.dtype.kind == "u"
+            if page.shape != first.shape or not (page.dtype == first.dtype or widened):
                 raise SourceError(
                     f"{file}: {_kind(page)}, but {first.path.name} is {_kind(first)}; slices of one stack are alike: "
                     "export them again, or name each size as a stack of its own"
                 )
+            if labels and page.white_is_zero != first.white_is_zero:
+                found = "white" if page.white_is_zero else "black"
+                raise SourceError(
+                    f"{file}: {found} is zero, unlike in {first.path.name}; "
+                    "labels are taken as they are stored, so they would mean different things: export them again, alike"
+                )
+            self.dtype = max(self.dtype, page.dtype, key=lambda dtype: dtype.itemsize)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -60,7 +70,7 @@ class PageFolder:
         """
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
-        return open_file(self.files[z], labels=self._labels)[0]
+        return open_file(self.files[z], labels=self._labels)[0].astype(self.dtype, copy=False)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices."""

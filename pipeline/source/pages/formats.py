@@ -23,6 +23,10 @@ class FileSlices(Slices, Protocol):
     def files(self) -> tuple[Path, ...]:
         """The file, or one for each slice."""
 
+    @property
+    def white_is_zero(self) -> bool:
+        """Whether zero is said to be white: images are turned round, and labels taken as they are."""
+
 
 class _Open(Protocol):
     def __call__(self, path: Path, *, labels: bool) -> FileSlices:
@@ -57,6 +61,7 @@ def _refuse_jpeg(path: Path, *, labels: bool) -> NoReturn:
 _TIFF = Format("TIFF", (".tif", ".tiff"), TiffStack)
 _FORMATS = (
     _TIFF,
+    Format("MetaMorph", (".stk",), TiffStack),
     Format("PNG", (".png",), _open_png),
     Format("BMP", (".bmp",), _open_bmp),
     Format("JPEG", (".jpg", ".jpeg"), _refuse_jpeg),

@@ -47,6 +47,7 @@ class Picture:
         files: the file.
         shape: (1, Y, X).
         dtype: of the slice.
+        white_is_zero: False, as PNG has no such pictures, and BMP a table of gray levels.
 
     Raises:
         ConfigError: there is no such file.
@@ -61,7 +62,7 @@ class Picture:
                 raise ConfigError(f"{path}: expected a file, found {found}")
             with path.open("rb") as file:
                 picture = self._found(file)
-        self.shape, self.dtype = (1, *picture.size), picture.dtype
+        self.shape, self.dtype, self.white_is_zero = (1, *picture.size), picture.dtype, False
 
     def __len__(self) -> int:
         return 1

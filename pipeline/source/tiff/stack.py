@@ -32,6 +32,7 @@ class TiffStack:
         files: the file.
         shape: (Z, Y, X).
         dtype: of every slice; `bool` where a pixel is one bit.
+        white_is_zero: whether the file says that zero is white.
 
     Raises:
         ConfigError: there is no such file.
@@ -47,7 +48,7 @@ class TiffStack:
             with _open(path) as tiff:
                 self._layout = find_layout(path, tiff, pages, labels=labels)
         self.shape = (self._layout.n_slices, *self._layout.kind.shape)
-        self.dtype = self._layout.kind.dtype
+        self.dtype, self.white_is_zero = self._layout.kind.dtype, self._layout.kind.white_is_zero
 
     def __len__(self) -> int:
         return self._layout.n_slices

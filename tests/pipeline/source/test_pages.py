@@ -77,11 +77,48 @@ def test_a_page_unlike_the_others_is_refused(tmp_path: Path, page: np.ndarray, f
 
 
 def test_every_page_is_turned_by_its_own_colours(tmp_path: Path) -> None:
-    """White may be zero in some files and not in others; labels are taken as they are."""
+    """White may be zero in some files and not in others; in labels, which are taken as they are, it may not."""
     (tmp_path / "1.tif").write_bytes(hand_made([gray(STACK[0])]))
     (tmp_path / "2.tif").write_bytes(hand_made([gray(STACK[0], tags={262: (3, 0)})]))
     assert np.array_equal(np.stack(list(PageFolder(tmp_path))), [STACK[0], 255 - STACK[0]])
-    assert np.array_equal(np.stack(list(PageFolder(tmp_path, labels=True))), [STACK[0], STACK[0]])
+    with pytest.raises(SourceError, match=r"2\.tif: white is zero, unlike in 1\.tif; labels are taken as they are"):
+        PageFolder(tmp_path, labels=True)
+    (tmp_path / "1.tif").unlink()
+    labels = PageFolder(tmp_path, labels=True)
+    assert labels.white_is_zero
+    assert np.array_equal(labels[0], STACK[0])
+
+
+@pytest.mark.parametrize("first", [np.uint8, np.uint16])
+def test_labels_of_8_and_16_bits_are_widened_to_the_larger(tmp_path: Path, first: type) -> None:
+    """A program saves ids in 8 bits where a field has few objects. Images differ in their gray levels, and are not."""
+    pages = [np.full((4, 5), 200, first), np.full((4, 5), 250, np.uint8), np.full((4, 5), 300, np.uint16)]
+    for number, page in enumerate(pages):
+        (tmp_path / f"{number}.tif").write_bytes(written(page, metadata=None))
+    labels = PageFolder(tmp_path, labels=True)
+    assert labels.dtype == np.uint16
+    assert [page.dtype for page in labels] == [np.uint16] * 3
+    assert [int(page[0, 0]) for page in labels] == [200, 250, 300]
+    with pytest.raises(SourceError, match=r"slices of one stack are alike"):
+        PageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16])
+def test_labels_of_other_kinds_are_not_mixed(tmp_path: Path, dtype: type) -> None:
+    """One bit would be 1 beside 255."""
+    (tmp_path / "0.tif").write_bytes(written(np.zeros((4, 8), np.uint8), metadata=None))
+    (tmp_path / "1.tif").write_bytes(written(np.zeros((4, 8), dtype), metadata=None))
+    with pytest.raises(SourceError, match=r"1\.tif: 4 x 8 px, (bool|int16), but 0\.tif is 4 x 8 px, uint8"):
+        PageFolder(tmp_path, labels=True)
+
+
+def test_pages_of_metamorph_are_tiff(tmp_path: Path) -> None:
+    """A TIFF beside them counts alone, as it always did."""
+    for number in range(2):
+        (tmp_path / f"{number}.stk").write_bytes(written(STACK[number], metadata=None))
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), STACK[:2])
+    (tmp_path / "2.tif").write_bytes(written(STACK[2], metadata=None))
+    assert [file.name for file in PageFolder(tmp_path).files] == ["2.tif"]
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "webp"])

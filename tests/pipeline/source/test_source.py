@@ -130,10 +130,18 @@ def test_pixels_that_are_no_numbers_are_refused_with_their_slice(bad: float) -> 
         make_source(images, LABELS, name="x")
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float64", "uint32", "complex64"])
+@pytest.mark.parametrize("dtype", ["float64", "uint32", "int32", "complex64"])
 def test_other_dtypes_are_refused(dtype: str) -> None:
-    with pytest.raises(SourceError, match=f"float16 or one-bit pixels, got {dtype}"):
+    with pytest.raises(SourceError, match=f"int8, float16 or one-bit pixels, got {dtype}"):
         make_source(IMAGES.astype(dtype), LABELS, name="x")
+
+
+def test_signed_bytes_become_signed_words_of_the_same_values() -> None:
+    images = (IMAGES.astype(np.int16) - 128).astype(np.int8)
+    stack = make_source(images, LABELS, name="x").stacks[0]
+    assert np.array_equal(stack.images[:], images)
+    assert (stack.images.dtype, stack.gray_range) == (np.int16, (-128, -89))
+    assert stack.images_sha256 == array_digest(images.astype(np.int16))
 
 
 @pytest.mark.parametrize(("dtype", "as_used"), [("float16", "float32"), ("bool", "uint8")])
