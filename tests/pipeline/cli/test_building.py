@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -387,3 +388,12 @@ def test_sizes_are_a_side_or_height_by_width(tmp_path: Path, folder: Path, augpi
     assert "40 x 40 px" in augpipe(*command, "40").out
     assert "40 x 36 px" in augpipe(*command, "40x36").out
     assert "40 x 36 px" in augpipe(*command, "40X36").out
+
+
+def test_the_command_that_comes_next_can_be_copied(augpipe: Run, tmp_path: Path) -> None:
+    """Also where a folder's name has spaces and quotes."""
+    write_folder(tmp_path / "stack", *small_stack())
+    out = tmp_path / "d ü's"
+    printed = augpipe("build", tmp_path / "stack", *OPTIONS, "--out", out).out
+    (command,) = (line[13:] for line in printed.splitlines() if line.startswith("next "))
+    assert shlex.split(command) == ["augpipe", "audit", str(out), "--gap", "1"]
