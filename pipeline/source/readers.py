@@ -35,30 +35,47 @@ def read_folder(
     independent: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source in a folder that holds train-volume.tif and train-labels.tif.
+    """Return the source in a folder; see `source_pair` for what it holds.
 
     Raises:
         ConfigError: the folder or one of the files is missing, or the two do not belong together.
         SourceError: a file cannot be read.
     """
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
-            f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
-        )
-    for file in (IMAGES_FILE, LABELS_FILE):
-        if not (folder / file).is_file():
-            raise ConfigError(
-                f"{folder}: {file} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}. Name other "
-                "files, or folders of single pages, with --images and --labels"
-            )
     return read_pairs(
-        [(folder / IMAGES_FILE, folder / LABELS_FILE)],
+        [source_pair(folder)],
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         independent=independent,
         facts=facts,
     )
+
+
+def source_pair(folder: Path) -> tuple[Path, Path]:
+    """Return the images and the labels in a source folder.
+
+    They are train-volume.tif and train-labels.tif; where neither is there, the one folder of images and the one of
+    labels in it, by their names: images, image, imgs, img or raw; labels, label, masks, mask, annotations, seg, ...
+
+    Raises:
+        ConfigError: the folder or one of the two is missing, or there are several.
+    """
+    from pipeline.source.pages.layouts import inner_folders
+
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
+            f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
+        )
+    usual = folder / IMAGES_FILE, folder / LABELS_FILE
+    missing = [path for path in usual if not path.is_file()]
+    if len(missing) == len(usual) and (found := inner_folders(folder)):
+        return found
+    if missing:
+        raise ConfigError(
+            f"{folder}: {missing[0].name} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}, or the "
+            "folders images and labels. Name other files, or folders of single pages, with --images and --labels"
+        )
+    return usual
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
@@ -107,8 +124,11 @@ def read_images(path: Path) -> list[Slices]:
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
     if path.is_dir():
-        from pipeline.source.pages.folder import PageFolder, image_files
+        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+        from pipeline.source.pages.layouts import image_folder
 
+        if not has_pages(path):
+            path = image_folder(path) or path
         return [PageFolder(path, image_files(path))]
     return [_open(path, labels=False)]
 

@@ -142,6 +142,14 @@ def divided_files(path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return tuple(file for file in files if file not in set(labels)), labels
 
 
+def has_pages(path: Path) -> bool:
+    """Return whether a folder has any pages of its own."""
+    try:
+        return bool(page_files(path))
+    except ConfigError:
+        return False
+
+
 def image_files(path: Path) -> tuple[Path, ...]:
     """Return the pages in a folder, but for labels of others of them.
 
