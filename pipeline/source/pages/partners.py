@@ -26,7 +26,7 @@ def match_names(images: Sequence[str], labels: Sequence[str], where: tuple[str, 
 
     Names are partners when they are the same, else when they are the same but for what all names of a folder begin and
     end with, else but for separators, leading zeros and words such as `img` and `masks`. Of two folders of one page
-    each, the names share a number, or, where one has none, a word.
+    each, the names share a number, or, where one has none, a word; `mask` alone goes with any.
 
     Args:
         images: names without their endings.
@@ -125,7 +125,12 @@ def _without_role(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _share(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Return whether two names have a number in common, or a word where one of them has no number."""
+    """Return whether two names have a number in common, or a word where one of them has no number.
+
+    A name such as `mask`, of which no word is left, goes with any.
+    """
+    if not one or not other:
+        return True
     numbers = [{word for word in words if word.isdecimal()} for words in (one, other)]
     return bool(numbers[0] & numbers[1] if all(numbers) else set(one) & set(other))
 

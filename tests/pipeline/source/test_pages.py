@@ -165,6 +165,7 @@ def test_a_folder_without_pages_is_a_question_of_use(tmp_path: Path, kind: str) 
         (["embryo07"], ["retina_7"], [0]),
         (["em_v2"], ["em_annotated"], [0]),
         (["image"], ["mask"], [0]),
+        (["embryo07"], ["mask"], [0]),
     ],
 )
 def test_images_find_their_labels_by_name(images: list[str], labels: list[str], places: list[int]) -> None:
