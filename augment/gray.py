@@ -19,11 +19,11 @@ def renderable_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype in which `as_renderable` returns images of `dtype`, which need not be one of IMAGE_DTYPES."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
-    return np.dtype(np.float32) if dtype.kind == "f" and dtype.itemsize == 2 else dtype.newbyteorder("=")
+    return np.dtype({"float16": np.float32, "int8": np.int16}.get(dtype.name, dtype.newbyteorder("=")))
 
 
 def as_renderable(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image in native byte order and C order; single bits become 0 and 255, and float16 float32.
+    """Return an image in native byte order and C order; single bits become 0 and 255, int8 int16, float16 float32.
 
     An image that is so already is returned itself.
     """

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -164,8 +165,8 @@ def require_removable(folder: Path) -> None:
     for inner, _, _ in os.walk(folder):
         if not os.access(inner, os.W_OK | os.X_OK):
             raise StorageError(
-                f"{inner}: is read-only, so that it cannot be replaced; make it writable (chmod -R u+w {folder}), or "
-                "name another place"
+                f"{inner}: is read-only, so that it cannot be replaced; make it writable "
+                f"(chmod -R u+w {shlex.quote(str(folder))}), or name another place"
             )
 
 

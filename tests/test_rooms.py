@@ -36,6 +36,7 @@ ONLY_IN = {
     "click": ("pipeline.cli", "training.cli"),
     "cv2": ("pipeline.audit",),
     "h5py": ("pipeline.shards", "pipeline.render", "pipeline.audit"),
+    "imagecodecs": ("pipeline.source", "pipeline.render"),
     "kaggle": ("pipeline.publish.kaggle",),
     "kagglesdk": ("pipeline.publish.kaggle",),
     "keras": ("training",),

@@ -1,6 +1,7 @@
 """`augtrain`: train, score and predict from the shell; every command parses, calls one function, and prints."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -261,7 +262,8 @@ def _print_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
     report = {"run": str(run.folder), "config": run.config.as_dict(), "dataset": run.division.digest}
     lines = [f"run          {run.folder}"]
     if "test" in open_dataset(run.dataset).splits:
-        lines.append(f"next         augtrain evaluate {run.folder} {run.dataset} --split test")
+        folders = shlex.join(map(str, (run.folder, run.dataset)))
+        lines.append(f"next         augtrain evaluate {folders} --split test")
     _print(lines, report, quiet=quiet, json_file=json_file)
 
 

@@ -230,10 +230,11 @@ def require_place(out: Path, stack: Path, *, overwrite: bool) -> None:
 
 
 def as_levels(image: NDArray[Any]) -> NDArray[Any]:
-    """Return a slice in the gray levels that a build makes of it: one bit becomes 0 and 255, float16 float32."""
+    """Return a slice in the gray levels that a build makes of it: bits are 0 and 255, int8 int16, float16 float32."""
     if image.dtype == np.bool_:
         return np.where(image, np.uint8(255), np.uint8(0))
-    return image.astype(np.float32) if image.dtype == np.float16 else image
+    wider = {"float16": np.float32, "int8": np.int16}.get(image.dtype.name)
+    return image if wider is None else image.astype(wider)
 
 
 def mirrored(start: int, n: int, side: int) -> Tensor:

@@ -3,6 +3,7 @@
 import io
 import json
 import platform
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -130,7 +131,9 @@ def require_free(out: Path) -> None:
         ConfigError: there is a run in it, or something else, or it is no folder.
     """
     if (out / CONFIG_FILE).exists():
-        raise ConfigError(f"{out}: holds a run already; go on with augtrain resume {out}, or choose another --out")
+        raise ConfigError(
+            f"{out}: holds a run already; go on with augtrain resume {shlex.quote(str(out))}, or choose another --out"
+        )
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: expected a folder or nothing, found a file; choose another --out")
     foreign = sorted(entry.name for entry in out.iterdir() if entry.name != _UNFINISHED) if out.exists() else []

@@ -149,7 +149,7 @@ class SourceChoice:
     """What to read.
 
     Attributes:
-        folder: one with train-volume.tif and train-labels.tif.
+        folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels.
         pairs: images and labels, stack by stack, instead of a folder.
         options: for `read_folder` and `read_pairs`.
         notes: what the user should know of the choice.
@@ -197,7 +197,7 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         ConfigError: a file is missing, or what was said about the source does not fit it.
         SourceError: a file cannot be read.
     """
-    from pipeline.source.readers import find_source, read_folder, read_pairs
+    from pipeline.source.readers import IMAGES_FILE, find_source, read_folder, read_pairs, source_pair
 
     output.lines(choice.notes)
     if choice.pairs:
@@ -205,6 +205,9 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         source = read_pairs(choice.pairs, **choice.options)
     elif (folder := find_source(choice.folder)) is not None:
         output.line(f"source: {folder}")
+        images, labels = source_pair(folder)
+        if images.name != IMAGES_FILE:
+            output.line(f"source: {images} for images, {labels} for labels")
         source = read_folder(folder, **choice.options)
     else:
         source = _read_phantom(choice, output)

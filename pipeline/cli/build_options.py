@@ -48,7 +48,7 @@ _OPTIONS = (
         "--images",
         type=PATH,
         multiple=True,
-        help="Slices, instead of SOURCE: a TIFF stack or a folder of TIFFs. Repeatable.",
+        help="Slices, instead of SOURCE: a TIFF or a folder of TIFFs, PNGs. Repeatable.",
     ),
     _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
     _source(

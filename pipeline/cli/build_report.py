@@ -1,5 +1,6 @@
 """What a build prints at its end: lines for people, and JSON for programs."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
         gap = f" --gap {plan.config.gap}" if neighbours and plan.config.gap < DEFAULT_GAP else ""
         lines += [
             f"digest       {dataset.digest}  (of dataset.json; the one to cite)",
-            f"next         augpipe audit {result.out}{gap}",
+            f"next         augpipe audit {shlex.quote(str(result.out))}{gap}",
         ]
     return [*lines, f"{result.outcome}{': ' if result.reason else ''}{result.reason}"]
 

@@ -96,13 +96,15 @@ def assign_slices(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
     Raises:
         ConfigError: a split that was asked for would be empty, or the picture is of other stacks.
     """
+    wanted = {"train": True, "val": config.val > 0, "test": config.test > 0}
+    if sum(depths) == 1 and config.split != "explicit":
+        _require_no_split(config, [split for split in ("test", "val") if wanted[split]])
     if config.split == "explicit":
         assignment = _assign_picture(config.picture, depths)
     elif config.split == "stack":
         assignment = _assign_stacks(config, depths)
     else:
         assignment = Assignment(tuple(_assign_stack(config, stack, depth) for stack, depth in enumerate(depths)))
-    wanted = {"train": True, "val": config.val > 0, "test": config.test > 0}
     for split in (split for split in SPLITS if wanted[split] and split not in assignment.splits):
         raise ConfigError(
             f"split {config.split}: no slice of {sum(depths)} is left for {split} with test {config.test:g}, "
@@ -169,6 +171,17 @@ def _assign_stack(config: BuildConfig, stack: int, depth: int) -> tuple[str | No
         for z in free[:wanted]:
             owners[z] = split
     return tuple(owners)
+
+
+def _require_no_split(config: BuildConfig, held_out: Sequence[str]) -> None:
+    """Refuse to hold anything out of a single slice."""
+    if held_out:
+        options = [] if config.split in ("block", "random") else ["--split block"]
+        options += [f"--{split} 0" for split in held_out]
+        raise ConfigError(
+            f"split {config.split}: one slice cannot be split between train and {' and '.join(held_out)}; use "
+            f"{' '.join(options)} to train on it, or name more slices"
+        )
 
 
 def _n_slices(fraction: float, depth: int) -> int:

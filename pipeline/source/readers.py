@@ -13,8 +13,7 @@ from pipeline.source.labels import AUTO
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile, combine, make_source
 
 if TYPE_CHECKING:
-    from pipeline.source.tiff import TiffStack
-    from pipeline.source.tiff.folder import PageFolder
+    from pipeline.source.pages.formats import FileSlices
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -36,25 +35,14 @@ def read_folder(
     independent: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source in a folder that holds train-volume.tif and train-labels.tif.
+    """Return the source in a folder; see `source_pair` for what it holds.
 
     Raises:
         ConfigError: the folder or one of the files is missing, or the two do not belong together.
         SourceError: a file cannot be read.
     """
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
-            f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
-        )
-    for file in (IMAGES_FILE, LABELS_FILE):
-        if not (folder / file).is_file():
-            raise ConfigError(
-                f"{folder}: {file} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}. Name other "
-                "files, or folders of single pages, with --images and --labels"
-            )
     return read_pairs(
-        [(folder / IMAGES_FILE, folder / LABELS_FILE)],
+        [source_pair(folder)],
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         independent=independent,
@@ -62,8 +50,36 @@ def read_folder(
     )
 
 
+def source_pair(folder: Path) -> tuple[Path, Path]:
+    """Return the images and the labels in a source folder.
+
+    They are train-volume.tif and train-labels.tif; where neither is there, the one folder of images and the one of
+    labels in it, by their names: images, image, imgs, img or raw; labels, label, masks, mask, annotations, seg, ...
+
+    Raises:
+        ConfigError: the folder or one of the two is missing, or there are several.
+    """
+    from pipeline.source.pages.layouts import inner_folders
+
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
+            f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
+        )
+    usual = folder / IMAGES_FILE, folder / LABELS_FILE
+    missing = [path for path in usual if not path.is_file()]
+    if len(missing) == len(usual) and (found := inner_folders(folder)):
+        return found
+    if missing:
+        raise ConfigError(
+            f"{folder}: {missing[0].name} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}, or the "
+            "folders images and labels. Name other files, or folders of single pages, with --images and --labels"
+        )
+    return usual
+
+
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
-    """Return the source in one pair of TIFF files or folders of pages; see `read_pairs`."""
+    """Return the source in one pair of files or folders of pages; see `read_pairs`."""
     return read_pairs([(images, labels)], name=name)
 
 
@@ -78,7 +94,7 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file or a folder of single-page ones.
+        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
@@ -90,19 +106,31 @@ def read_pairs(
     """
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent) for images, labels in pairs]
     bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
     return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
 
 
 def read_images(path: Path) -> list[Slices]:
-    """Return the stack of images in a TIFF file, a folder of pages, or a source folder, without any labels.
+    """Return the stack of images in a file, a folder of pages, or a source folder, without any labels.
+
+    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out.
 
     Raises:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
-    return [_open(path / IMAGES_FILE if (path / IMAGES_FILE).is_file() else path, labels=False)]
+    if (path / IMAGES_FILE).is_file():
+        path /= IMAGES_FILE
+    if path.is_dir():
+        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+        from pipeline.source.pages.layouts import image_folder
+
+        if not has_pages(path):
+            path = image_folder(path) or path
+        return [PageFolder(path, image_files(path))]
+    return [_open(path, labels=False)]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -139,12 +167,34 @@ def as_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_MAX_NAME] or "stack"
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
-    from pipeline.source.tiff.folder import PageFolder, require_partners
+def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Refuse labels that are images, also through links; one folder may hold both of the same stack."""
+    stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
+    for stack, (_, labels) in enumerate(pairs):
+        same = stack_of.get(_identity(labels))
+        if same is not None and (same != stack or not labels.is_dir()):
+            images = pairs[same][0]
+            raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
 
-    images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if isinstance(images, PageFolder) and isinstance(labels, PageFolder):
-        require_partners(images, labels, independent=independent)
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """Return what is the same for all names of a file or folder."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path
+    return status.st_dev, status.st_ino
+
+
+def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
+    from pipeline.source.pages.folder import open_folders
+
+    images: FileSlices
+    labels: FileSlices
+    if images_path.is_dir() and labels_path.is_dir():
+        images, labels = open_folders(images_path, labels_path, independent=independent)
+    else:
+        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
     return RawStack(
         images,
         labels,
@@ -155,14 +205,14 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> Ra
     )
 
 
-def _open(path: Path, *, labels: bool) -> "TiffStack | PageFolder":
-    from pipeline.source.tiff import TiffStack
-    from pipeline.source.tiff.folder import PageFolder
+def _open(path: Path, *, labels: bool) -> "FileSlices":
+    from pipeline.source.pages.folder import PageFolder
+    from pipeline.source.pages.formats import open_file
 
-    return PageFolder(path, labels=labels) if path.is_dir() else TiffStack(path, labels=labels)
+    return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
 
 
-def _source_file(stack: "TiffStack | PageFolder") -> SourceFile:
+def _source_file(stack: "FileSlices") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
     try:
         digests = [file_digest(file) for file in stack.files]

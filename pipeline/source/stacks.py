@@ -193,7 +193,7 @@ def make_source(
     """Return the source that two (Z, Y, X) arrays make.
 
     Args:
-        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, and single bits 0 and 255.
+        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
         labels: whole numbers from 0 to 65535, as integers or as floats.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
@@ -376,7 +376,7 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
     dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
-            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, float16 or one-bit pixels, got {dtype.name}; "
+            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
             "convert the stack (in ImageJ: Image > Type > 16-bit)"
         )
     return dtype

@@ -52,8 +52,10 @@ def is_at_hand(dataset: Dataset) -> bool:
 def _in_folder(dataset: Dataset, folder: Path) -> Source:
     """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
     pairs = read_build_info(dataset.folder).pairs
-    if pairs:
-        root = Path(os.path.commonpath([path.parent for pair in pairs for path in pair]))
+    paths = [path for pair in pairs for path in pair]
+    # what the folder holds, else what it is: one that has images and labels
+    roots = {Path(os.path.commonpath(each)): None for each in ([path.parent for path in paths], paths) if each}
+    for root in roots:
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
         if _are_there(moved):
             return read_pairs(moved, **_as_before(dataset))

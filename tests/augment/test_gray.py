@@ -44,6 +44,7 @@ def test_the_result_has_the_dtype_asked_for(plain_recipe: Callable[..., Recipe])
     [
         (np.array([[True, False]]), np.array([[255, 0]], np.uint8)),
         (np.array([[0.5, -2.0]], np.float16), np.array([[0.5, -2.0]], np.float32)),
+        (np.array([[-128, 127]], np.int8), np.array([[-128, 127]], np.int16)),
         (np.array([[1, 2]], ">u2"), np.array([[1, 2]], np.uint16)),
         (np.asfortranarray([[1, 2], [3, 4]], np.uint8), np.array([[1, 2], [3, 4]], np.uint8)),
         (np.array([[0.5]], ">f4"), np.array([[0.5]], np.float32)),

@@ -23,10 +23,10 @@ from pipeline.audit.samples.audited_samples import start_workers
 from pipeline.audit.search.slice_identification import Identification, SliceIdentifier
 from pipeline.plan.split import SliceAddress
 from pipeline.shards.progress import SilentProgress
+from pipeline.source.pages.folder import PageFolder
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import Slices
 from pipeline.source.tiff import read_stack
-from pipeline.source.tiff.folder import PageFolder
 
 RANGES = AugmentRanges(flip=True, gain=(0.7, 1.3))
 NOISE = 10.0 / 255.0  # of the stack's gray levels

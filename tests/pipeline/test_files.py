@@ -179,8 +179,10 @@ def test_a_read_only_folder_is_not_to_be_replaced(tmp_path: Path, monkeypatch: p
     (tmp_path / "a" / "card").mkdir(parents=True)
     require_removable(tmp_path / "a")
     monkeypatch.setattr(pipeline.files.os, "access", lambda path, *_, **__: not str(path).endswith(inner))
-    with pytest.raises(StorageError, match=rf"{inner}: is read-only.*chmod -R u\+w"):
-        require_removable(tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "my a")
+    inner = inner.replace("a", "my a", 1)
+    with pytest.raises(StorageError, match=rf"{inner}: is read-only.*chmod -R u\+w '{tmp_path}/my a'\)"):
+        require_removable(tmp_path / "my a")
     require_removable(tmp_path / "none")
 
 

@@ -17,10 +17,11 @@ from small_runs import COSINE, contents, edit_config, fit_small, noise, random_n
 
 import pipeline.files
 import pipeline.source.tiff
+from augment.gray import as_renderable
 from pipeline.errors import ConfigError, StorageError
 from pipeline.source.tiff import read_stack, write_stack
 from training.config import UNetConfig
-from training.inference import Predictor, mirrored, open_predictor, predict
+from training.inference import Predictor, as_levels, mirrored, open_predictor, predict
 from training.run_folder import RunError, read_run
 
 NETWORKS = {
@@ -346,3 +347,12 @@ def test_a_gpu_predicts_nearly_the_same(run_folder: Path) -> None:
     image = noise((70, 90))
     found, expected = (open_predictor(read_run(run_folder), device=name)(image) for name in ("cuda", "cpu"))
     assert np.abs(found - expected).max() < 1e-2  # TF32 may be on
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "float16", "float32"])
+def test_levels_are_those_that_a_build_makes(dtype: str) -> None:
+    """A stack that is predicted must look to the network as it looked in training."""
+    image = np.array([[-3, 0, 5]]).astype(dtype)
+    found, expected = as_levels(image), as_renderable(image)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)

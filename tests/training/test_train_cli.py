@@ -429,12 +429,13 @@ def test_a_run_tells_its_rounds_and_what_comes_next(
     augtrain: Run, phantom_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And in the log, where its samples are kept."""
-    out = tmp_path / "run"
+    out = tmp_path / "my run"
     code, printed, _ = augtrain("fit", phantom_dataset, "--out", out, *SMALL, "--json", tmp_path / "report.json")
     assert code == 0
     lines = printed.splitlines()
     assert lines[0].startswith("round    1   step      2   loss ")
-    assert lines[1:] == [f"run          {out}", f"next         augtrain evaluate {out} {phantom_dataset} --split test"]
+    command = f"augtrain evaluate '{out}' {phantom_dataset} --split test"
+    assert lines[1:] == [f"run          {out}", f"next         {command}"]
     assert caplog.messages[0].startswith("loader: host, 12 samples")
     report = json.loads((tmp_path / "report.json").read_bytes())
     assert report["dataset"] == open_dataset(phantom_dataset).digest

@@ -29,9 +29,9 @@ from pipeline.audit.samples.array_files import (
 from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
 from pipeline.errors import ConfigError, SourceError
 from pipeline.plan.split import SPLITS
+from pipeline.source.pages.partners import natural_key
 from pipeline.source.stacks import Slices, native
 from pipeline.source.tiff import TiffStack, open_stack
-from pipeline.source.tiff.folder import natural_key
 
 Read: TypeAlias = Callable[[int], NDArray[Any]]  # a picture, reduced by a factor
 

@@ -11,7 +11,7 @@ from pipeline.files import require_writable, write_report
 from pipeline.plan.split import SPLITS, in_order
 from pipeline.plan.split_file import MOVED
 from pipeline.shards.digest import parse_json
-from pipeline.source.tiff.folder import natural_key
+from pipeline.source.pages.partners import natural_key
 
 _MAX_BYTES = 1 << 28
 

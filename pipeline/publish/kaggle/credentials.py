@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +102,7 @@ def _read_private(path: Path) -> str:
     if mode & 0o077:
         raise RefusedError(
             f"{path}: other users of this machine can read your Kaggle credentials (mode {mode:o}); "
-            f"run chmod 600 {path}, and make a new token if they may have been read"
+            f"run chmod 600 {shlex.quote(str(path))}, and make a new token if they may have been read"
         )
     if status.st_size > _MAX_BYTES:
         raise ConfigError(f"{path}: too large to hold credentials")

@@ -22,8 +22,8 @@ from pipeline.source.tiff.pages import (
     require_slice,
 )
 
-_MAX_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
-_MAX_INFLATION, _MIN_BOMB_BYTES = 1000, 1 << 28  # no stack with anything in it is deflated a thousandfold
+MAX_STACK_BYTES = 1 << 36  # 64 GiB: a header that asks for more is a lie or a mistake
+MAX_INFLATION, MIN_BOMB_BYTES = 1000, 1 << 28  # no stack with anything in it is deflated a thousandfold
 _AXES = {"C": "channels", "Z": "slices", "T": "times"}
 _PRIVATE_AXES = {"lsm": "Zeiss LSM", "micromanager": "Micro-Manager", "fluoview": "FluoView", "scanimage": "ScanImage"}
 _METAMORPH_PLANES_TAG = 33629
@@ -114,11 +114,11 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
 def _require_reasonable(kind: PageKind, n_slices: int, n_bytes: int) -> None:
     """Refuse a file that asks for more memory than any stack needs, or than its own size can fill."""
     needed = n_slices * kind.n_bytes
-    if needed > _MAX_STACK_BYTES:
+    if needed > MAX_STACK_BYTES:
         raise TiffError(
-            f"asks for {needed:,} bytes ({n_slices} x {kind}), over {_MAX_STACK_BYTES:,}; export it in parts"
+            f"asks for {needed:,} bytes ({n_slices} x {kind}), over {MAX_STACK_BYTES:,}; export it in parts"
         )
-    if needed > max(_MIN_BOMB_BYTES, _MAX_INFLATION * n_bytes):
+    if needed > max(MIN_BOMB_BYTES, MAX_INFLATION * n_bytes):
         raise TiffError(f"{n_bytes:,} bytes that would become {needed:,} ({n_slices} x {kind}); export it uncompressed")
 
 

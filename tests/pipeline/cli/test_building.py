@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -409,3 +410,25 @@ def test_sizes_are_a_side_or_height_by_width(tmp_path: Path, folder: Path, augpi
     assert "40 x 40 px" in augpipe(*command, "40").out
     assert "40 x 36 px" in augpipe(*command, "40x36").out
     assert "40 x 36 px" in augpipe(*command, "40X36").out
+
+
+def test_the_command_that_comes_next_can_be_copied(augpipe: Run, tmp_path: Path) -> None:
+    """Also where a folder's name has spaces and quotes."""
+    write_folder(tmp_path / "stack", *small_stack())
+    out = tmp_path / "d ü's"
+    printed = augpipe("build", tmp_path / "stack", *OPTIONS, "--out", out).out
+    (command,) = (line[13:] for line in printed.splitlines() if line.startswith("next "))
+    assert shlex.split(command) == ["augpipe", "audit", str(out), "--gap", "1"]
+
+
+def test_a_build_says_which_folders_it_took_for_what(augpipe: Run, tmp_path: Path) -> None:
+    for name, pixels in zip(("raw", "seg"), small_stack(), strict=True):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for z, page in enumerate(pixels):
+            write_stack(tmp_path / "set" / name / f"{z}.tif", page[None])
+    printed = augpipe("build", tmp_path / "set", *OPTIONS, "--out", tmp_path / "d").out.splitlines()
+    folder = tmp_path / "set"
+    assert printed[:2] == [f"source: {folder}", f"source: {folder / 'raw'} for images, {folder / 'seg'} for labels"]
+    assert open_dataset(tmp_path / "d").name == "set"
+    folder.rename(tmp_path / "moved")
+    assert augpipe("verify", tmp_path / "d", "--replay", "--source", tmp_path / "moved").code == 0

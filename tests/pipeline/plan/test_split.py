@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -210,6 +211,25 @@ def test_the_same_picture_in_two_splits_is_refused() -> None:
 def test_an_empty_split_is_an_error_that_names_it(split: str) -> None:
     with pytest.raises(ConfigError, match=r"no slice of 4 is left for train with test 0\.25, val 0 and gap 3"):
         assign_slices(small_config(split=split, gap=3), (4,))
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "between train and test; use --test 0 to train on it, or name more slices"),
+        ({"test": 0, "val": 0.1}, "between train and val; use --val 0 to train on it"),
+        ({"val": 0.1, "split": "random"}, "between train and test and val; use --test 0 --val 0 to train on it"),
+        ({"split": "kfold"}, "between train and test; use --split block --test 0 to train on it"),
+        ({"split": "stack"}, "between train and test; use --split block --test 0 to train on it"),
+        ({"independent": True}, "between train and test; use --test 0 to train on it"),
+    ],
+)
+def test_one_slice_is_not_split_and_the_advice_helps(options: dict[str, Any], advice: str) -> None:
+    """No gap and no fraction would help."""
+    with pytest.raises(ConfigError, match=f"one slice cannot be split {advice}"):
+        assign_slices(BuildConfig(**options), (1,))
+    assert assign_slices(BuildConfig(test=0), (1,)).pictures == ("T",)
+    assert assign_slices(BuildConfig(gap=0, test=0.5), (2,)).pictures == ("TE",)
 
 
 def test_random_slices_are_told_to_try_a_block() -> None:

@@ -18,7 +18,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import StackFacts
 from pipeline.source.known_stacks import KnownStack, recognise
-from pipeline.source.readers import phantom_source, read_pairs, write_phantom
+from pipeline.source.readers import phantom_source, read_images, read_pairs, write_phantom
 from pipeline.source.stacks import RawStack, RereadSlices, combine, make_source
 from pipeline.source.tiff import open_stack, write_stack
 from pipeline.verify.verification import verify_dataset
@@ -78,6 +78,92 @@ def test_pages_that_have_no_partner_or_no_neighbour_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         read_pairs([pages(tmp_path, images, labels)])
+
+
+def test_labels_follow_their_images_and_not_their_own_order(tmp_path: Path) -> None:
+    """The order of the slices is that of the images, also where the labels' names sort otherwise."""
+    images, labels = small_stack()
+    places = [2, 0, 1]
+    source = read_pairs(
+        [
+            (
+                write_pages(tmp_path / "images", ["cell_a", "cell_b", "cell_c"], images[:3]),
+                write_pages(tmp_path / "labels", ["b_gt", "c_mask", "seg_a"], labels[:3]),
+            )
+        ]
+    )
+    assert source.inputs == make_source(images[:3], labels[places], name="x").inputs
+
+
+@pytest.mark.parametrize("link", ["", "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize("kind", ["file", "page", "folder"])
+def test_images_that_are_their_own_labels_are_refused(tmp_path: Path, kind: str, link: str) -> None:
+    """Else every image would be its own label, and the build go well."""
+    images = write_pages(tmp_path / "images", ["0", "1"], small_stack()[0][:2])
+    if kind == "folder":
+        labels = images
+        if link:
+            (labels := tmp_path / "labels").symlink_to(images)
+        pair, words = (images, labels), "images and labels are the same folder, and no name is one of a label"
+    elif kind == "file":
+        labels = images / "0.tif"
+        if link:
+            getattr(labels := tmp_path / "labels.tif", link)(images / "0.tif")
+        pair, words = (images / "0.tif", labels), "named for labels, but is the images .*0.tif; name what holds"
+    else:
+        labels = write_pages(tmp_path / "labels", ["0"], small_stack()[1][:1])
+        getattr(labels / "1.tif", link or "symlink_to")(images / "1.tif")
+        pair, words = (images, labels), r"labels/1\.tif: is the image itself, .*images/1\.tif"
+    with pytest.raises(ConfigError, match=words):
+        read_pairs([pair])
+
+
+ONE_FOLDER = [
+    (["img_0", "img_1", "img_10"], ["img_0_masks", "img_1_masks", "img_10_masks"]),
+    (["a", "b"], ["mask_a", "mask_b"]),
+    (["s1_raw", "s2_raw"], ["s1_seg", "s2_seg"]),
+]
+
+
+@pytest.mark.parametrize(("images", "labels"), ONE_FOLDER)
+def test_images_and_labels_in_one_folder_are_told_apart_by_name(
+    tmp_path: Path, images: list[str], labels: list[str]
+) -> None:
+    """As Cellpose lays them out; a dataset finds them again, also where the folder was moved."""
+    pixels, truth = small_stack()
+    folder = write_pages(tmp_path / "train", [*images, *labels], [*pixels[: len(images)], *truth[: len(images)]])
+    source = read_pairs([(folder, folder)], independent=True)
+    expected = make_source(pixels[: len(images)], truth[: len(images)], name="x")
+    assert (source.inputs, source.stacks[0].names) == (expected.inputs, tuple(images))
+    assert [len(stack) for stack in read_images(folder)] == [len(images)]
+    build_dataset(source, small_config(n=2, independent=True, gap=0, test=0.5), out=tmp_path / "d", jobs=1)
+    (tmp_path / "below").mkdir()
+    folder.rename(tmp_path / "below" / "train")
+    for place in (tmp_path / "below", tmp_path / "below" / "train"):
+        assert verify_dataset(tmp_path / "d", replay=True, source_folder=place).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("stems", "words"),
+    [
+        (["a", "b"], "train: images and labels are the same folder, and no name is one of a label, such as"),
+        (["a_mask", "b_mask"], "train: images and labels are the same folder, and every name is one of a label"),
+        (["a", "b", "a_mask"], r"train \(its images\): no page in .*train \(its labels\) belongs to b;"),
+        (["a", "a_mask", "b_mask"], r"train \(its labels\): no page in .*train \(its images\) belongs to b_mask;"),
+        (["a", "a_mask", "a_masks"], r"train \(its labels\): two pages have the same number or name, a_mask and"),
+    ],
+)
+def test_one_folder_whose_names_do_not_tell_is_refused(tmp_path: Path, stems: list[str], words: str) -> None:
+    folder = write_pages(tmp_path / "train", stems, small_stack()[0][: len(stems)])
+    with pytest.raises(ConfigError, match=words):
+        read_pairs([(folder, folder)], independent=True)
+    assert [len(stack) for stack in read_images(folder)] == [len(stems)]
+
+
+def test_images_of_one_stack_are_not_the_labels_of_another(tmp_path: Path) -> None:
+    images, labels = pages(tmp_path, numbered("s{}"), numbered("s{}"))
+    with pytest.raises(ConfigError, match="named for labels, but is the images"):
+        read_pairs([(images, labels), (labels, images)])
 
 
 def test_fields_of_view_may_have_any_numbers(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from pipeline.source.readers import (
     phantom_source,
     read_files,
     read_folder,
+    read_images,
+    source_pair,
     write_phantom,
 )
 from pipeline.source.stacks import RawStack, combine, make_source
@@ -217,10 +219,18 @@ def test_pixels_that_are_no_numbers_are_refused_with_their_slice(bad: float) -> 
         make_source(images, LABELS, name="x")
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float64", "uint32", "complex64"])
+@pytest.mark.parametrize("dtype", ["float64", "uint32", "int32", "complex64"])
 def test_other_dtypes_are_refused(dtype: str) -> None:
-    with pytest.raises(SourceError, match=f"float16 or one-bit pixels, got {dtype}"):
+    with pytest.raises(SourceError, match=f"int8, float16 or one-bit pixels, got {dtype}"):
         make_source(IMAGES.astype(dtype), LABELS, name="x")
+
+
+def test_signed_bytes_become_signed_words_of_the_same_values() -> None:
+    images = (IMAGES.astype(np.int16) - 128).astype(np.int8)
+    stack = make_source(images, LABELS, name="x").stacks[0]
+    assert np.array_equal(stack.images[:], images)
+    assert stack.images.dtype == np.int16
+    assert stack.images_sha256 == array_digest(images.astype(np.int16))
 
 
 @pytest.mark.parametrize(("dtype", "as_used"), [("float16", "float32"), ("bool", "uint8")])
@@ -292,6 +302,49 @@ def test_a_folder_without_the_files_is_an_error_that_names_what_is_missing(tmp_p
         read_folder(tmp_path)
     with pytest.raises(ConfigError, match="found a file; name single files with --images and --labels"):
         read_folder(tmp_path / IMAGES_FILE)
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images", "masks"), ("Img", "SEG"), ("raw", "annotations")])
+def test_a_folder_of_two_folders_is_understood_by_their_names(tmp_path: Path, images: str, labels: str) -> None:
+    folder = tmp_path / "larva"
+    for name, pixels in ((images, IMAGES), (labels, LABELS)):
+        (folder / name).mkdir(parents=True)
+        for z, page in enumerate(pixels):
+            write_stack(folder / name / f"{z}.tif", page[None])
+    (folder / "notes").mkdir()
+    assert source_pair(folder) == (folder / images, folder / labels)
+    source = read_folder(folder)
+    assert (source.name, source.inputs) == ("larva", make_source(IMAGES, LABELS, name="x").inputs)
+    assert np.array_equal(np.stack(list(read_images(folder)[0])), IMAGES)
+    (folder / labels).rename(tmp_path / "elsewhere")  # an audit needs no labels
+    assert np.array_equal(np.stack(list(read_images(folder)[0])), IMAGES)
+    write_stack(folder / IMAGES_FILE, IMAGES)  # the usual files come first, and half of them is a mistake
+    with pytest.raises(ConfigError, match=f"{LABELS_FILE} is missing"):
+        read_folder(folder)
+    write_stack(folder / LABELS_FILE, LABELS)
+    assert source_pair(folder) == (folder / IMAGES_FILE, folder / LABELS_FILE)
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        (
+            ["images", "raw", "masks"],
+            r"any of images, raw may hold the images; say which, as in augpipe build ",
+        ),
+        (["images", "labels", "masks"], r"any of labels, masks may hold the labels; .* --labels '.*/my set/labels'$"),
+        (["images"], r"has no folder of labels \(labels, .*\); .* --images '.*/my set/images' --labels FOLDER$"),
+        (["masks"], r"has no folder of images \(images, .*\); .* --images FOLDER --labels '.*/my set/masks'$"),
+        (["first", "second"], f"{IMAGES_FILE} is missing; a source folder holds"),
+    ],
+)
+def test_a_folder_of_folders_that_do_not_tell_is_refused_with_the_answer(
+    tmp_path: Path, inner: list[str], words: str
+) -> None:
+    for name in inner:
+        (tmp_path / "my set" / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=words):
+        read_folder(tmp_path / "my set")
 
 
 def test_without_a_default_folder_it_is_the_phantom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

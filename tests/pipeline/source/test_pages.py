@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from tiff_zoo import STACK, gray, hand_made, written
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.tiff.folder import PageFolder, core_names, missing_numbers, natural_key
+from pipeline.source.pages.folder import PageFolder
+from pipeline.source.pages.partners import core_names, match_names, missing_numbers, natural_key
 
 _NUMBER = re.compile(r"[0-9]+")
 STEMS = st.lists(st.text("ab_1209", min_size=1, max_size=6), min_size=1, max_size=5, unique=True)
@@ -75,11 +77,48 @@ def test_a_page_unlike_the_others_is_refused(tmp_path: Path, page: np.ndarray, f
 
 
 def test_every_page_is_turned_by_its_own_colours(tmp_path: Path) -> None:
-    """White may be zero in some files and not in others; labels are taken as they are."""
+    """White may be zero in some files and not in others; in labels, which are taken as they are, it may not."""
     (tmp_path / "1.tif").write_bytes(hand_made([gray(STACK[0])]))
     (tmp_path / "2.tif").write_bytes(hand_made([gray(STACK[0], tags={262: (3, 0)})]))
     assert np.array_equal(np.stack(list(PageFolder(tmp_path))), [STACK[0], 255 - STACK[0]])
-    assert np.array_equal(np.stack(list(PageFolder(tmp_path, labels=True))), [STACK[0], STACK[0]])
+    with pytest.raises(SourceError, match=r"2\.tif: white is zero, unlike in 1\.tif; labels are taken as they are"):
+        PageFolder(tmp_path, labels=True)
+    (tmp_path / "1.tif").unlink()
+    labels = PageFolder(tmp_path, labels=True)
+    assert labels.white_is_zero
+    assert np.array_equal(labels[0], STACK[0])
+
+
+@pytest.mark.parametrize("first", [np.uint8, np.uint16])
+def test_labels_of_8_and_16_bits_are_widened_to_the_larger(tmp_path: Path, first: type) -> None:
+    """A program saves ids in 8 bits where a field has few objects. Images differ in their gray levels, and are not."""
+    pages = [np.full((4, 5), 200, first), np.full((4, 5), 250, np.uint8), np.full((4, 5), 300, np.uint16)]
+    for number, page in enumerate(pages):
+        (tmp_path / f"{number}.tif").write_bytes(written(page, metadata=None))
+    labels = PageFolder(tmp_path, labels=True)
+    assert labels.dtype == np.uint16
+    assert [page.dtype for page in labels] == [np.uint16] * 3
+    assert [int(page[0, 0]) for page in labels] == [200, 250, 300]
+    with pytest.raises(SourceError, match=r"slices of one stack are alike"):
+        PageFolder(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16])
+def test_labels_of_other_kinds_are_not_mixed(tmp_path: Path, dtype: type) -> None:
+    """One bit would be 1 beside 255."""
+    (tmp_path / "0.tif").write_bytes(written(np.zeros((4, 8), np.uint8), metadata=None))
+    (tmp_path / "1.tif").write_bytes(written(np.zeros((4, 8), dtype), metadata=None))
+    with pytest.raises(SourceError, match=r"1\.tif: 4 x 8 px, (bool|int16), but 0\.tif is 4 x 8 px, uint8"):
+        PageFolder(tmp_path, labels=True)
+
+
+def test_pages_of_metamorph_are_tiff(tmp_path: Path) -> None:
+    """A TIFF beside them counts alone, as it always did."""
+    for number in range(2):
+        (tmp_path / f"{number}.stk").write_bytes(written(STACK[number], metadata=None))
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), STACK[:2])
+    (tmp_path / "2.tif").write_bytes(written(STACK[2], metadata=None))
+    assert [file.name for file in PageFolder(tmp_path).files] == ["2.tif"]
 
 
 def test_pages_share_one_table_of_colours(tmp_path: Path) -> None:
@@ -121,9 +160,60 @@ def test_a_folder_without_pages_is_a_question_of_use(tmp_path: Path, kind: str) 
     elif kind != "nothing":
         folder.mkdir()
     if kind == "without pages":
-        fill(folder, ["1.png"])
-    with pytest.raises(ConfigError, match="pages: expected a folder of TIFF files"):
+        fill(folder, ["1.gif"])
+    with pytest.raises(ConfigError, match="pages: expected a folder of TIFF, PNG or BMP files"):
         PageFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "places"),
+    [
+        (["1", "2", "10"], ["01", "02", "10"], [0, 1, 2]),
+        (["img_1", "img_2"], ["2_masks", "1_masks"], [1, 0]),
+        (["a", "b", "c"], ["c_seg", "a_gt", "b_label"], [1, 2, 0]),
+        (["img a", "img b"], ["mask_b", "mask-a"], [1, 0]),
+        (["t000", "t001"], ["man_seg001", "man_seg000"], [1, 0]),
+        (["WT_1_raw", "KO_1_raw", "KO_2_raw"], ["gt_ko_1", "gt_ko_2", "gt_wt_1"], [2, 0, 1]),
+        (["x", "x_2"], ["x_cp_masks", "x_2_cp_masks"], [0, 1]),
+        (["b", "ab"], ["ab", "b"], [1, 0]),
+        (["embryo07"], ["embryo07_corrected"], [0]),
+        (["embryo07"], ["retina_7"], [0]),
+        (["em_v2"], ["em_annotated"], [0]),
+        (["image"], ["mask"], [0]),
+        (["embryo07"], ["mask"], [0]),
+    ],
+)
+def test_images_find_their_labels_by_name(images: list[str], labels: list[str], places: list[int]) -> None:
+    assert match_names(images, labels, ("images", "labels")) == places
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (["embryo07"], ["retina_b_mask"], "images: no page in labels belongs to embryo07; every slice needs"),
+        (["cell_01"], ["cell_02_mask"], "images: no page in labels belongs to cell_01;"),
+        (["a_1", "b_1"], ["a_1"], "images: no page in labels belongs to b_1;"),
+        (["img_1", "img_2"], ["img_2_masks", "img_3_masks"], "images: no page in labels belongs to img_1;"),
+        (["a", "b"], ["a_seg", "b_gt", "c_gt"], "labels: no page in images belongs to c_gt;"),
+        (["ab", "b"], ["b", "bb"], "images: no page in labels belongs to ab;"),
+        (["img_1", "1_img"], ["1_mask", "x_mask"], "labels: no page in images belongs to x_mask;"),
+        (["img_1", "1_img"], ["1_mask"], "images: two pages have the same number or name, img_1 and 1_img;"),
+        ([*"abcdef"], [*"ghijkl"], "images: no page in labels belongs to a, b, c and 3 more;"),
+    ],
+)
+def test_names_that_do_not_pair_are_refused_with_the_one_left_over(
+    images: list[str], labels: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        match_names(images, labels, ("images", "labels"))
+    assert str(refused.value).startswith(words)
+
+
+@given(STEMS, st.randoms(use_true_random=False))
+def test_the_same_names_are_partners_in_any_order(stems: list[str], random: Random) -> None:
+    """Whatever the names are like: a word left out must not pair them otherwise."""
+    labels = random.sample(stems, len(stems))
+    assert [labels[place] for place in match_names(stems, labels, ("i", "l"))] == stems
 
 
 @pytest.mark.parametrize(
