@@ -186,7 +186,10 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
             f"{where}: expected one --labels for every --images, in the same order, got {len(images)} --images and "
             f"{len(labels)} --labels"
         )
-    options = {**user.only("name", "label_kind", "independent"), "facts": dict(file.facts) if file else None}
+    options = {
+        **user.only("name", "label_kind", "independent", "channels_are_slices"),
+        "facts": dict(file.facts) if file else None,
+    }
     return SourceChoice(folder, tuple(zip(images, labels, strict=True)), options, _source_notes(user, file))
 
 

@@ -62,6 +62,11 @@ _OPTIONS = (
         default=None,
         help="Slices are fields of view without neighbours, not sections.",
     ),
+    _source(
+        "--channels-are-slices/--no-channels-are-slices",
+        default=None,
+        help="What the image file calls channels are the slices of a stack.",
+    ),
     _source("--name", help="What to call the dataset.  [default: as the source]"),
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),
     _dataset("--seed", type=int, default=DEFAULTS.seed, help="Seed of every random number."),

@@ -33,6 +33,7 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
+    channels_are_slices: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -46,6 +47,7 @@ def read_folder(
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         independent=independent,
+        channels_are_slices=channels_are_slices,
         facts=facts,
     )
 
@@ -89,6 +91,7 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
+    channels_are_slices: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -98,6 +101,7 @@ def read_pairs(
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
+        channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -107,7 +111,7 @@ def read_pairs(
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent) for images, labels in pairs]
+    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
     bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
     return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
 
@@ -186,7 +190,7 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> RawStack:
+def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
     from pipeline.source.pages.folder import open_folders
 
     images: FileSlices
@@ -195,6 +199,12 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool) -> Ra
         images, labels = open_folders(images_path, labels_path, independent=independent)
     else:
         images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
+    if ask and images.axis == "channels":
+        raise ConfigError(
+            f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
+            "--channels-are-slices; if they are channels of one picture, export the one to train on: several are not "
+            "supported yet"
+        )
     return RawStack(
         images,
         labels,

@@ -91,7 +91,12 @@ def _remembered(dataset: Dataset) -> Source:
 def _as_before(dataset: Dataset) -> dict[str, Any]:
     """Return the options that the source was read with when the dataset was made."""
     record = dataset.record
-    return {"name": record.name, "label_kind": record.label_kind, "independent": record.config.independent}
+    return {
+        "name": record.name,
+        "label_kind": record.label_kind,
+        "independent": record.config.independent,
+        "channels_are_slices": True,  # its digest tells whether it is the right stack
+    }
 
 
 def _are_there(pairs: Sequence[tuple[Path, Path]]) -> bool:

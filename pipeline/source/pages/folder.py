@@ -25,6 +25,7 @@ class PageFolder:
 
     Attributes:
         files: one for each slice.
+        axis: empty, as each file has but one slice.
         shape: (Z, Y, X).
         dtype: of every slice; of labels that are stored in 8 or 16 bits, the larger one.
         white_is_zero: whether labels are said to have white as zero; images are turned round one by one.
@@ -34,6 +35,8 @@ class PageFolder:
         ConfigError: it holds no such file, or files of several formats.
         SourceError: a file is damaged, is not a single gray image, or differs in kind from the others.
     """
+
+    axis = ""
 
     def __init__(self, path: Path, files: Sequence[Path] | None = None, *, labels: bool = False) -> None:
         self.path, self._labels = path, labels

@@ -27,6 +27,10 @@ class FileSlices(Slices, Protocol):
         """The file, or one for each slice."""
 
     @property
+    def axis(self) -> str:
+        """What the file calls its slices: slices, times or channels; empty where it says nothing."""
+
+    @property
     def white_is_zero(self) -> bool:
         """Whether zero is said to be white: images are turned round, and labels taken as they are."""
 

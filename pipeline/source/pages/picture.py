@@ -49,6 +49,7 @@ class Picture:
 
     Attributes:
         files: the file.
+        axis: empty, as there is but one slice.
         shape: (1, Y, X).
         dtype: of the slice.
         white_is_zero: False, as PNG has no such pictures, and BMP a table of gray levels.
@@ -58,6 +59,8 @@ class Picture:
         ConfigError: there is no such file.
         SourceError: the file is damaged, or not one gray picture.
     """
+
+    axis = ""
 
     def __init__(self, path: Path, find: Find, *, labels: bool = False) -> None:
         self.path, self.files, self._find, self._labels = path, (path,), find, labels

@@ -39,12 +39,14 @@ class Layout:
         pages: the page of each slice; where `planes` is more than one, the one page that the first slice has.
         planes: slices that follow each other without pages of their own, as ImageJ and MetaMorph write them.
         first_bytes: where the pixels of each page begin, if they lie in the file as they are; else None for it.
+        axis: what the file calls its slices: slices, times or channels; empty where it says nothing.
     """
 
     kind: PageKind
     pages: tuple[PageAddress, ...]
     planes: int
     first_bytes: tuple[int | None, ...]
+    axis: str = ""
 
     @property
     def n_slices(self) -> int:
@@ -60,10 +62,11 @@ class Layout:
 
 
 class _Declared(NamedTuple):
-    """How many slices a file's own description says there are, and who says so."""
+    """How many slices a file's own description says there are, who says so, and what it calls them, if anything."""
 
     n_slices: int
     by: str
+    axis: str = ""
 
 
 def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAddress], *, labels: bool) -> Layout:
@@ -108,7 +111,7 @@ def find_layout(path: Path, tiff: tifffile.TiffFile, addresses: Sequence[PageAdd
         raise TiffError(f"expected {expected} ({declared.by}), found {found}; {_HOW}")
     if n_planes > 1:
         first_bytes = [int(first.dataoffsets[0])]
-    return Layout(kind, tuple(pages), n_planes, tuple(first_bytes))
+    return Layout(kind, tuple(pages), n_planes, tuple(first_bytes), declared.axis)
 
 
 def _require_reasonable(kind: PageKind, n_slices: int, n_bytes: int) -> None:
@@ -162,16 +165,16 @@ def _find_declared(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> _Declare
     return None
 
 
-def _one_axis(who: str, sizes: Sequence[tuple[str, int]]) -> int:
-    """Return the number of slices, unless slices are mixed with channels or times.
+def _one_axis(who: str, sizes: Sequence[tuple[str, int]]) -> tuple[int, str]:
+    """Return the number of slices and what they are called, unless slices are mixed with channels or times.
 
-    One axis beside rows and columns is a stack, whatever it is called: many programs call slices times or channels.
+    One axis beside rows and columns may be a stack, whatever it is called: many programs call slices times or channels.
     """
     longer = [f"{size} {name}".strip() for name, size in sizes if size != 1]
     if len(longer) > 1:
         found = brief(" x ".join(longer))
         raise TiffError(f"expected one stack of slices, found {found} ({who}); export one channel at one time")
-    return math.prod(size for _, size in sizes)
+    return math.prod(size for _, size in sizes), next((name for name, size in sizes if size != 1), "")
 
 
 def _read_imagej(values: dict[str, object]) -> _Declared | None:
@@ -180,10 +183,10 @@ def _read_imagej(values: dict[str, object]) -> _Declared | None:
     if not sizes:
         return None
     n_images = sizes.pop("images", 1)
-    n_slices = _one_axis("ImageJ", list(sizes.items()))
+    n_slices, axis = _one_axis("ImageJ", list(sizes.items()))
     if 1 not in (n_images, n_slices) and n_images != n_slices:
         raise TiffError(f"ImageJ says {n_images} images, but {n_slices} slices; {_HOW}")
-    return _Declared(max(n_images, n_slices), "as ImageJ says")
+    return _Declared(max(n_images, n_slices), "as ImageJ says", axis)
 
 
 def _read_shaped(text: str, page: tifffile.TiffPage) -> _Declared:
@@ -196,7 +199,8 @@ def _read_shaped(text: str, page: tifffile.TiffPage) -> _Declared:
     n_axes = len(longer) - len(sides)
     if [size for _, size in longer[n_axes:]] != sides:
         raise TiffError(f"declares an array of {brief(shape)}, but its pages are {page.shape}; {_HOW}")
-    return _Declared(_one_axis("tifffile", longer[:n_axes]), "as its description says")
+    n_slices, axis = _one_axis("tifffile", longer[:n_axes])
+    return _Declared(n_slices, "as its description says", axis)
 
 
 def _read_ome(xml: str) -> _Declared:
@@ -223,9 +227,9 @@ def _read_ome(xml: str) -> _Declared:
         n_images = len(elements["Image"])
         raise TiffError(f"expected one image series, found {n_images} (OME); export the stack alone")
     sizes = [(name, int(pixels[0].get(f"Size{axis}", "1"))) for axis, name in _AXES.items()]
-    n_slices = _one_axis("OME", sizes)
+    n_slices, called = _one_axis("OME", sizes)
     for plane in elements["TiffData"]:
         first, page = sum(int(plane.get(f"First{axis}", "0")) for axis in _AXES), int(plane.get("IFD", "0"))
         if page != first:
             raise TiffError(f"OME-XML puts slice {first} on page {page}; export the stack with its pages in order")
-    return _Declared(n_slices, "as OME-XML says")
+    return _Declared(n_slices, "as OME-XML says", called)

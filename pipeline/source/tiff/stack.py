@@ -34,6 +34,7 @@ class TiffStack:
         dtype: of every slice; `bool` where a pixel is one bit.
         palette: the colours that labels stand for, uint16 (3, N); None where they are no places in a table.
         white_is_zero: whether the file says that zero is white.
+        axis: what the file calls its slices: slices, times or channels; empty where it says nothing.
 
     Raises:
         ConfigError: there is no such file.
@@ -50,6 +51,7 @@ class TiffStack:
                 self._layout = find_layout(path, tiff, pages, labels=labels)
         self.shape = (self._layout.n_slices, *self._layout.kind.shape)
         self.dtype, self.white_is_zero = self._layout.kind.dtype, self._layout.kind.white_is_zero
+        self.axis = self._layout.axis
         colours = self._layout.kind.colours
         self.palette = None if colours is None else np.frombuffer(colours, "<u2").reshape(3, -1)
 

@@ -131,7 +131,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
 }
-NO_BYTES = {"jobs", "overwrite", "dry-run", "out"}
+NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
 
 

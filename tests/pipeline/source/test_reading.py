@@ -287,3 +287,30 @@ def test_real_fields_of_view_build(tmp_path: Path) -> None:
     result = build_dataset(source, config, out=tmp_path / "d", jobs=2)
     assert result.plan.assignment.pictures == ("TTTTTTEE",)
     assert verify_dataset(tmp_path / "d", replay=True).findings == ()
+
+
+@pytest.mark.parametrize("how", ["ImageJ", "OME", "tifffile"])
+def test_planes_that_are_called_channels_are_asked_about(tmp_path: Path, how: str) -> None:
+    """Ten channels of one field became ten sections, and the same cells were in train and test."""
+    images, labels = small_stack()
+    options: dict[str, Any] = {"ImageJ": {"imagej": True}, "OME": {"ome": True}, "tifffile": {}}[how]
+    for axis in "CZ":
+        tifffile.imwrite(tmp_path / f"{axis}.tif", images, **options, metadata={"axes": f"{axis}YX"})
+    write_stack(tmp_path / "labels.tif", labels)
+    with pytest.raises(ConfigError, match=r"C\.tif: calls its 12 planes channels; .* say --channels-are-slices; "):
+        read_pairs([(tmp_path / "C.tif", tmp_path / "labels.tif")])
+    read = [
+        read_pairs([(tmp_path / f"{axis}.tif", tmp_path / "labels.tif")], channels_are_slices=axis == "C")
+        for axis in "CZ"
+    ]
+    assert read[0].inputs == read[1].inputs
+
+
+def test_what_was_answered_once_is_not_asked_again(tmp_path: Path) -> None:
+    """A dataset knows its stack by the digest of its pixels."""
+    images, labels = small_stack()
+    tifffile.imwrite(tmp_path / "C.tif", images, imagej=True, metadata={"axes": "CYX"})
+    write_stack(tmp_path / "labels.tif", labels)
+    source = read_pairs([(tmp_path / "C.tif", tmp_path / "labels.tif")], channels_are_slices=True)
+    build_dataset(source, small_config(), out=tmp_path / "d")
+    assert verify_dataset(tmp_path / "d", replay=True).findings == ()
