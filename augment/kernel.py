@@ -1,4 +1,4 @@
-"""The compiled half of rendering: the spline coefficients of a slice, and the one pass that makes a sample of them.
+"""The compiled half of rendering: the one pass that makes a sample of a slice's spline coefficients.
 
 `resample` renders image and label at the same coordinates (`augment.coordinates` is its readable twin). The window is
 worked through in columns of blocks, each a part of a row of at most BLOCK_PX pixels, in a few small loops over arrays
@@ -9,13 +9,10 @@ Coordinates are float64, so that they are exact to 1e-9 px on slices of any size
 coefficients' dtype: float32 is enough for 8-bit images, the others take float64.
 
 The spline is the cubic B-spline of Unser 1999, "Splines: a perfect fit for signal and image processing", IEEE Signal
-Processing Magazine 16(6), with the recursive filter as Thévenaz, Blu and Unser 2000 write it, "Interpolation
-revisited", IEEE Transactions on Medical Imaging 19(7).
+Processing Magazine 16(6); `augment.spline_kernels` makes its coefficients.
 
 This module imports numba. It is imported to compile what it holds, once: `augment.native` keeps the machine code.
 """
-
-import math
 
 import numpy as np
 from llvmlite import ir
@@ -23,74 +20,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from augment.compiled import compiled
-from augment.spline import BAND_PX, BLOCK_PX, MARGIN_PX, MAX_PERIODS, ROOM
+from augment.spline import BLOCK_PX, MARGIN_PX, MAX_PERIODS, ROOM
 
-_POLE = math.sqrt(3.0) - 2.0  # of the cubic B-spline's inverse filter
-_HORIZON_PX = 32  # |pole| ** 32 is below float64's resolution: no pixel further away counts
 _i4 = np.int32  # numba adds two int32 as int64, which halves the speed, or worse
-
-
-@compiled
-def _filter_columns(c, start):
-    """Filter along y in place, a whole row of pixels at a time.
-
-    Two first-order filters with the same pole z, down and then up (Thévenaz 2000, section on the recursive filter):
-
-        c+[k] = s[k] + z c+[k-1]                c-[k] = z (c-[k+1] - 6 c+[k])
-
-    where 6 is (1 - z)(1 - 1/z), the gain. Half-sample mirroring, s[-1-k] = s[k], decides how each begins:
-
-        c+[0] = s[0] + sum over k >= 0 of z^(k+1) s[k]          c-[N-1] = 6 z / (z - 1) c+[N-1]
-    """
-    height, width = c.shape
-    for x in range(width):
-        start[x] = 0.0
-    factor = 1.0
-    for k in range(_HORIZON_PX):
-        mirrored = k % (2 * height)  # a slice lower than the horizon is mirrored again and again
-        row = c[min(mirrored, 2 * height - 1 - mirrored)]
-        factor *= _POLE
-        for x in range(width):
-            start[x] += factor * row[x]
-    for x in range(width):
-        c[0, x] += start[x]
-    for y in range(1, height):
-        for x in range(width):
-            c[y, x] += _POLE * c[y - 1, x]
-    for x in range(width):
-        c[height - 1, x] *= 6.0 * _POLE / (_POLE - 1.0)
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            c[y, x] = _POLE * (c[y + 1, x] - 6.0 * c[y, x])
-
-
-@compiled
-def _filter_rows(c, band, start):
-    """Filter along x in place, by way of the transpose of a few rows: that order vectorises."""
-    height, width = c.shape
-    for top in range(0, height, BAND_PX):
-        n = min(BAND_PX, height - top)
-        part = band[:, :n]
-        for x in range(width):
-            for y in range(n):
-                part[x, y] = c[top + y, x]
-        _filter_columns(part, start)
-        for x in range(width):
-            for y in range(n):
-                c[top + y, x] = part[x, y]
-
-
-@compiled
-def filter_pixels(c, band, start):
-    """Replace pixels by the spline's coefficients, in place.
-
-    Args:
-        c: float64 (Y, X).
-        band: float64 (X, BAND_PX), to work in.
-        start: float64, as long as the longer of X and BAND_PX, to work in.
-    """
-    _filter_columns(c, start)
-    _filter_rows(c, band, start)
 
 
 @intrinsic

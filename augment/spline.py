@@ -17,7 +17,7 @@ BAND_PX = 16  # rows transposed together
 BLOCK_PX = 176  # of a row, rendered together; the default window in four
 ROOM = 16 * BLOCK_PX  # numbers that the kernel works with at a time
 
-_filter = Kernel("augment.kernel", "filter_pixels")
+_filter = Kernel("augment.spline_kernels", "filter_pixels")
 
 
 def spline_coefficients(

@@ -251,11 +251,6 @@ def combine(
     )
 
 
-def native(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return pixels in native byte order and C order, without copying where they are so already."""
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-
-
 class RereadSlices:
     """Slices that are read each time they are needed, and refused when they are not what they were at first.
 

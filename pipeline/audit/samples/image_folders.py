@@ -30,7 +30,7 @@ from pipeline.audit.samples.audited_samples import AuditedSample, AuditedSamples
 from pipeline.errors import ConfigError, SourceError
 from pipeline.plan.split import SPLITS
 from pipeline.source.pages.partners import natural_key
-from pipeline.source.stacks import Slices, native
+from pipeline.source.stacks import Slices
 from pipeline.source.tiff import TiffStack, open_stack
 
 Read: TypeAlias = Callable[[int], NDArray[Any]]  # a picture, reduced by a factor
@@ -155,7 +155,8 @@ class _Gray:
     scale: _Scale
 
     def __call__(self) -> NDArray[Any]:
-        pixels = native(self.read(self.scale.factor))
+        found = self.read(self.scale.factor)
+        pixels = np.ascontiguousarray(found, found.dtype.newbyteorder("="))
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise SourceError(f"{self.where}: holds pixels that are not numbers (NaN or infinity); replace them")
         return pixels
