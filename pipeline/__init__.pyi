@@ -23,12 +23,12 @@ from .shards.config import BuildConfig as BuildConfig
 from .shards.dataset import Dataset as Dataset
 from .shards.dataset import open_dataset as open_dataset
 from .shards.progress import Progress as Progress
+from .source.combining import make_source as make_source
 from .source.readers import phantom_source as phantom_source
 from .source.readers import read_files as read_files
 from .source.readers import read_folder as read_folder
 from .source.readers import read_pairs as read_pairs
 from .source.stacks import Source as Source
-from .source.stacks import make_source as make_source
 from .verify.verification import Verification as Verification
 from .verify.verification import replay_dataset as replay_dataset
 from .verify.verification import verify_dataset as verify_dataset

@@ -14,8 +14,8 @@ from msgspec import to_builtins
 from pipeline.build.builder import build_dataset
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import read_manifest
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import make_source
 
 GOLDEN_FILE = Path(__file__).parents[1] / "manifests" / "phantom-small.json"
 

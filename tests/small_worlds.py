@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import array_digest, canonical_json, content_digest
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
-from pipeline.source.stacks import Source, make_source
+from pipeline.source.stacks import Source
 from pipeline.source.tiff import write_stack
 
 DEPTH = 12

@@ -127,7 +127,7 @@ def test_every_module_of_the_pipeline_is_in_a_room() -> None:
         ("training.unet", "import h5py", "importing training.unet loads h5py"),
         ("training.unet", "from pipeline.shards import open_dataset", "importing training.unet loads h5py"),
         ("training.unet", "import pipeline.source.stacks", "training.unet imports pipeline.source.stacks"),
-        ("training.unet", "from pipeline import make_source", "training.unet imports pipeline.source.stacks"),
+        ("training.unet", "from pipeline import make_source", "training.unet imports pipeline.source.combining"),
         ("training.unet", "import pipeline", "training.unet imports pipeline"),
         ("augment.recipe", "import pipeline.errors", "augment.recipe imports pipeline.errors"),
         ("augment", "import training.unet", "augment imports training.unet"),

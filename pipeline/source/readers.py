@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError, SourceError
 from pipeline.files import storage_errors
 from pipeline.shards.digest import bytes_digest, file_digest
+from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
-from pipeline.source.stacks import RawStack, Slices, Source, SourceFile, combine, make_source
+from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
     from pipeline.source.pages.formats import FileSlices

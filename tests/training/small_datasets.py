@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.build.builder import build_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import canonical_json
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import make_source
 
 WINDOW = (108, 108)  # passes whole through valid networks of depth 1 and 2, and through padded ones
 OPTIONS = {"n": 24, "size": WINDOW, "gap": 1, "test": 0.25, "shard_size": 8}

@@ -16,7 +16,7 @@ from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, exit_code
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 from pipeline.source.tiff import write_stack
 from training.inference import Evaluation, Predictor, evaluate, open_predictor
 from training.metrics import ScoreError, score

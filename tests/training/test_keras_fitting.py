@@ -16,8 +16,8 @@ from small_runs import CountedProgress
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError
 from pipeline.shards.config import BuildConfig
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import make_source
 from training.config import FitConfig, UNetConfig, preset
 from training.dataset import ShardDataset
 from training.fitting import fit

@@ -26,9 +26,9 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SliceAddress
 from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import read_files
-from pipeline.source.stacks import make_source
 from pipeline.source.tiff import write_stack
 
 DEPTH, SIDE = 10, 320

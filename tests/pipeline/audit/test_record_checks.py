@@ -38,8 +38,9 @@ from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import open_dataset
 from pipeline.shards.manifest import ManifestRow, parse_line, sample_id
+from pipeline.source.combining import combine
 from pipeline.source.readers import read_folder
-from pipeline.source.stacks import RawStack, combine
+from pipeline.source.stacks import RawStack
 from pipeline.verify.verification import replay_dataset, verify_dataset
 
 ISBI = Path(__file__).parents[4] / "shared" / "data" / "isbi2012"

@@ -24,8 +24,8 @@ from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import default_out, rebuild_dataset
 from pipeline.errors import ConfigError, DamagedError, DatasetError
 from pipeline.shards.config import BuildConfig
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import make_source
 from pipeline.source.tiff import write_stack
 
 Run = Callable[..., Any]

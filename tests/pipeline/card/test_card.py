@@ -59,10 +59,11 @@ from pipeline.shards.manifest import ManifestRow, sample_id
 from pipeline.shards.provenance import SourceFacts, StackPart
 from pipeline.shards.record import StackSlices
 from pipeline.source.build_info import BuildInfo, read_build_info
+from pipeline.source.combining import make_source
 from pipeline.source.known_stacks import recognise
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_files, read_pairs
-from pipeline.source.stacks import Source, make_source
+from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
 
 Run = Callable[..., Any]

@@ -21,8 +21,9 @@ from pipeline.card.folder import card_files, write_card
 from pipeline.files import write_content
 from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import canonical_json, file_digest
+from pipeline.source.combining import combine, make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import RawStack, Source, combine, make_source
+from pipeline.source.stacks import RawStack, Source
 
 mlcroissant = pytest.importorskip("mlcroissant")
 

@@ -30,7 +30,7 @@ from pipeline.errors import ConfigError, DatasetError, StorageError
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip, SheetRow, draw_sheet
 from pipeline.look.panels import OUTLINE_COLOURS
 from pipeline.look.preview import preview_dataset, spread_rows
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 from pipeline.verify.verification import verify_dataset
 
 Sheets = list[tuple[str, str, Any, list[SheetRow]]]

@@ -26,7 +26,7 @@ from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.look.fact_sheet import WIDTH, show_dataset, show_sample
 from pipeline.look.recipe_statistics import measure_recipes
 from pipeline.shards.digest import canonical_json
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 
 RICH = AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=6.0, gain=(0.9, 1.1), bias=(-8.0, 8.0), grid_points=4)
 SAMPLE = "s000-z00004-r0000000"

@@ -16,7 +16,8 @@ from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, foreground_notes, make_plan
 from pipeline.shards.config import BuildConfig
-from pipeline.source.stacks import Source, make_source
+from pipeline.source.combining import make_source
+from pipeline.source.stacks import Source
 
 SOURCE = small_source()
 

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.plan.plan import PlannedSample, make_plan
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 from pipeline.shards.config import BuildConfig
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 
 hundredths = st.integers(0, 60).map(lambda k: k / 100)
 

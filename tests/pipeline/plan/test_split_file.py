@@ -12,8 +12,9 @@ from pipeline.audit.splits.regrouping import Join, PlacedFile, regroup
 from pipeline.audit.splits.repaired_split import write_split_file
 from pipeline.errors import ConfigError
 from pipeline.plan.split_file import read_split_file
+from pipeline.source.combining import combine
 from pipeline.source.readers import read_pairs
-from pipeline.source.stacks import RawStack, Source, combine
+from pipeline.source.stacks import RawStack, Source
 from pipeline.source.tiff import write_stack
 
 PICTURE = ("TTTTTTTT.EEE",)

@@ -15,8 +15,9 @@ from pipeline.render import kernels
 from pipeline.render.kernels import loading_kernels
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.progress import SilentProgress
+from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
-from pipeline.source.stacks import Source, make_source
+from pipeline.source.stacks import Source
 
 NOTE = "compiling the kernels, once"
 

@@ -39,7 +39,7 @@ from pipeline.plan.plan import make_plan
 from pipeline.render.rendering import weigh_label
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 from pipeline.verify.verification import replay_dataset, verify_dataset
 
 Run = Callable[..., Any]

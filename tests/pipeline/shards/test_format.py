@@ -19,8 +19,8 @@ from pipeline.shards.digest import canonical_json
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import ImageInput, LabelInput, StackInput
 from pipeline.shards.record import convert
+from pipeline.source.combining import make_source
 from pipeline.source.known_stacks import KNOWN_STACKS, recognise
-from pipeline.source.stacks import make_source
 
 ROOT = Path(__file__).parents[3]
 README = (MANIFESTS / "README.md").read_text(encoding="utf-8")

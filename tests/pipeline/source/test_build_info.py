@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.source.build_info import describe_build
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 from pipeline.version import VERSION
 
 

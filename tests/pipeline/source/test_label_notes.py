@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from small_worlds import small_source, small_stack
 
-import pipeline.source.stacks
+import pipeline.source.combining
 from pipeline.errors import ConfigError
+from pipeline.source.combining import combine, make_source
 from pipeline.source.label_notes import glimpse_places
 from pipeline.source.readers import phantom_source, read_folder, read_pairs
-from pipeline.source.stacks import RawStack, Slices, combine, make_source
+from pipeline.source.stacks import RawStack, Slices
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 IMAGES = np.random.default_rng(0).integers(1, 250, (6, 80, 80), np.uint8)
@@ -236,7 +237,7 @@ def test_a_stack_that_is_not_held_has_the_same_notes(monkeypatch: pytest.MonkeyP
     labels = discs(12)
     labels[[0, 5]] = 0
     held = notes(labels)
-    monkeypatch.setattr(pipeline.source.stacks, "_MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", 1000)
     assert notes(labels) == held
     assert len(held) == 2
 

@@ -19,11 +19,11 @@ from small_worlds import small_config, small_stack, write_folder
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.combining import make_source
 from pipeline.source.pages import png
 from pipeline.source.pages.folder import PageFolder
 from pipeline.source.pages.formats import open_file
 from pipeline.source.readers import read_folder, read_images, read_pairs
-from pipeline.source.stacks import make_source
 from pipeline.verify.verification import verify_dataset
 
 ISBI = Path(__file__).parents[4] / "shared" / "data" / "isbi2012"

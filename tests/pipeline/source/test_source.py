@@ -8,13 +8,14 @@ import pytest
 from numpy.typing import NDArray
 from small_worlds import build_small, small_config, small_stack, write_folder
 
-import pipeline.source.stacks
+import pipeline.source.combining
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import array_digest, file_digest
 from pipeline.shards.provenance import SourceFacts
 from pipeline.source import stacks
+from pipeline.source.combining import combine, make_source
 from pipeline.source.readers import (
     IMAGES_FILE,
     LABELS_FILE,
@@ -26,7 +27,7 @@ from pipeline.source.readers import (
     source_pair,
     write_phantom,
 )
-from pipeline.source.stacks import RawStack, combine, make_source
+from pipeline.source.stacks import RawStack
 from pipeline.source.tiff import write_stack
 from pipeline.verify.verification import verify_dataset
 
@@ -180,7 +181,7 @@ def test_whole_numbers_that_were_saved_as_floats_are_labels(
     whole = LABELS.astype(np.uint16) * 8
     expected = make_source(IMAGES, whole, name="x", label_kind=kind)
     for max_held_bytes in (1 << 27, 10):
-        monkeypatch.setattr(pipeline.source.stacks, "_MAX_HELD_BYTES", max_held_bytes)
+        monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", max_held_bytes)
         source = make_source(IMAGES, whole.astype(dtype), name="x", label_kind=kind)
         assert source.inputs == expected.inputs
         assert source.stacks[0].label_dtype == "uint16"

@@ -17,7 +17,7 @@ from pipeline.build.builder import build_dataset
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.digest import canonical_json
 from pipeline.shards.manifest import sample_id
-from pipeline.source.stacks import make_source
+from pipeline.source.combining import make_source
 
 CLEAN_GROUPS = "id,group,split\na,p1,train\nb,p1,train\nc,p2,val\nd,p3,test\n"
 CLEAN_PLACES = "id,group,split,z\na,s1,train,0\nb,s1,train,1\nc,s1,test,5\nd,s2,test,1\n"

@@ -1,0 +1,269 @@
+"""From stacks as they were found to a source: every slice is read once, checked, digested, and coded.
+
+What is small is held in memory, what is large read again, and refused when it is another one then.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
+from pipeline.errors import ConfigError, SourceError
+from pipeline.shards.digest import StackDigest, array_digest
+from pipeline.shards.provenance import make_facts
+from pipeline.shards.record import NAME
+from pipeline.source.known_stacks import recognise
+from pipeline.source.label_notes import (
+    MAX_OBJECT_SLICES,
+    MIN_OBJECT_CLASSES,
+    glimpse_places,
+    label_notes,
+    object_note,
+    palette_note,
+    shape_note,
+)
+from pipeline.source.labels import (
+    AUTO,
+    LabelCoding,
+    are_labels,
+    as_labels,
+    choose_coding,
+    label_dtype,
+    label_fault,
+    values_in,
+)
+from pipeline.source.stacks import RawStack, Slices, Source, Stack
+
+_MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
+
+Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def make_source(
+    images: Slices, labels: Slices, *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
+) -> Source:
+    """Return the source that two (Z, Y, X) arrays make.
+
+    Args:
+        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
+        labels: whole numbers from 0 to 65535, as integers or as floats.
+        name: what to call it, unless its pixels are known under another name.
+        label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
+        facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
+
+    Raises:
+        ConfigError: the two do not belong together, or the name is invalid.
+        SourceError: pixels or labels of a kind that cannot be used.
+    """
+    return combine([RawStack(images, labels, names=(name,))], name=name, label_kind=label_kind, facts=facts)
+
+
+def combine(
+    raw: Sequence[RawStack], *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
+) -> Source:
+    """Return the source that several stacks make; every slice of them is read once, and checked.
+
+    Raises:
+        ConfigError: images and labels do not belong together, stacks differ in kind, or the name is invalid.
+        SourceError: pixels or labels of a kind that cannot be used.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
+    for stack in raw:
+        _require_pair(stack)
+    images = [_scan_images(stack, len(raw)) for stack in raw]
+    labels = [_scan_labels(stack, len(raw)) for stack in raw]
+    _require_alike(images)
+    palette = _shared_palette(raw)
+    where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
+    present = np.logical_or.reduce([scan.values for scan in labels])
+    coding = choose_coding(present, label_kind, where)
+    stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
+    recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
+    known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
+    glimpses = [pair for one, other in zip(images, labels, strict=True) for pair in one.glimpse_with(other)]
+    return Source(
+        name=recognised_name,
+        stacks=stacks,
+        facts=make_facts({"title": name, **own, **known}),
+        files=tuple(stack.files for stack in raw if stack.files),
+        notes=(
+            *(
+                f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
+                for key, value in own.items()
+                if known.get(key, value) != value
+            ),
+            *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
+            *palette_note(where, palette, present),
+            *label_notes(
+                where, coding, present, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
+            ),
+            *(_object_note(where, stacks) if label_kind == AUTO else ()),
+        ),
+    )
+
+
+class RereadSlices:
+    """Slices that are read each time they are needed, and refused when they are not what they were at first.
+
+    Args:
+        scan: how they were read first.
+        encode: what turns a slice as it was scanned into one as it is used.
+        dtype: of a slice as it is used.
+    """
+
+    def __init__(self, scan: "_Scan", encode: Convert, dtype: np.dtype[Any]) -> None:
+        self._scan, self._encode = scan, encode
+        self.dtype, self.shape = dtype, scan.source.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, z: int) -> NDArray[Any]:
+        """Return slice z.
+
+        Raises:
+            SourceError: it cannot be read any more, or is another one now.
+        """
+        pixels = self._scan.convert(self._scan.source[z])
+        if array_digest(pixels) != self._scan.slice_sha256[z]:
+            raise SourceError(f"{self._scan.where}: slice {z} changed while it was being used; build again")
+        return self._encode(pixels)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Yield the slices."""
+        return (self[z] for z in range(len(self)))
+
+
+class _Scan:
+    """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
+
+    def __init__(
+        self, source: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool, n_stacks: int
+    ) -> None:
+        self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
+        is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
+        self._held = np.empty(source.shape, dtype) if is_small else None
+        self.slice_sha256: list[str] = []  # also of labels, where they will be read again
+        self.ranges: list[tuple[float, float]] = []
+        self.values = np.zeros(1, np.bool_)
+        self.only_values: list[int | None] = []  # of each slice of labels, if it has but one
+        self.glimpses: list[NDArray[Any]] = []
+        depth, height, width = source.shape
+        glimpsed, step = glimpse_places(depth, height, width, n_stacks)
+        digest = StackDigest(source.shape, dtype)
+        for z, found in enumerate(source):
+            if labels and not are_labels(found):
+                raise label_fault(source, where)
+            pixels = convert(found)
+            digest.update(pixels)
+            if labels:
+                present = values_in(pixels)
+                self.values = self.values | present
+                self.only_values.append(int(present.argmax()) if np.count_nonzero(present) == 1 else None)
+            else:
+                if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+                    raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
+                self.ranges.append((float(pixels.min()), float(pixels.max())))
+            if z in glimpsed:
+                self.glimpses.append(pixels[::step, ::step].copy())
+            if self._held is not None:
+                self._held[z] = pixels
+            if self._held is None or not labels:
+                self.slice_sha256.append(array_digest(pixels))
+        self.sha256 = digest.hexdigest()
+
+    def glimpse_with(self, other: "_Scan") -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield the few pixels that were kept of some slices, each with those of another stack of the same shape."""
+        return zip(self.glimpses, other.glimpses, strict=True)
+
+    def slices(self, encode: Convert, dtype: np.dtype[Any]) -> Slices:
+        """Return the slices, each as `encode` makes it."""
+        return RereadSlices(self, encode, dtype) if self._held is None else encode(self._held)
+
+
+def _scan_images(stack: RawStack, n_stacks: int) -> _Scan:
+    dtype = _renderable_dtype(stack)
+    return _Scan(stack.images, stack.where[0], as_renderable, dtype, labels=False, n_stacks=n_stacks)
+
+
+def _scan_labels(stack: RawStack, n_stacks: int) -> _Scan:
+    dtype = label_dtype(stack.labels.dtype)
+    return _Scan(stack.labels, stack.where[1], as_labels, dtype, labels=True, n_stacks=n_stacks)
+
+
+def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+    return Stack(
+        images=images.slices(lambda pixels: pixels, images.dtype),
+        labels=labels.slices(coding.encode, coding.dtype),
+        images_sha256=images.sha256,
+        labels_sha256=labels.sha256,
+        label_dtype=labels.dtype.name,
+        coding=coding,
+        slice_sha256=tuple(images.slice_sha256),
+        blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
+        unlabelled=frozenset(z for z, value in enumerate(labels.only_values) if value == coding.background),
+        names=raw.names,
+    )
+
+
+def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
+    """Return a note where classes look like single objects; a few labelled slices are looked at."""
+    n_classes = len(stacks[0].coding.values)
+    if n_classes < MIN_OBJECT_CLASSES:
+        return []
+    labelled = [(stack, z) for stack in stacks for z in range(len(stack.labels)) if z not in stack.unlabelled]
+    n = min(len(labelled), MAX_OBJECT_SLICES)
+    chosen = (labelled[index * len(labelled) // n] for index in range(n))
+    return object_note(where, (stack.labels[z] for stack, z in chosen), n_classes)
+
+
+def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
+    """Return the dtype that the images have once they can be rendered."""
+    dtype = renderable_dtype(stack.images.dtype)
+    if dtype.name not in IMAGE_DTYPES:
+        raise SourceError(
+            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
+            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+        )
+    return dtype
+
+
+def _require_pair(stack: RawStack) -> None:
+    images, labels = stack.images.shape, stack.labels.shape
+    if len(images) != 3 or 0 in images:
+        raise ConfigError(f"{stack.where[0]}: expected a stack of slices (Z, Y, X), got shape {images}")
+    if images != labels:
+        raise ConfigError(
+            f"{stack.where[1]}: expected a label for every image slice, {images} (Z, Y, X), got {labels}; "
+            f"does it belong to {stack.where[0]}?"
+        )
+
+
+def _shared_palette(raw: Sequence[RawStack]) -> NDArray[np.uint16] | None:
+    """Return the one table of colours that labels are places in, if any are; one place must not have two colours."""
+    found = [(stack.where[1], stack.palette) for stack in raw if stack.palette is not None]
+    for where, palette in found:
+        if not np.array_equal(palette, found[0][1]):
+            raise ConfigError(
+                f"{where}: its pixels stand for other colours than those of {found[0][0]}; save both as plain numbers "
+                "that mean the same"
+            )
+    return found[0][1] if found else None
+
+
+def _require_alike(images: Sequence[_Scan]) -> None:
+    """Refuse stacks that differ in dtype, and a stack that is there twice: it would be in two splits."""
+    first_of: dict[str, str] = {}
+    for scan in images:
+        if scan.dtype != images[0].dtype:
+            raise ConfigError(
+                f"{scan.where}: {scan.dtype.name} pixels, but {images[0].where} has {images[0].dtype.name}; all stacks "
+                "of a dataset have the same dtype: convert one of them"
+            )
+        if scan.sha256 in first_of:
+            raise ConfigError(f"{scan.where}: holds the same images as {first_of[scan.sha256]}; name every stack once")
+        first_of[scan.sha256] = scan.where
