@@ -94,18 +94,19 @@ class Kernel:
     def _load(self, kinds: tuple[Kind, ...]) -> "_Loaded":
         with _compiling:
             if (loaded := self._loaded.get(kinds)) is None:
-                code = self._find(kinds)
+                file = self._file(kinds)
+                code = self._find(file)
                 if code is None:
                     for listener in told_of_compiling:
                         listener()
                     code = _compile(self._module, self._name, kinds, returns_int=self._result is not None)
-                    _keep(self._file(kinds), code)
+                    _keep(file, code)
                 loaded = self._loaded[kinds] = _Loaded(code, kinds, self._result)
         return loaded
 
-    def _find(self, kinds: tuple[Kind, ...]) -> "MachineCode | None":
+    def _find(self, file: str) -> "MachineCode | None":
         for folder in cache_folders():
-            if (code := _read(folder / self._file(kinds))) is not None:
+            if (code := _read(folder / file)) is not None:
                 return code
         return None
 
