@@ -98,9 +98,7 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
             *palette_note(where, palette, present),
-            *label_notes(
-                where, coding, present, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
-            ),
+            *label_notes(where, coding, present, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
@@ -207,7 +205,15 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         unlabelled=frozenset(z for z, value in enumerate(labels.only_values) if value == coding.background),
         names=raw.names,
+        groups=raw.groups,
+        sequence=raw.sequence,
+        skipped=raw.skipped,
     )
+
+
+def _n_unlabelled(stack: Stack) -> tuple[int, int]:
+    """Return how many slices that are used hold the background alone, and how many are used."""
+    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
