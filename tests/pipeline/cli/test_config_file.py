@@ -132,7 +132,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "label-kind": ("classes", "instances"),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
 
 
 def test_every_option_is_tried() -> None:
