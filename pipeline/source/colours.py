@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RGB = ("red", "green", "blue")
-ALPHA_NOTE = "the alpha channel is opaque everywhere and left out"
+ALPHA_NOTE = "the alpha channel hides nothing, and is left out"
 EQUAL_NOTE = "red, green and blue are equal in every pixel, and taken as one number"
 TINT_NOTE = "a table of colours tints the gray levels; they are read as they are, without it"
 

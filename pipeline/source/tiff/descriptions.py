@@ -45,14 +45,22 @@ class Declared(NamedTuple):
         return self.n_slices * self.n_channels
 
 
-def find_declared(tiff: tifffile.TiffFile, page: tifffile.TiffPage, kind: PageKind) -> Declared | None:
+def find_declared(
+    tiff: tifffile.TiffFile, page: tifffile.TiffPage, kind: PageKind, *, lone: bool = False
+) -> Declared | None:
     """Return what the file's own description says of its planes, if it says anything.
+
+    Args:
+        tiff: the open file.
+        page: its first page.
+        kind: what that is.
+        lone: whether it is the only one, and a slice, so that it does not matter what is in other files.
 
     Raises:
         TiffError: what it describes is not one stack.
     """
     if page.is_ome:
-        return _read_ome(page.description, kind)
+        return _read_ome(page.description, kind, lone=lone)
     if tiff.imagej_metadata:
         return _read_imagej(tiff.imagej_metadata)
     if text := page.shaped_description:
@@ -138,7 +146,7 @@ def _read_shaped(text: str, page: tifffile.TiffPage, kind: PageKind) -> Declared
     return declared._replace(values="" if axis == "?" else "channels" if axis in "CS" else "slices")
 
 
-def _read_ome(xml: str, kind: PageKind) -> Declared:
+def _read_ome(xml: str, kind: PageKind, *, lone: bool) -> Declared:
     """Return what OME-XML says of the one image in this file.
 
     Raises:
@@ -156,6 +164,8 @@ def _read_ome(xml: str, kind: PageKind) -> Declared:
     files = {(text or "").strip() for text in (root.get("UUID"), *(uuid.text for uuid in uuids))} - {""}
     # a renamed file still names itself as it was called before: one name is no other file, two names or ids are
     if elsewhere or len(names) > 1 or len(files) > 1:
+        if lone:
+            return Declared("one a file", 1)
         found = brief(", ".join(sorted(names)) or "OME-XML")
         raise TiffError(f"its slices are in several files ({found}), which are not followed; export them into one")
     if len(elements["Image"]) != 1 or len(pixels) != 1:

@@ -78,6 +78,7 @@ def find_layout(
     *,
     labels: bool,
     channels_are_slices: bool | None = None,
+    one_slice: bool = False,
 ) -> Layout:
     """Return where the slices are.
 
@@ -88,6 +89,7 @@ def find_layout(
         labels: whether the values must be stored without loss.
         channels_are_slices: what planes are that the file calls channels, where it has no other axis: slices, or, if
             False, the channels of one slice. They are slices where that is not known, and `axis` says "channels".
+        one_slice: whether the file is a slice among others, whatever OME-XML says of them in each.
 
     Raises:
         SourceError: a page is not a whole slice of the stack.
@@ -98,7 +100,7 @@ def find_layout(
         kind = page_kind(first, labels=labels)
     if kind.white_is_zero and not labels and kind.dtype.kind == "i":
         raise TiffError(f"white is zero in {kind.dtype.name} pixels; save them with black as zero")
-    declared = find_declared(tiff, first, kind)
+    declared = find_declared(tiff, first, kind, lone=one_slice and len(addresses) == 1)
     pages, first_bytes = [], []
     for address in addresses:
         with tiff_errors(path, f"page {address.number}"):

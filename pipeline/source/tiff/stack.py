@@ -31,6 +31,8 @@ class TiffStack:
         colour: whether labels may be colours; else they have one value a pixel, or three that are equal.
         channels_are_slices: what planes are that the file calls channels, where it has no other axis: slices, or, if
             False, the channels of one slice. They are slices where that is not known, and `axis` says "channels".
+        one_slice: whether the file is a slice among others in a folder: where it has a single page, that is the slice,
+            and what OME-XML says of other files does not matter.
 
     Attributes:
         files: the file.
@@ -48,7 +50,13 @@ class TiffStack:
     """
 
     def __init__(
-        self, path: Path, *, labels: bool = False, colour: bool = False, channels_are_slices: bool | None = None
+        self,
+        path: Path,
+        *,
+        labels: bool = False,
+        colour: bool = False,
+        channels_are_slices: bool | None = None,
+        one_slice: bool = False,
     ) -> None:
         self.path, self.files, self._labels = path, (path,), labels
         with tiff_errors(path):
@@ -56,7 +64,9 @@ class TiffStack:
             self._version = _version(path)
             pages = find_pages(path)
             with _open(path) as tiff:
-                layout = find_layout(path, tiff, pages, labels=labels, channels_are_slices=channels_are_slices)
+                layout = find_layout(
+                    path, tiff, pages, labels=labels, channels_are_slices=channels_are_slices, one_slice=one_slice
+                )
             values = ONE_VALUE if layout.values_are_slices else layout.kind.values
             self._kept = kept_values(values, labels=labels, colour=colour)
         self._layout = layout

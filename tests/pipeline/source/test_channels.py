@@ -1,6 +1,7 @@
 """Pictures of several channels are read with the values that other readers find, and what is unclear is asked about."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tiff_zoo import LONG, SHORT, gray, hand_made, ome, text
 
 from pipeline.errors import SourceError
+from pipeline.source.pages.folder import PageFolder
 from pipeline.source.tiff import TiffStack
 
 RGB = ("red", "green", "blue")
@@ -95,7 +97,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_another_refused(
             else:
                 stack = TiffStack(path)
                 assert same(stack, colours if photometric == "rgb" else colours[..., 0])
-                assert stack.notes == ("the alpha channel is opaque everywhere and left out",)
+                assert stack.notes == ("the alpha channel hides nothing, and is left out",)
 
 
 def test_values_that_nobody_names_are_numbered(path: Path) -> None:
@@ -306,3 +308,62 @@ def test_floats_where_white_is_zero_are_what_they_are(path: Path, dtype: type) -
     assert same(stack, pixels)
     assert len(stack.notes) == 1
     assert f"shows zero as white, as an inverting look-up table does; its {pixels.dtype} pixels are" in stack.notes[0]
+
+
+# Folders of pages
+
+
+def test_files_of_channels_are_slices_of_a_folder(tmp_path: Path) -> None:
+    """Each file is a slice, so that nothing has to be asked: case 21, fields of two channels each."""
+    for z, page in enumerate(CUBE):
+        write(tmp_path / f"{z}.tif", page.transpose(2, 0, 1), imagej=True, metadata={"axes": "CYX"})
+    folder = PageFolder(tmp_path)
+    assert (folder.shape, folder.channels, folder.axis) == (CUBE.shape, ("0", "1", "2"), "")
+    assert np.array_equal(np.stack(list(folder)), CUBE)
+    with pytest.raises(SourceError, match="expected a single page in a folder of pages, found 3"):
+        PageFolder(tmp_path, channels_are_slices=True)
+
+
+def test_an_ome_page_is_itself_whatever_it_says_of_other_files(tmp_path: Path) -> None:
+    """Micro-Manager writes a plane a file, and in each that the others are elsewhere: their names are not followed."""
+    data = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>' for z in range(4)
+    )
+    for z, page in enumerate(CUBE[..., 0]):
+        (tmp_path / f"{z}.ome.tif").write_bytes(hand_made([gray(page, tags={270: ome(4, data=data)})]))
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), CUBE[..., 0])
+    with pytest.raises(SourceError, match="its slices are in several files"):
+        TiffStack(tmp_path / "0.ome.tif")
+    pages = [gray(page, tags={270: ome(4, data=data)} if z == 0 else {}) for z, page in enumerate(CUBE[:2, ..., 0])]
+    (tmp_path / "0.ome.tif").write_bytes(hand_made(pages))
+    with pytest.raises(SourceError, match="its slices are in several files"):
+        PageFolder(tmp_path)
+
+
+def test_what_is_said_of_pages_is_said_once(tmp_path: Path) -> None:
+    opaque = np.full((20, 24, 1), 255, np.uint8)
+    for z, page in enumerate(CUBE):
+        pixels = np.concatenate([page, opaque], axis=-1) if z < 3 else page
+        write(tmp_path / f"{z}.tif", pixels, photometric="rgb", metadata=None)
+    folder = PageFolder(tmp_path)
+    assert np.array_equal(np.stack(list(folder)), CUBE)
+    assert folder.notes == ("the alpha channel hides nothing, and is left out (in 3 of 4 files)",)
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        (CUBE[0, ..., 0], "3.tif: 20 x 24 px, uint8, but 0.tif is 20 x 24 px, uint8, 3 channels;"),
+        (
+            CUBE[0, ..., [2, 1, 0]],
+            "3.tif: has the channels 0, 1, 2, but 0.tif has red, green, blue; slices of one stack are alike",
+        ),
+    ],
+    ids=["gray", "others"],
+)
+def test_pages_of_other_channels_are_refused(tmp_path: Path, page: NDArray[Any], found: str) -> None:
+    for z in range(3):
+        write(tmp_path / f"{z}.tif", CUBE[z], photometric="rgb")
+    write(tmp_path / "3.tif", page, photometric="minisblack", metadata={"axes": "CYX" if page.ndim > 2 else "YX"})
+    with pytest.raises(SourceError, match=re.escape(found)):
+        PageFolder(tmp_path)
