@@ -38,7 +38,7 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import RawStack, Slices, Source, Stack
+from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
 
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
@@ -95,6 +95,9 @@ def combine(
     _require_alike(images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
+    objects = [stack.labels for stack in raw if isinstance(stack.labels, ObjectSlices)]
+    if objects and label_kind == AUTO:
+        label_kind = "instances"
     coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
     meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
     values = np.unique(np.concatenate(meant)).tolist()
@@ -115,6 +118,7 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
             *palette_note(where, palette, values),
+            *(note for each in objects for note in each.notes),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
             *label_notes(
                 where, coding, values, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
