@@ -20,6 +20,7 @@ from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _resample = Kernel("augment.kernel", "resample")
 MAX_CHANNELS = 32
+LABEL_DTYPES = ("uint8", "uint16", "uint32")
 _MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
@@ -65,7 +66,7 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
 
     Raises:
         ConfigError: shapes or dtypes that cannot be rendered.
@@ -77,8 +78,8 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         )
     if image.shape[2:] > (MAX_CHANNELS,):
         raise ConfigError(f"render: an image may have {MAX_CHANNELS} channels, got {image.shape[2]}; choose some")
-    if label.dtype.name not in ("uint8", "uint16"):
-        raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
+    if label.dtype.name not in LABEL_DTYPES:
+        raise ConfigError(f"render: the label must be {', '.join(LABEL_DTYPES)}, got {label.dtype.name}")
     height, width = label.shape
     if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _MAX_SLICE_PX:
         raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {label.size:,}")
@@ -142,7 +143,7 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
         recipe: what to make of it.
 
     Returns:

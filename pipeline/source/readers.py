@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pipeline.source.labels import AUTO
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
+    from pipeline.source.pages.folder_stacks import FolderLayout
     from pipeline.source.pages.formats import FileSlices
 
 DEFAULT_FOLDER = Path("data/isbi2012")
@@ -33,18 +35,20 @@ def read_folder(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
-    independent: bool = False,
+    independent: bool | None = None,
     channels_are_slices: bool = False,
+    silver: bool = False,
+    ctc: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source in a folder; see `source_pair` for what it holds.
+    """Return the source in a folder; see `source_pairs` for what it holds, and `read_pairs` for the options.
 
     Raises:
         ConfigError: the folder or one of the files is missing, or the two do not belong together.
         SourceError: a file cannot be read.
     """
     return read_pairs(
-        [source_pair(folder)],
+        source_pairs(folder, silver=silver, ctc=ctc),
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         independent=independent,
@@ -53,32 +57,59 @@ def read_folder(
     )
 
 
-def source_pair(folder: Path) -> tuple[Path, Path]:
-    """Return the images and the labels in a source folder.
+def source_pairs(folder: Path, *, silver: bool = False, ctc: bool = False) -> list[tuple[Path, Path]]:
+    """Return the images and the labels in a source folder, one pair a stack or a layout.
 
-    They are train-volume.tif and train-labels.tif; where neither is there, the one folder of images and the one of
-    labels in it, by their names: images, image, imgs, img or raw; labels, label, masks, mask, annotations, seg, ...
+    They are train-volume.tif and train-labels.tif; where neither is there, what the folder is laid out like:
+
+    - imagesTr and labelsTr, as nnU-Net has them;
+    - sequences of the Cell Tracking Challenge: 01 and 01_GT/SEG, 02 and 02_GT/SEG;
+    - the one folder of images and the one of labels in it, by their names: images, image, imgs, img or raw; labels,
+      label, masks, mask, annotations, seg, ...;
+    - such folders in a folder for each picture: then the folder itself has both.
+
+    Args:
+        folder: the folder.
+        silver: of the Cell Tracking Challenge, take the computed annotations, 01_ST/SEG.
+        ctc: it must be a set of that challenge.
 
     Raises:
         ConfigError: the folder or one of the two is missing, or there are several.
     """
+    from pipeline.source.pages.fields import folders_each
     from pipeline.source.pages.layouts import inner_folders
+    from pipeline.source.pages.nnunet import case_folders
+    from pipeline.source.pages.tracking import sequence_pairs
 
     if not folder.is_dir():
         raise ConfigError(
             f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
             f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
         )
+    if ctc or silver:
+        if pairs := sequence_pairs(folder, silver=silver):
+            return pairs
+        raise ConfigError(
+            f"{folder}: expected a training set of the Cell Tracking Challenge, the folders 01 and 01_GT/SEG; found none"
+        )
     usual = folder / IMAGES_FILE, folder / LABELS_FILE
     missing = [path for path in usual if not path.is_file()]
-    if len(missing) == len(usual) and (found := inner_folders(folder)):
-        return found
+    if len(missing) == len(usual):
+        if found := case_folders(folder):
+            return [found]
+        if pairs := sequence_pairs(folder):
+            return pairs
+        if found := inner_folders(folder):
+            return [found]
+        if folders_each(folder):
+            return [(folder, folder)]
     if missing:
         raise ConfigError(
             f"{folder}: {missing[0].name} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}, or the "
-            "folders images and labels. Name other files, or folders of single pages, with --images and --labels"
+            "folders images and labels, or a folder with these for each picture. Name other files, or folders of "
+            "single pages, with --images and --labels"
         )
-    return usual
+    return [usual]
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
@@ -91,7 +122,7 @@ def read_pairs(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
-    independent: bool = False,
+    independent: bool | None = None,
     channels_are_slices: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -101,7 +132,8 @@ def read_pairs(
         pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
-        independent: the slices are fields of view without neighbours: numbers may be missing between their names.
+        independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
+            default as the layout of the files shows, see `find_layout`.
         channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
@@ -112,9 +144,23 @@ def read_pairs(
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
+    layouts = [_find_layout(images, labels, independent) for images, labels in pairs]
+    if independent is None:
+        independent = _are_fields(pairs, layouts)
+    raw: list[RawStack] = []
+    for pair, layout in zip(pairs, layouts, strict=True):
+        if layout and layout.stacks:
+            raw += _laid_out(pair, layout)
+        else:
+            raw.append(_open_pair(*pair, independent=independent, ask=not channels_are_slices))
     bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
-    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    source = combine(_in_one_sequence(raw), name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    return replace(
+        source,
+        notes=(*(f"source: {note}" for layout in layouts if layout for note in layout.notes), *source.notes),
+        independent=independent,
+        films=all(layout and layout.films for layout in layouts),
+    )
 
 
 def read_images(path: Path) -> list[Slices]:
@@ -191,6 +237,61 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
+def _find_layout(images: Path, labels: Path, independent: bool | None) -> "FolderLayout | None":
+    from pipeline.source.pages.folder_stacks import find_layout
+
+    return find_layout(images, labels, independent=independent)
+
+
+def _are_fields(pairs: Sequence[tuple[Path, Path]], layouts: "Sequence[FolderLayout | None]") -> bool:
+    """Return whether slices are fields of view, as the layouts show.
+
+    Raises:
+        ConfigError: some are, and others may be sections.
+    """
+    fields = [bool(layout and layout.independent) for layout in layouts]
+    if any(fields) and not all(fields):
+        raise ConfigError(
+            f"{pairs[fields.index(True)][0]}: seems to hold fields of view, and {pairs[fields.index(False)][0]} "
+            "sections; say --independent or --no-independent for all of them, or build two datasets"
+        )
+    return all(fields)
+
+
+def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout") -> list[RawStack]:
+    """Return the stacks of two folders that are more than one plain stack."""
+    return [
+        RawStack(
+            stack.images,
+            stack.labels,
+            where=(str(pair[0]), str(pair[1])),
+            palette=stack.labels.palette,
+            names=stack.names,
+            label_names=stack.label_names,
+            files=(_source_file(stack.images, pair[0]), _source_file(stack.labels, pair[1])),
+            channels=stack.images.channels,
+            sequence=stack.sequence,
+            skipped=stack.skipped,
+        )
+        for stack in layout.stacks
+    ]
+
+
+def _in_one_sequence(raw: Sequence[RawStack]) -> list[RawStack]:
+    """Return stacks whose slices have places in one sequence if any have: those of the pairs follow each other."""
+    if not any(stack.sequence for stack in raw):
+        return list(raw)
+    placed: list[RawStack] = []
+    first = n_before = 0  # of the pair, or of the single stack, that comes next
+    for stack in raw:
+        if not stack.sequence or 0 in stack.sequence:
+            first = n_before
+        places = stack.sequence or tuple(range(len(stack.images)))
+        placed.append(replace(stack, sequence=tuple(first + place for place in places)))
+        n_before += len(stack.images)
+    return placed
+
+
 def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
     from pipeline.source.pages.folder import open_folders
 
@@ -212,7 +313,9 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: 
         where=(str(images_path), str(labels_path)),
         palette=labels.palette,
         names=tuple(file.stem for file in images.files),
-        files=(_source_file(images), _source_file(labels)),
+        label_names=tuple(file.stem for file in labels.files),
+        files=(_source_file(images, images_path), _source_file(labels, labels_path)),
+        channels=images.channels,
     )
 
 
@@ -223,11 +326,11 @@ def _open(path: Path, *, labels: bool) -> "FileSlices":
     return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
 
 
-def _source_file(stack: "FileSlices") -> SourceFile:
+def _source_file(stack: "FileSlices", path: Path) -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
     try:
         digests = [file_digest(file) for file in stack.files]
     except OSError as error:
-        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest)
+        raise SourceError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+    digest = bytes_digest("".join(digests).encode("ascii")) if path.is_dir() else digests[0]
+    return SourceFile(path.resolve(), digest)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,15 @@ class Slices(Protocol):
         """Yield the slices in order."""
 
 
+@runtime_checkable
+class ObjectSlices(Slices, Protocol):
+    """Labels that are ids of single objects, however few they are."""
+
+    @property
+    def object_notes(self) -> tuple[str, ...]:
+        """What to know of the labels that were read so far, as whole lines."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
@@ -59,6 +68,7 @@ class RawStack:
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
         skipped: slices that no split may have, because nobody annotated them.
+        label_names: what each name's label is called.
     """
 
     images: Slices
@@ -72,6 +82,7 @@ class RawStack:
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
     skipped: frozenset[int] = frozenset()
+    label_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +101,7 @@ class Stack:
         blank: slices of one gray level alone.
         unlabelled: slices whose label is background alone.
         names: the name of every slice, or one for the whole stack.
+        label_names: what each name's label is called, where that is known.
         channels: what the channels are called; empty for gray.
         groups: as in `RawStack`.
         sequence: likewise.
@@ -108,6 +120,7 @@ class Stack:
     blank: frozenset[int]
     unlabelled: frozenset[int]
     names: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
@@ -156,6 +169,8 @@ class Source:
         files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
         notes: what the user should know before anything is built.
         reading: what was done to the pixels of the files, if anything.
+        independent: slices are fields of view without neighbours, as the layout of the files shows.
+        films: every stack is a sequence of its own, as the layout shows: whole ones can be held out.
     """
 
     name: str
@@ -164,6 +179,8 @@ class Source:
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    independent: bool = False
+    films: bool = False
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:

@@ -2,60 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.source.pages.folder import PageFolder, has_pages, page_files
+from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
 from pipeline.source.pages.formats import FileSlices
 from pipeline.source.pages.layouts import inner_folders, subfolders
 from pipeline.source.pages.object_masks import ObjectMasks
+from pipeline.source.pages.partners import match_names
 
 _MAX_LISTED = 3
 _MAX_SIZES = 1000  # what the ids of samples have room for
-_FIELDS = "taken for fields of view without neighbours; --no-independent if they are sections of one specimen"
 
 Size: TypeAlias = tuple[int, ...]
-
-
-class FolderStack(NamedTuple):
-    """One of the stacks that a pair of folders holds.
-
-    Attributes:
-        images: its slices.
-        labels: their labels.
-        names: what each slice is called.
-        label_names: what its label is called.
-        sequence: the place of each slice among those of all stacks; empty where each stack is a sequence by itself.
-        skipped: slices without a label.
-    """
-
-    images: FileSlices
-    labels: FileSlices
-    names: tuple[str, ...]
-    label_names: tuple[str, ...] = ()
-    sequence: tuple[int, ...] = ()
-    skipped: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class FolderLayout:
-    """What a pair of folders holds where it is more than one plain stack.
-
-    Attributes:
-        stacks: in order.
-        notes: what it was taken for.
-        independent: slices are fields of view without neighbours, as the layout shows.
-        films: every stack is a sequence by itself, so that whole ones can be held out.
-        instances: labels are the ids of objects.
-    """
-
-    stacks: tuple[FolderStack, ...]
-    notes: tuple[str, ...]
-    independent: bool = False
-    films: bool = False
-    instances: bool = False
 
 
 class Field(NamedTuple):
@@ -66,30 +27,35 @@ class Field(NamedTuple):
     labels: tuple[Path, ...]
 
 
-def several_sizes(images: Path, labels: Path, pairs: Sequence[tuple[Path, Path]]) -> FolderLayout | None:
-    """Return the stacks of pictures of several sizes; None where all have one size.
+def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
+    """Return the stacks of pictures of several sizes in a folder; None where all have one size, or no partners.
 
     Args:
         images: the folder.
         labels: that of their labels.
-        pairs: each picture with its label, in order.
 
     Raises:
         ConfigError: more sizes than a dataset can have stacks.
         SourceError: a file cannot be read, or a label is not of its picture's size.
     """
-    sizes = [size_of(images, image) for image, _ in pairs]
+    files = page_files(images), page_files(labels)
+    stems = [[file.stem for file in each] for each in files]
+    try:
+        partners = [files[1][place] for place in match_names(stems[0], stems[1], (str(images), str(labels)))]
+    except ConfigError:
+        return None
+    sizes = [size_of(images, image) for image in files[0]]
     if len(set(sizes)) == 1:
         return None
-    for (image, label), size in zip(pairs, sizes, strict=True):
+    for image, label, size in zip(files[0], partners, sizes, strict=True):
         if (found := size_of(labels, label, labels=True)) != size:
             raise SourceError(
                 f"{label}: {found[0]} x {found[1]} px, but its image {image.name} is {size[0]} x {size[1]} px; export "
                 "them again, alike"
             )
-    fields = [Field(image.stem, image, (label,)) for image, label in pairs]
-    stacks = _by_size(fields, sizes, images, lambda files: PageFolder(labels, [file for file, in files], labels=True))
-    note = f"{images}: {len(pairs)} pictures of {_sizes(sizes)} are a stack a size, and {_FIELDS}"
+    fields = [Field(image.stem, image, (label,)) for image, label in zip(files[0], partners, strict=True)]
+    stacks = _by_size(fields, sizes, images, lambda each: PageFolder(labels, [file for (file,) in each], labels=True))
+    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size; {AS_FIELDS}"
     return FolderLayout(stacks, (note,), independent=True)
 
 
@@ -117,11 +83,11 @@ def folder_each(root: Path) -> FolderLayout | None:
 
     sizes = [size_of(root, field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
-    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}; {_FIELDS}"]
+    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}; {AS_FIELDS}"]
     if empty := [field.name for field in fields if not field.labels]:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)
-    return FolderLayout(stacks, tuple(notes), independent=True, instances=not one_each)
+    return FolderLayout(stacks, tuple(notes), independent=True)
 
 
 def folders_each(root: Path) -> list[Path]:
@@ -132,15 +98,12 @@ def folders_each(root: Path) -> list[Path]:
     """
     if has_pages(root):
         return []
-    first, *others = [*subfolders(root), None]
-    if first is None:
-        return []
+    folders = subfolders(root)
     try:
-        if not inner_folders(first):
-            return []
+        is_one = bool(folders) and bool(inner_folders(folders[0]))
     except ConfigError:
-        return []
-    return [folder for folder in (first, *others) if folder and inner_folders(folder)]
+        is_one = False
+    return [folder for folder in folders if inner_folders(folder)] if is_one else []
 
 
 def size_of(folder: Path, file: Path, *, labels: bool = False) -> Size:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError, counted
-from pipeline.source.pages.fields import FolderLayout, FolderStack
 from pipeline.source.pages.folder import PageFolder, has_pages, page_files
+from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
 from pipeline.source.pages.layouts import subfolders
 from pipeline.source.pages.partners import missing_numbers
 
@@ -29,7 +29,9 @@ class FrameLabels:
         depth: how many frames there are.
     """
 
-    axis, channels = "", ()
+    axis = ""
+    channels: tuple[str, ...] = ()
+    object_notes: tuple[str, ...] = ()
 
     def __init__(self, labels: PageFolder, frames: Sequence[int], depth: int) -> None:
         self._labels, self._place = labels, {frame: place for place, frame in enumerate(frames)}
@@ -65,13 +67,16 @@ def sequence_pairs(root: Path, *, silver: bool = False) -> list[tuple[Path, Path
     Raises:
         ConfigError: a sequence has no annotations of the kind.
     """
-    found = {folder.name: folder for folder in subfolders(root)}
-    names = [name for name in found if _SEQUENCE.fullmatch(name) and {f"{name}_{_GOLD}", f"{name}_{_SILVER}"} & {*found}]
+    there = {folder.name for folder in subfolders(root)}
+    annotated = {name for name in there if {f"{name}_{_GOLD}", f"{name}_{_SILVER}"} & there}
+    names = sorted(name for name in annotated if _SEQUENCE.fullmatch(name))
     pairs = [(root / name, root / f"{name}_{_SILVER if silver else _GOLD}" / "SEG") for name in names]
     for _, labels in pairs:
         if not labels.is_dir():
-            other = "leave out --silver" if silver else "take the computed ones with --silver"
-            raise ConfigError(f"{labels}: expected the annotations of a sequence, found nothing; {other}, if it has those")
+            other = "leave out --silver" if silver else "--silver takes the computed ones"
+            raise ConfigError(
+                f"{labels}: expected the annotations of a sequence, found nothing; {other}, if it has any"
+            )
     return pairs
 
 
@@ -91,8 +96,8 @@ def open_sequence(images: Path, labels: Path) -> FolderLayout | None:
         return None
     if plane := next((match for match in found if match and match[2]), None):
         raise SourceError(
-            f"{labels}: {plane[0]} annotates one plane of a frame of several; sequences of volumes are not read: export "
-            "the annotated planes and their labels as pages, and name the two folders"
+            f"{labels}: {plane[0]} annotates one plane of a frame of several; sequences of volumes are not read: "
+            "export the annotated planes and their labels as pages, and name the two folders"
         )
     place = {int(match[1]): z for z, match in enumerate(numbers) if match}
     for file, match in zip(annotated, found, strict=True):
@@ -113,4 +118,4 @@ def open_sequence(images: Path, labels: Path) -> FolderLayout | None:
         label_names=tuple(label_name.get(z, "") for z in range(len(frames))),
         skipped=skipped,
     )
-    return FolderLayout((stack,), (note,), films=True, instances=True)
+    return FolderLayout((stack,), (note,), films=True)
