@@ -1,13 +1,17 @@
 """Reading sources from files, from folders of pages, or from nothing but the built-in phantom."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.files import storage_errors
+from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.shards.digest import bytes_digest, file_digest
+from pipeline.shards.provenance import MAX_CHANNELS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
@@ -34,7 +38,8 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -49,6 +54,7 @@ def read_folder(
         label_kind=label_kind,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        channel=channel,
         facts=facts,
     )
 
@@ -92,7 +98,9 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
+    join: str = STACKS,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -102,7 +110,10 @@ def read_pairs(
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
-        channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
+            as some programs call them, or, if False, the channels of one slice.
+        channel: which channels to keep, in that order, by their names or numbers; all where none is named.
+        join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -111,10 +122,21 @@ def read_pairs(
     """
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    if channel and channels_are_slices:
+        raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
-    bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
-    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    how = _How(independent, channels_are_slices, tuple(channel))
+    groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
+    names = _part_names(groups)
+    raw = [_open_stack(group, names, how) for group in groups]
+    bases = [_base(images) for images, _ in pairs]
+    source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
+    return replace(
+        source,
+        notes=(*(note for stack in raw for note in stack.notes), *source.notes),
+        options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
+    )
 
 
 def read_images(path: Path) -> list[Slices]:
@@ -191,36 +213,128 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
+def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
+    """Return what pairs of one stack have in common: their labels where pairs are channels, else nothing.
+
+    Raises:
+        ConfigError: pairs are neither channels nor stacks.
+    """
+    if join not in JOINS:
+        raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
+    number = count()
+    return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))
+
+
+def _part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
+    """Return what to call images that are the channels of a stack, in all stacks alike.
+
+    They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
+    """
+    from pipeline.source.pages.partners import core_names
+
+    bases = [[_base(images) for images, _ in group] for group in groups]
+    for names in (bases, [core_names(each) for each in bases]):
+        if all(each == names[0] for each in names):
+            return names[0]
+    return list(map(str, range(max(map(len, bases)))))
+
+
+def _base(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+class _How(NamedTuple):
+    """How images are read; see `read_pairs`."""
+
+    independent: bool = False
+    channels_are_slices: bool | None = None
+    channel: tuple[str, ...] = ()
+
+    @property
+    def planes_are_slices(self) -> bool | None:
+        """Whether planes that are called channels are slices: not where some of them are chosen."""
+        return False if self.channel else self.channels_are_slices
+
+
+def _open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: _How) -> RawStack:
+    """Return a stack; of several pairs, each has some of its channels, called so, and the same labels."""
+    from pipeline.source.pages.channels import ChosenChannels, JoinedChannels, require_same_labels, split_names
+
+    opened = [_open_pair(*pair, how) for pair in pairs]
+    images, labels = opened[0]
+    if len(pairs) > 1:
+        require_same_labels([each for _, each in opened], [path for path, _ in pairs])
+        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
+    where = str(pairs[0][0])
+    slices = images.slices if isinstance(images, JoinedChannels) else tuple(file.stem for file in images.files)
+    files = [_source_file(each) for each, _ in opened]
+    if how.channel:
+        if not images.channels:
+            raise ConfigError(f"{where}: has one channel, so that none can be chosen; leave out --channel")
+        images = ChosenChannels(images, split_names(how.channel, images))
+    if len(images.channels) > MAX_CHANNELS:
+        raise ConfigError(
+            f"{where}: expected at most {MAX_CHANNELS} channels, found {len(images.channels)}; choose some, such as "
+            "--channel 0,1,2"
+        )
+    notes = ((path, note) for path, stack in ((where, images), (str(pairs[0][1]), labels)) for note in stack.notes)
+    return RawStack(
+        images,
+        labels,
+        where=(where, str(pairs[0][1])),
+        palette=labels.palette,
+        names=slices,
+        files=(replace(files[0], further=tuple(files[1:])), _source_file(labels)),
+        channels=images.channels,
+        notes=tuple(f"{path}: {note}" for path, note in notes),
+    )
+
+
+def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSlices, FileSlices]":
+    """Return images and labels.
+
+    Raises:
+        ConfigError: the two do not belong together, or the images' planes may be slices or channels.
+        SourceError: one of them cannot be read.
+    """
     from pipeline.source.pages.folder import open_folders
 
     images: FileSlices
     labels: FileSlices
+    answer = how.planes_are_slices
     if images_path.is_dir() and labels_path.is_dir():
-        images, labels = open_folders(images_path, labels_path, independent=independent)
+        images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
     else:
-        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if ask and images.axis == "channels":
+        images = _open(images_path, labels=False, channels_are_slices=answer)
+        labels = _open(labels_path, labels=True, channels_are_slices=answer)
+    if answer is None and images.axis == "channels":
+        n = len(images)
         raise ConfigError(
-            f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
-            "--channels-are-slices; if they are channels of one picture, export the one to train on: several are not "
-            "supported yet"
+            f"{images_path}: its {n} planes may be the channels of one slice, or the slices of a stack; say "
+            f"--no-channels-are-slices for one slice of {n} channels, or --channels-are-slices for {n} slices (the "
+            f"labels have {len(labels)})"
         )
-    return RawStack(
-        images,
-        labels,
-        where=(str(images_path), str(labels_path)),
-        palette=labels.palette,
-        names=tuple(file.stem for file in images.files),
-        files=(_source_file(images), _source_file(labels)),
-    )
+    if answer and images.channels:
+        raise ConfigError(
+            f"{images_path}: its channels ({', '.join(images.channels):.80}) are those of "
+            f"{counted(len(images), 'slice')} and cannot be slices; leave out --channels-are-slices, or choose one "
+            "with --channel"
+        )
+    if answer is False and len(images) == 1 < len(labels) == len(images.channels):
+        raise ConfigError(
+            f"{labels_path}: has {len(labels)} slices, for one slice of {len(images.channels)} channels in "
+            f"{images_path}; save the one label that all its channels share"
+        )
+    return images, labels
 
 
-def _open(path: Path, *, labels: bool) -> "FileSlices":
+def _open(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
     from pipeline.source.pages.formats import open_file
 
-    return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
+    if path.is_dir():
+        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
+    return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
 
 
 def _source_file(stack: "FileSlices") -> SourceFile:

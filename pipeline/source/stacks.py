@@ -1,8 +1,8 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,10 +37,14 @@ class Slices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
+    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
+
+    Where channels are in files or folders of their own, `further` are those of all but the first.
+    """
 
     path: Path
     sha256: str
+    further: tuple["SourceFile", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +62,7 @@ class RawStack:
         groups: what each slice belongs to, if it is said.
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
+        notes: what to say of how the two were read, once they have been.
     """
 
     images: Slices
@@ -70,6 +75,7 @@ class RawStack:
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +160,7 @@ class Source:
         files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
         notes: what the user should know before anything is built.
         reading: what was done to the pixels of the files, if anything.
+        options: how the files were read, as `read_pairs` takes it, where they do not say it themselves.
     """
 
     name: str
@@ -162,6 +169,7 @@ class Source:
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:
