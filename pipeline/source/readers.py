@@ -1,14 +1,17 @@
 """Reading sources from files, from folders of pages, or from nothing but the built-in phantom."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.files import storage_errors
+from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.shards.digest import bytes_digest, file_digest
+from pipeline.shards.provenance import MAX_CHANNELS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
@@ -36,7 +39,8 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool | None = None,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
     silver: bool = False,
     ctc: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -53,6 +57,7 @@ def read_folder(
         label_kind=label_kind,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        channel=channel,
         facts=facts,
     )
 
@@ -90,7 +95,7 @@ def source_pairs(folder: Path, *, silver: bool = False, ctc: bool = False) -> li
         if pairs := sequence_pairs(folder, silver=silver):
             return pairs
         raise ConfigError(
-            f"{folder}: expected a training set of the Cell Tracking Challenge, the folders 01 and 01_GT/SEG; found none"
+            f"{folder}: expected a training set of the Cell Tracking Challenge, with 01 and 01_GT/SEG, found none"
         )
     usual = folder / IMAGES_FILE, folder / LABELS_FILE
     missing = [path for path in usual if not path.is_file()]
@@ -123,7 +128,9 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool | None = None,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
+    join: str = STACKS,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -134,7 +141,10 @@ def read_pairs(
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
             default as the layout of the files shows, see `find_layout`.
-        channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
+            as some programs call them, or, if False, the channels of one slice.
+        channel: which channels to keep, in that order, by their names or numbers; all where none is named.
+        join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -143,23 +153,33 @@ def read_pairs(
     """
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    if channel and channels_are_slices:
+        raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
+    from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
+
     _require_own_files(pairs)
-    layouts = [_find_layout(images, labels, independent) for images, labels in pairs]
+    groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
+    layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
     if independent is None:
-        independent = _are_fields(pairs, layouts)
+        independent = are_fields([group[0] for group in groups], layouts)
+    how = _How(independent, channels_are_slices, tuple(channel))
+    names = _part_names(groups)
     raw: list[RawStack] = []
-    for pair, layout in zip(pairs, layouts, strict=True):
-        if layout and layout.stacks:
-            raw += _laid_out(pair, layout)
-        else:
-            raw.append(_open_pair(*pair, independent=independent, ask=not channels_are_slices))
-    bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
-    source = combine(_in_one_sequence(raw), name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    for group, layout in zip(groups, layouts, strict=True):
+        raw += _laid_out(group[0], layout, how) if layout and layout.stacks else [_open_stack(group, names, how)]
+    bases = [_base(images) for images, _ in pairs]
+    source = combine(in_one_sequence(raw), name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,
-        notes=(*(f"source: {note}" for layout in layouts if layout for note in layout.notes), *source.notes),
+        notes=(
+            *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
+            *(note for stack in raw for note in stack.notes),
+            *source.notes,
+        ),
         independent=independent,
         films=all(layout and layout.films for layout in layouts),
+        options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
     )
 
 
@@ -237,39 +257,57 @@ def _identity(path: Path) -> tuple[int, int] | Path:
     return status.st_dev, status.st_ino
 
 
-def _find_layout(images: Path, labels: Path, independent: bool | None) -> "FolderLayout | None":
-    from pipeline.source.pages.folder_stacks import find_layout
-
-    return find_layout(images, labels, independent=independent)
-
-
-def _are_fields(pairs: Sequence[tuple[Path, Path]], layouts: "Sequence[FolderLayout | None]") -> bool:
-    """Return whether slices are fields of view, as the layouts show.
+def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
+    """Return what pairs of one stack have in common: their labels where pairs are channels, else nothing.
 
     Raises:
-        ConfigError: some are, and others may be sections.
+        ConfigError: pairs are neither channels nor stacks.
     """
-    fields = [bool(layout and layout.independent) for layout in layouts]
-    if any(fields) and not all(fields):
-        raise ConfigError(
-            f"{pairs[fields.index(True)][0]}: seems to hold fields of view, and {pairs[fields.index(False)][0]} "
-            "sections; say --independent or --no-independent for all of them, or build two datasets"
-        )
-    return all(fields)
+    if join not in JOINS:
+        raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
+    number = count()
+    return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))
 
 
-def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout") -> list[RawStack]:
-    """Return the stacks of two folders that are more than one plain stack."""
+def _part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
+    """Return what to call images that are the channels of a stack, in all stacks alike.
+
+    They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
+    """
+    from pipeline.source.pages.partners import core_names
+
+    bases = [[_base(images) for images, _ in group] for group in groups]
+    for names in (bases, [core_names(each) for each in bases]):
+        if all(each == names[0] for each in names):
+            return names[0]
+    return list(map(str, range(max(map(len, bases)))))
+
+
+def _base(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+class _How(NamedTuple):
+    """How images are read; see `read_pairs`."""
+
+    independent: bool = False
+    channels_are_slices: bool | None = None
+    channel: tuple[str, ...] = ()
+
+    @property
+    def planes_are_slices(self) -> bool | None:
+        """Whether planes that are called channels are slices: not where some of them are chosen."""
+        return False if self.channel else self.channels_are_slices
+
+
+def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout", how: _How) -> list[RawStack]:
+    """Return the stacks of two folders that hold more than one plain stack."""
     return [
-        RawStack(
-            stack.images,
-            stack.labels,
-            where=(str(pair[0]), str(pair[1])),
-            palette=stack.labels.palette,
+        replace(
+            _raw_stack(stack.images, stack.labels, pair, how),
             names=stack.names,
             label_names=stack.label_names,
             files=(_source_file(stack.images, pair[0]), _source_file(stack.labels, pair[1])),
-            channels=stack.images.channels,
             sequence=stack.sequence,
             skipped=stack.skipped,
         )
@@ -277,53 +315,94 @@ def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout") -> list[RawStack]
     ]
 
 
-def _in_one_sequence(raw: Sequence[RawStack]) -> list[RawStack]:
-    """Return stacks whose slices have places in one sequence if any have: those of the pairs follow each other."""
-    if not any(stack.sequence for stack in raw):
-        return list(raw)
-    placed: list[RawStack] = []
-    first = n_before = 0  # of the pair, or of the single stack, that comes next
-    for stack in raw:
-        if not stack.sequence or 0 in stack.sequence:
-            first = n_before
-        places = stack.sequence or tuple(range(len(stack.images)))
-        placed.append(replace(stack, sequence=tuple(first + place for place in places)))
-        n_before += len(stack.images)
-    return placed
+def _open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: _How) -> RawStack:
+    """Return a stack; of several pairs, each has some of its channels, called so, and the same labels."""
+    from pipeline.source.pages.channels import JoinedChannels, require_same_labels
+
+    opened = [_open_pair(*pair, how) for pair in pairs]
+    images, labels = opened[0]
+    further = tuple(_source_file(each, path) for (path, _), (each, _) in zip(pairs[1:], opened[1:], strict=True))
+    if len(pairs) > 1:
+        require_same_labels([each for _, each in opened], [path for path, _ in pairs])
+        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
+    return replace(
+        _raw_stack(images, labels, pairs[0], how),
+        names=images.slices if isinstance(images, JoinedChannels) else tuple(file.stem for file in images.files),
+        label_names=tuple(file.stem for file in labels.files),
+        files=(replace(_source_file(opened[0][0], pairs[0][0]), further=further), _source_file(labels, pairs[0][1])),
+    )
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
+def _raw_stack(images: "FileSlices", labels: "FileSlices", pair: tuple[Path, Path], how: _How) -> RawStack:
+    """Return a stack of the channels that were chosen; what its slices are called and where they were is not said."""
+    from pipeline.source.pages.channels import ChosenChannels, split_names
+
+    where = str(pair[0])
+    if how.channel:
+        if not images.channels:
+            raise ConfigError(f"{where}: has one channel, so that none can be chosen; leave out --channel")
+        images = ChosenChannels(images, split_names(how.channel, images))
+    if len(images.channels) > MAX_CHANNELS:
+        raise ConfigError(
+            f"{where}: expected at most {MAX_CHANNELS} channels, found {len(images.channels)}; choose some, such as "
+            "--channel 0,1,2"
+        )
+    notes = ((path, note) for path, stack in ((where, images), (str(pair[1]), labels)) for note in stack.notes)
+    return RawStack(
+        images,
+        labels,
+        where=(where, str(pair[1])),
+        palette=labels.palette,
+        channels=images.channels,
+        notes=tuple(f"{path}: {note}" for path, note in notes),
+    )
+
+
+def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSlices, FileSlices]":
+    """Return images and labels.
+
+    Raises:
+        ConfigError: the two do not belong together, or the images' planes may be slices or channels.
+        SourceError: one of them cannot be read.
+    """
     from pipeline.source.pages.folder import open_folders
 
     images: FileSlices
     labels: FileSlices
+    answer = how.planes_are_slices
     if images_path.is_dir() and labels_path.is_dir():
-        images, labels = open_folders(images_path, labels_path, independent=independent)
+        images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
     else:
-        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if ask and images.axis == "channels":
+        images = _open(images_path, labels=False, channels_are_slices=answer)
+        labels = _open(labels_path, labels=True, channels_are_slices=answer)
+    if answer is None and images.axis == "channels":
+        n = len(images)
         raise ConfigError(
-            f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
-            "--channels-are-slices; if they are channels of one picture, export the one to train on: several are not "
-            "supported yet"
+            f"{images_path}: its {n} planes may be the channels of one slice, or the slices of a stack; say "
+            f"--no-channels-are-slices for one slice of {n} channels, or --channels-are-slices for {n} slices (the "
+            f"labels have {len(labels)})"
         )
-    return RawStack(
-        images,
-        labels,
-        where=(str(images_path), str(labels_path)),
-        palette=labels.palette,
-        names=tuple(file.stem for file in images.files),
-        label_names=tuple(file.stem for file in labels.files),
-        files=(_source_file(images, images_path), _source_file(labels, labels_path)),
-        channels=images.channels,
-    )
+    if answer and images.channels:
+        raise ConfigError(
+            f"{images_path}: its channels ({', '.join(images.channels):.80}) are those of "
+            f"{counted(len(images), 'slice')} and cannot be slices; leave out --channels-are-slices, or choose one "
+            "with --channel"
+        )
+    if answer is False and len(images) == 1 < len(labels) == len(images.channels):
+        raise ConfigError(
+            f"{labels_path}: has {len(labels)} slices, for one slice of {len(images.channels)} channels in "
+            f"{images_path}; save the one label that all its channels share"
+        )
+    return images, labels
 
 
-def _open(path: Path, *, labels: bool) -> "FileSlices":
+def _open(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
     from pipeline.source.pages.formats import open_file
 
-    return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
+    if path.is_dir():
+        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
+    return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
 
 
 def _source_file(stack: "FileSlices", path: Path) -> SourceFile:

@@ -1,8 +1,8 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,10 +46,14 @@ class ObjectSlices(Slices, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
+    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
+
+    Where channels are in files or folders of their own, `further` are those of all but the first.
+    """
 
     path: Path
     sha256: str
+    further: tuple["SourceFile", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +73,7 @@ class RawStack:
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
         skipped: slices that no split may have, because nobody annotated them.
         label_names: what each name's label is called.
+        notes: what to say of how the two were read, once they have been.
     """
 
     images: Slices
@@ -83,6 +88,7 @@ class RawStack:
     boxes: tuple[tuple[int, int, int], ...] = ()
     skipped: frozenset[int] = frozenset()
     label_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,6 +177,7 @@ class Source:
         reading: what was done to the pixels of the files, if anything.
         independent: slices are fields of view without neighbours, as the layout of the files shows.
         films: every stack is a sequence of its own, as the layout shows: whole ones can be held out.
+        options: how the files were read, as `read_pairs` takes it, where they do not say it themselves.
     """
 
     name: str
@@ -181,6 +188,7 @@ class Source:
     reading: SourceReading | None = None
     independent: bool = False
     films: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:

@@ -1,10 +1,13 @@
 """What a pair of folders holds that is more than one plain stack."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.errors import ConfigError
 from pipeline.source.pages.formats import FileSlices
+from pipeline.source.stacks import RawStack
 
 AS_FIELDS = "taken for fields of view without neighbours; --no-independent if they are sections of one specimen"
 
@@ -73,3 +76,33 @@ def find_layout(images: Path, labels: Path, *, independent: bool | None = None) 
     if layout and layout.stacks:
         return layout
     return (None if independent is False else several_sizes(images, labels)) or layout
+
+
+def are_fields(pairs: Sequence[tuple[Path, Path]], layouts: Sequence[FolderLayout | None]) -> bool:
+    """Return whether slices are fields of view, as the layouts show.
+
+    Raises:
+        ConfigError: some are, and others may be sections.
+    """
+    fields = [bool(layout and layout.independent) for layout in layouts]
+    if any(fields) and not all(fields):
+        raise ConfigError(
+            f"{pairs[fields.index(True)][0]}: seems to hold fields of view, and {pairs[fields.index(False)][0]} "
+            "sections; say --independent or --no-independent for all of them, or build two datasets"
+        )
+    return all(fields)
+
+
+def in_one_sequence(raw: Sequence[RawStack]) -> list[RawStack]:
+    """Return stacks whose slices have places in one sequence if any have: those of the pairs follow each other."""
+    if not any(stack.sequence for stack in raw):
+        return list(raw)
+    placed: list[RawStack] = []
+    first = n_before = 0  # of the pair, or of the single stack, that comes next
+    for stack in raw:
+        if not stack.sequence or 0 in stack.sequence:
+            first = n_before
+        places = stack.sequence or tuple(range(len(stack.images)))
+        placed.append(replace(stack, sequence=tuple(first + place for place in places)))
+        n_before += len(stack.images)
+    return placed
