@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from small_worlds import digests, small_config, small_stack
 
 from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
@@ -30,7 +31,6 @@ from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
-from small_worlds import digests, small_config, small_stack
 
 KINDS = {"rgb": (np.uint8, 3), "four of 16 bits": (np.uint16, 4), "two of floats": (np.float32, 2)}
 
