@@ -98,7 +98,7 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
+        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
@@ -225,9 +225,11 @@ def _open(path: Path, *, labels: bool) -> "FileSlices":
 
 def _source_file(stack: "FileSlices") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
+    from pipeline.source.pages.formats import decoder_of
+
     try:
         digests = [file_digest(file) for file in stack.files]
     except OSError as error:
         raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
     digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest)
+    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))

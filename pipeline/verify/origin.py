@@ -35,6 +35,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
     if source.inputs != dataset.record.inputs:
+        _require_same_decoder(dataset, source)
         read = [str(file.path) for pair in source.files for file in pair]
         raise DatasetError(
             f"{folder or ', '.join(read) or 'the built-in phantom'}: expected the pixels that {dataset.folder} was "
@@ -42,6 +43,22 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
             "folder with --source"
         )
     return source
+
+
+def _require_same_decoder(dataset: Dataset, source: Source) -> None:
+    """Refuse a source whose files are the dataset's own, where another decoder has given other pixels of them.
+
+    Raises:
+        DatasetError: they are.
+    """
+    before = read_build_info(dataset.folder)
+    now = {file.decoder for pair in source.files for file in pair} - {None}
+    if now and before.decoders and before.digests == tuple((one.sha256, other.sha256) for one, other in source.files):
+        raise DatasetError(
+            f"{source.files[0][0].path}: the files are those that {dataset.folder} was made from, but their pixels are "
+            f"others: {', '.join(before.decoders)} decoded them then, {', '.join(map(str, now))} does now, and JPEG "
+            f"decoders differ by a gray level; install the version of imagecodecs that {BUILD_INFO_FILE} names"
+        )
 
 
 def is_at_hand(dataset: Dataset) -> bool:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError
+from pipeline.source.pages import jpeg
 from pipeline.source.pages.bmp import find_bmp
 from pipeline.source.pages.picture import Picture
 from pipeline.source.pages.png import find_png
@@ -60,13 +61,8 @@ def _open_bmp(path: Path, *, labels: bool) -> Picture:
     return Picture(path, find_bmp, labels=labels)
 
 
-def _refuse_jpeg(path: Path, *, labels: bool) -> NoReturn:
-    if labels:
-        raise SourceError(
-            f"{path}: expected labels stored without loss, found JPEG, which may change them; export them again as PNG "
-            "or TIFF"
-        )
-    raise SourceError(f"{path}: JPEG is not read yet; save the image as PNG or TIFF")
+def _open_jpeg(path: Path, *, labels: bool) -> Picture:
+    return Picture(path, jpeg.find_jpeg, labels=labels)
 
 
 _TIFF = Format("TIFF", (".tif", ".tiff"), TiffStack)
@@ -75,9 +71,9 @@ _FORMATS = (
     Format("MetaMorph", (".stk",), TiffStack),
     Format("PNG", (".png",), _open_png),
     Format("BMP", (".bmp",), _open_bmp),
-    Format("JPEG", (".jpg", ".jpeg"), _refuse_jpeg),
+    Format("JPEG", jpeg.SUFFIXES, _open_jpeg),
 )
-NAMES = "TIFF, PNG or BMP files"
+NAMES = "TIFF, PNG, BMP or JPEG files"
 _BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 
 
@@ -92,20 +88,24 @@ def open_file(path: Path, *, labels: bool) -> FileSlices:
 
 
 def pages_among(files: Iterable[Path], folder: Path) -> list[Path]:
-    """Return the files of the one format that is in a folder; beside TIFF files, others are taken for pictures of them.
+    """Return the files of all formats that are in a folder.
 
     Raises:
-        ConfigError: there are none, or of several formats.
+        ConfigError: there are none, or two of one name that differ in their format alone.
     """
-    of_format: dict[Format, list[Path]] = {}
-    for file in files:
-        if format_ := _BY_SUFFIX.get(file.suffix.lower()):
-            of_format.setdefault(format_, []).append(file)
-    if not of_format:
+    by_stem: dict[str, Path] = {}
+    pages = [file for file in files if file.suffix.lower() in _BY_SUFFIX]
+    if not pages:
         raise ConfigError(f"{folder}: expected a folder of {NAMES}, found none in it; name a file, or another folder")
-    if _TIFF in of_format:
-        return of_format[_TIFF]
-    if len(of_format) > 1:
-        found = " and ".join(format_.name for format_ in _FORMATS if format_ in of_format)
-        raise ConfigError(f"{folder}: holds {found} files; put those of one kind into a folder of their own")
-    return next(iter(of_format.values()))
+    for file in sorted(pages):
+        if (other := by_stem.setdefault(file.stem, file)) != file and other.suffix.lower() != file.suffix.lower():
+            raise ConfigError(
+                f"{folder}: {other.name} and {file.name} have one name, so they may be the same slice twice, or an "
+                "image and its label; put one of them into another folder"
+            )
+    return pages
+
+
+def decoder_of(files: Iterable[Path]) -> str | None:
+    """Return the name and version of what decodes files of pixels that other versions decode otherwise, if any are."""
+    return jpeg.jpeg_decoder() if any(file.suffix.lower() in jpeg.SUFFIXES for file in files) else None

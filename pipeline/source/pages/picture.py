@@ -1,5 +1,6 @@
-"""A picture in a file of its own, as a stack of one slice; the modules of PNG and BMP read what is in it."""
+"""A picture in a file of its own, as a stack of one slice; the modules of PNG, BMP and JPEG read what is in it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +26,19 @@ class FoundPicture(NamedTuple):
     """A picture that was found in an open file: (height, width), dtype, and what decodes it from that file.
 
     Where pixels are places in a table of colours, `palette` is that table: (3, N) red, green and blue, 0 to 65535.
+    Where a pixel has several values, `channels` names them.
     """
 
     size: tuple[int, int]
     dtype: np.dtype[Any]
     decode: Callable[[], NDArray[Any]]
     palette: NDArray[np.uint16] | None = None
+    channels: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Y, X), or (Y, X, C) where there are channels."""
+        return (*self.size, len(self.channels)) if self.channels else self.size
 
 
 # Finds the picture in an open file of so many bytes: find(file, n_bytes, labels). Raises PictureError.
@@ -38,7 +46,7 @@ Find: TypeAlias = Callable[[BinaryIO, int, bool], FoundPicture]
 
 
 class Picture:
-    """A picture as a stack of one slice: `picture[0]` reads it as (Y, X), native byte order.
+    """A picture as a stack of one slice: `picture[0]` reads it as (Y, X) or (Y, X, C), native byte order.
 
     The file is open only while it is read.
 
@@ -50,14 +58,15 @@ class Picture:
     Attributes:
         files: the file.
         axis: empty, as there is but one slice.
-        shape: (1, Y, X).
+        shape: (1, Y, X), or (1, Y, X, C) where a pixel has several values.
         dtype: of the slice.
+        channels: what these values are called; empty for gray.
         white_is_zero: False, as PNG has no such pictures, and BMP a table of gray levels.
         palette: the colours that labels stand for, as in `TiffStack`.
 
     Raises:
         ConfigError: there is no such file.
-        SourceError: the file is damaged, or not one gray picture.
+        SourceError: the file is damaged, or not one picture that is read.
     """
 
     axis = ""
@@ -70,8 +79,8 @@ class Picture:
                 raise ConfigError(f"{path}: expected a file, found {found}")
             with path.open("rb") as file:
                 picture = self._found(file)
-        self.shape, self.dtype, self.white_is_zero = (1, *picture.size), picture.dtype, False
-        self.palette = picture.palette
+        self.shape, self.dtype, self.white_is_zero = (1, *picture.shape), picture.dtype, False
+        self.palette, self.channels = picture.palette, picture.channels
 
     def __len__(self) -> int:
         return 1
@@ -86,9 +95,9 @@ class Picture:
             raise IndexError(f"slice {z} of 1")
         with _picture_errors(self.path), self.path.open("rb") as file:
             picture = self._found(file)
-            if ((1, *picture.size), picture.dtype) != (self.shape, self.dtype):
+            if ((1, *picture.shape), picture.dtype) != (self.shape, self.dtype):
                 raise PictureError("changed while it was being used; run the same again")
-            return picture.decode().reshape(picture.size).astype(self.dtype, copy=False)
+            return picture.decode().reshape(picture.shape).astype(self.dtype, copy=False)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slice."""
@@ -98,7 +107,7 @@ class Picture:
         """Return the picture, unless it asks for more memory than its file can fill."""
         n_bytes = self.path.stat().st_size
         picture = self._find(file, n_bytes, self._labels)
-        (height, width), needed = picture.size, picture.size[0] * picture.size[1] * picture.dtype.itemsize
+        (height, width), needed = picture.size, math.prod(picture.shape) * picture.dtype.itemsize
         if needed > min(MAX_STACK_BYTES, max(MIN_BOMB_BYTES, MAX_INFLATION * n_bytes)):
             raise PictureError(
                 f"{n_bytes:,} bytes that would become {needed:,} ({height:,} x {width:,} px); export it as "
