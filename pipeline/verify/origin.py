@@ -11,6 +11,7 @@ from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.known_stacks import PHANTOM
+from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.stacks import Source
 
@@ -69,7 +70,7 @@ def is_at_hand(dataset: Dataset) -> bool:
 def _in_folder(dataset: Dataset, folder: Path) -> Source:
     """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
     pairs = read_build_info(dataset.folder).pairs
-    paths = [path for pair in pairs for path in pair]
+    paths = [file_of(path) for pair in pairs for path in pair]
     # what the folder holds, else what it is: one that has images and labels
     roots = {Path(os.path.commonpath(each)): None for each in ([path.parent for path in paths], paths) if each}
     for root in roots:
@@ -119,7 +120,8 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
 def _are_there(pairs: Sequence[tuple[Path, Path]]) -> bool:
     """Return whether there are pairs, all of files or folders; anything else, such as a device, is not read."""
     try:
-        return bool(pairs) and all(path.is_file() or path.is_dir() for pair in pairs for path in pair)
+        files = [file_of(path) for pair in pairs for path in pair]
+        return bool(files) and all(file.is_file() or file.is_dir() for file in files)
     except (OSError, ValueError):
         return False
 

@@ -1,5 +1,6 @@
 """Which files are read, by their suffix, and what opens them: a further format is a module and a line of the table."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
 from pipeline.source.pages import jpeg
+from pipeline.source.pages.address import HDF5_SUFFIXES, ZIP_SUFFIXES, file_of
 from pipeline.source.pages.bmp import find_bmp
 from pipeline.source.pages.picture import Picture
 from pipeline.source.pages.png import find_png
+from pipeline.source.pages.zarr import is_zarr, open_zarr
 from pipeline.source.stacks import Slices
 from pipeline.source.tiff import TiffStack
 
@@ -46,11 +49,12 @@ class _Open(Protocol):
 
 
 class Format(NamedTuple):
-    """A format of files: its name, its suffixes, and what opens a file of it."""
+    """A format of files: its name, its suffixes, what opens a file of it, and whether folders of pages hold such."""
 
     name: str
     suffixes: tuple[str, ...]
     open: _Open
+    are_pages: bool = True
 
 
 def _open_png(path: Path, *, labels: bool) -> Picture:
@@ -65,6 +69,13 @@ def _open_jpeg(path: Path, *, labels: bool) -> Picture:
     return Picture(path, jpeg.find_jpeg, labels=labels)
 
 
+def _open_hdf5(path: Path, *, labels: bool) -> FileSlices:
+    from pipeline.source.pages.hdf5 import open_hdf5
+
+    return open_hdf5(path, labels=labels)
+
+
+_ZARR = Format("Zarr", ZIP_SUFFIXES, open_zarr, are_pages=False)  # and folders that have its metadata
 _TIFF = Format("TIFF", (".tif", ".tiff"), TiffStack)
 _FORMATS = (
     _TIFF,
@@ -72,19 +83,40 @@ _FORMATS = (
     Format("PNG", (".png",), _open_png),
     Format("BMP", (".bmp",), _open_bmp),
     Format("JPEG", jpeg.SUFFIXES, _open_jpeg),
+    Format("HDF5", HDF5_SUFFIXES, _open_hdf5, are_pages=False),
+    _ZARR,
 )
 NAMES = "TIFF, PNG, BMP or JPEG files"
+_ZARR_END = re.compile(r"(\.ome)?\.zarr$", re.IGNORECASE)
 _BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 
 
 def open_file(path: Path, *, labels: bool) -> FileSlices:
-    """Return the slices in a file; one of no known suffix is taken for a TIFF file.
+    """Return the slices in a file or in an array in it; one of no known suffix is taken for a TIFF file.
 
     Raises:
         ConfigError: there is no such file.
         SourceError: the file is damaged, of a format that is not read, or not one stack of gray slices.
     """
-    return _BY_SUFFIX.get(path.suffix.lower(), _TIFF).open(path, labels=labels)
+    file = file_of(path)
+    format_ = _ZARR if file.is_dir() and is_zarr(file) else _BY_SUFFIX.get(file.suffix.lower(), _TIFF)
+    return format_.open(path, labels=labels)
+
+
+def is_page_folder(path: Path) -> bool:
+    """Return whether a path is a folder of pages, and not one that is a Zarr array or group itself."""
+    return path.is_dir() and not is_zarr(path)
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a file or folder of slices without its suffix; of an array, that of what it lies in."""
+    file = file_of(path).resolve()
+    if not file.is_dir():
+        return _ZARR_END.sub("", file.stem)
+    if not is_zarr(file):
+        return file.name
+    whole = next((each for each in (file, *file.parents) if each.suffix.lower() == ".zarr"), file)
+    return _ZARR_END.sub("", whole.name)
 
 
 def pages_among(files: Iterable[Path], folder: Path) -> list[Path]:
@@ -94,7 +126,7 @@ def pages_among(files: Iterable[Path], folder: Path) -> list[Path]:
         ConfigError: there are none, or two of one name that differ in their format alone.
     """
     by_stem: dict[str, Path] = {}
-    pages = [file for file in files if file.suffix.lower() in _BY_SUFFIX]
+    pages = [file for file in files if (found := _BY_SUFFIX.get(file.suffix.lower())) and found.are_pages]
     if not pages:
         raise ConfigError(f"{folder}: expected a folder of {NAMES}, found none in it; name a file, or another folder")
     for file in sorted(pages):
