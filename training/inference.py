@@ -145,7 +145,8 @@ def predict(
     slices = open_stack(stack)
     watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
     write_slices(out, (predictor(image) for image in watched), slices.shape, np.float32)
-    return slices.shape
+    depth, height, width = slices.shape
+    return depth, height, width
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,7 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: 
         labels,
         where=(str(images_path), str(labels_path)),
         palette=labels.palette,
+        channels=images.channels,
         names=tuple(f.stem for f in images.files) if is_page_folder(images_path) else (stem_of(images_path),),
         files=(_source_file(images), _source_file(labels)),
     )

@@ -1,9 +1,9 @@
 """Which files are read, by their suffix, and what opens them: a further format is a module and a line of the table."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from pipeline.source.tiff import TiffStack
 
 
 class FileSlices(Slices, Protocol):
-    """The slices (Z, Y, X) in a file or folder; whatever is wrong with them is a SourceError."""
+    """The slices in a file or folder, (Z, Y, X) or (Z, Y, X, C); whatever is wrong with them is a SourceError."""
 
     @property
     def path(self) -> Path:
@@ -35,17 +35,40 @@ class FileSlices(Slices, Protocol):
         """What the file calls its slices: slices, times or channels; empty where it says nothing."""
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """What the channels are called; empty where there is one."""
+
+    @property
     def white_is_zero(self) -> bool:
         """Whether zero is said to be white: images are turned round, and labels taken as they are."""
 
     @property
     def palette(self) -> NDArray[np.uint16] | None:
-        """The colours that labels stand for, (3, N) from 0 to 65535; None where they are no places in a table."""
+        """The colours that pixels stand for, (3, N) from 0 to 65535; None where they are no places in a table."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of how pixels are read, once all have been."""
 
 
-class _Open(Protocol):
-    def __call__(self, path: Path, *, labels: bool) -> FileSlices:
-        """Return the slices in a file; labels must be stored without loss."""
+class Reading(NamedTuple):
+    """How a file is to be read.
+
+    Attributes:
+        labels: whether it holds labels, which must be stored without loss.
+        colour: whether labels may be colours; else they have one value a pixel, or three that are equal.
+        channels_are_slices: what planes are that a file calls channels, where it has no other axis: slices, or, if
+            False, the channels of one slice. They are slices where that is not known, and `axis` says "channels".
+        one_slice: whether the file is a slice among others in a folder.
+    """
+
+    labels: bool = False
+    colour: bool = False
+    channels_are_slices: bool | None = None
+    one_slice: bool = False
+
+
+_Open: TypeAlias = Callable[[Path, Reading], FileSlices]
 
 
 class Format(NamedTuple):
@@ -57,29 +80,37 @@ class Format(NamedTuple):
     are_pages: bool = True
 
 
-def _open_png(path: Path, *, labels: bool) -> Picture:
-    return Picture(path, find_png, labels=labels)
+def _open_tiff(path: Path, how: Reading) -> TiffStack:
+    return TiffStack(path, **how._asdict())
 
 
-def _open_bmp(path: Path, *, labels: bool) -> Picture:
-    return Picture(path, find_bmp, labels=labels)
+def _open_png(path: Path, how: Reading) -> Picture:
+    return Picture(path, find_png, labels=how.labels, colour=how.colour)
 
 
-def _open_jpeg(path: Path, *, labels: bool) -> Picture:
-    return Picture(path, jpeg.find_jpeg, labels=labels)
+def _open_bmp(path: Path, how: Reading) -> Picture:
+    return Picture(path, find_bmp, labels=how.labels, colour=how.colour)
 
 
-def _open_hdf5(path: Path, *, labels: bool) -> FileSlices:
+def _open_jpeg(path: Path, how: Reading) -> Picture:
+    return Picture(path, jpeg.find_jpeg, labels=how.labels, colour=how.colour)
+
+
+def _open_hdf5(path: Path, how: Reading) -> FileSlices:
     from pipeline.source.pages.hdf5 import open_hdf5
 
-    return open_hdf5(path, labels=labels)
+    return open_hdf5(path, labels=how.labels)
 
 
-_ZARR = Format("Zarr", ZIP_SUFFIXES, open_zarr, are_pages=False)  # and folders that have its metadata
-_TIFF = Format("TIFF", (".tif", ".tiff"), TiffStack)
+def _open_zarr(path: Path, how: Reading) -> FileSlices:
+    return open_zarr(path, labels=how.labels)
+
+
+_ZARR = Format("Zarr", ZIP_SUFFIXES, _open_zarr, are_pages=False)  # and folders that have its metadata
+_TIFF = Format("TIFF", (".tif", ".tiff"), _open_tiff)
 _FORMATS = (
     _TIFF,
-    Format("MetaMorph", (".stk",), TiffStack),
+    Format("MetaMorph", (".stk",), _open_tiff),
     Format("PNG", (".png",), _open_png),
     Format("BMP", (".bmp",), _open_bmp),
     Format("JPEG", jpeg.SUFFIXES, _open_jpeg),
@@ -91,16 +122,26 @@ _ZARR_END = re.compile(r"(\.ome)?\.zarr$", re.IGNORECASE)
 _BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 
 
-def open_file(path: Path, *, labels: bool) -> FileSlices:
+def open_file(
+    path: Path,
+    *,
+    labels: bool,
+    colour: bool = False,
+    channels_are_slices: bool | None = None,
+    one_slice: bool = False,
+) -> FileSlices:
     """Return the slices in a file or in an array in it; one of no known suffix is taken for a TIFF file.
+
+    For the options, see `Reading`.
 
     Raises:
         ConfigError: there is no such file.
-        SourceError: the file is damaged, of a format that is not read, or not one stack of gray slices.
+        SourceError: the file is damaged, of a format that is not read, or not one stack of slices.
     """
+    how = Reading(labels, colour, channels_are_slices, one_slice)
     file = file_of(path)
     format_ = _ZARR if file.is_dir() and is_zarr(file) else _BY_SUFFIX.get(file.suffix.lower(), _TIFF)
-    return format_.open(path, labels=labels)
+    return format_.open(path, how)
 
 
 def is_page_folder(path: Path) -> bool:

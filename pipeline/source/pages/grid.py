@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.provenance import MAX_CHANNELS, require_channels
+from pipeline.shards.provenance import MAX_CHANNELS
+from pipeline.source.colours import channel_names
 from pipeline.source.pages.picture import PictureError, picture_errors
 from pipeline.source.tiff.layout import MAX_INFLATION, MAX_STACK_BYTES, MIN_BOMB_BYTES
 
@@ -55,6 +56,7 @@ class GridSlices:
         channels: what the channels are called; empty where there is one.
         white_is_zero: False, as no such array has pictures of that kind.
         palette: None, likewise.
+        notes: empty, as pixels are read as they are.
 
     Raises:
         SourceError: it is not one stack, or would take more memory than its files can fill.
@@ -62,6 +64,7 @@ class GridSlices:
 
     white_is_zero = False
     palette = None
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class GridSlices:
             self._slice_axis = next((axis for axis in "zt" if size.get(axis, 1) > 1), "")
             self.axis = _NAMES.get(self._slice_axis, "")
             n_channels = size.get("c", 1)
-            self.channels = _channel_names(channels, n_channels) if n_channels > 1 else ()
+            self.channels = channel_names(channels, n_channels) if n_channels > 1 else ()
             last = (n_channels,) if n_channels > 1 else ()
             self.shape: tuple[int, ...] = (size.get(self._slice_axis, 1), size["y"], size["x"], *last)
             _require_size(array, self.shape, n_stored)
@@ -178,15 +181,6 @@ def _require_axes(axes: str, size: dict[str, int], *, labels: bool) -> None:
         raise PictureError(f"expected one label a pixel, found {n_channels} channels; export one of them")
     if n_channels > MAX_CHANNELS:
         raise PictureError(f"{n_channels:,} channels, more than {MAX_CHANNELS}; export those to train on")
-
-
-def _channel_names(names: Sequence[str], n: int) -> tuple[str, ...]:
-    """Return the names of channels, where each has a good one of its own; else numbers."""
-    try:
-        require_channels(names)
-    except Exception:  # noqa: BLE001  # whatever a file says that they are called
-        names = ()
-    return tuple(names) if len(names) == n else tuple(f"channel {number}" for number in range(n))
 
 
 def _require_size(array: ChunkedArray, shape: tuple[int, ...], n_stored: int) -> None:

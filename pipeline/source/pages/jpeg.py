@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.source.colours import RGB
 from pipeline.source.pages.picture import FoundPicture, PictureError, read_exactly
 
 SUFFIXES = (".jpg", ".jpeg")
@@ -72,7 +73,7 @@ def find_jpeg(file: BinaryIO, n_bytes: int, labels: bool) -> FoundPicture:
     if n_scanned > max(_MAX_SCANNED_PX, 1000 * n_bytes):
         raise PictureError(f"{n_bytes:,} bytes that would be decoded into {n_scanned:,} pixels; {_AGAIN}")
     ends = [place for _, place in parts]
-    channels = ("red", "green", "blue") if frame.n_values == 3 else ()
+    channels = RGB if frame.n_values == 3 else ()
     decode = partial(_decode, data[:end], ends, frame)
     return FoundPicture((frame.height, frame.width), _DTYPES[frame.bits], decode, channels=channels)
 

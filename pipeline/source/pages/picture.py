@@ -10,15 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import AugpipeError, ConfigError, SourceError
+from pipeline.source.colours import TINT_NOTE, PixelError, Values, kept_values, require_tint
 from pipeline.source.tiff.layout import MAX_INFLATION, MAX_STACK_BYTES, MIN_BOMB_BYTES
 
-COLOUR_IMAGE = "colour is not supported yet; save it as gray, one channel"
-COLOUR_LABEL = (
-    "colour is not supported yet for labels; save one whole number a pixel, as gray levels or as a palette's indices"
-)
 
-
-class PictureError(Exception):
+class PictureError(PixelError):
     """What is wrong with a picture; `Picture` says with which."""
 
 
@@ -26,7 +22,8 @@ class FoundPicture(NamedTuple):
     """A picture that was found in an open file: (height, width), dtype, and what decodes it from that file.
 
     Where pixels are places in a table of colours, `palette` is that table: (3, N) red, green and blue, 0 to 65535.
-    Where a pixel has several values, `channels` names them.
+    Where a pixel has several values, `channels` names them; `alpha` is whether one more follows them, or the gray
+    level. `notes` are what to say of how the pixels are read.
     """
 
     size: tuple[int, int]
@@ -34,11 +31,18 @@ class FoundPicture(NamedTuple):
     decode: Callable[[], NDArray[Any]]
     palette: NDArray[np.uint16] | None = None
     channels: tuple[str, ...] = ()
+    alpha: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> Values:
+        """The values of a pixel."""
+        return Values(self.channels, self.alpha)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Y, X), or (Y, X, C) where there are channels."""
-        return (*self.size, len(self.channels)) if self.channels else self.size
+        """(Y, X), or (Y, X, N) of several values."""
+        return (*self.size, self.values.n) if self.values.n > 1 else self.size
 
 
 # Finds the picture in an open file of so many bytes: find(file, n_bytes, labels). Raises PictureError.
@@ -54,15 +58,17 @@ class Picture:
         path: the file.
         find: finds the picture in it.
         labels: whether it holds labels.
+        colour: whether labels may be colours; else they have one value a pixel, or three that are equal.
 
     Attributes:
         files: the file.
         axis: empty, as there is but one slice.
-        shape: (1, Y, X), or (1, Y, X, C) where a pixel has several values.
+        shape: (1, Y, X), or (1, Y, X, C) of several channels.
         dtype: of the slice.
-        channels: what these values are called; empty for gray.
+        channels: what the channels are called; empty where there is one.
         white_is_zero: False, as PNG has no such pictures, and BMP a table of gray levels.
-        palette: the colours that labels stand for, as in `TiffStack`.
+        palette: the colours that pixels stand for, as in `TiffStack`.
+        notes: what to say of how its pixels are read, once they have been.
 
     Raises:
         ConfigError: there is no such file.
@@ -71,7 +77,7 @@ class Picture:
 
     axis = ""
 
-    def __init__(self, path: Path, find: Find, *, labels: bool = False) -> None:
+    def __init__(self, path: Path, find: Find, *, labels: bool = False, colour: bool = False) -> None:
         self.path, self.files, self._find, self._labels = path, (path,), find, labels
         with picture_errors(path):
             if not path.is_file():
@@ -79,8 +85,11 @@ class Picture:
                 raise ConfigError(f"{path}: expected a file, found {found}")
             with path.open("rb") as file:
                 picture = self._found(file)
-        self.shape, self.dtype, self.white_is_zero = (1, *picture.shape), picture.dtype, False
-        self.palette, self.channels = picture.palette, picture.channels
+            self._kept = kept_values(picture.values, labels=labels, colour=colour)
+        self.channels, self._stored = self._kept.channels, (picture.shape, picture.dtype)
+        self.shape = (1, *picture.size, *([len(self.channels)] if self.channels else []))
+        self.dtype, self.white_is_zero, self.palette = picture.dtype, False, picture.palette
+        self.notes = (*picture.notes, *self._kept.notes)
 
     def __len__(self) -> int:
         return 1
@@ -95,9 +104,10 @@ class Picture:
             raise IndexError(f"slice {z} of 1")
         with picture_errors(self.path), self.path.open("rb") as file:
             picture = self._found(file)
-            if ((1, *picture.shape), picture.dtype) != (self.shape, self.dtype):
+            if (picture.shape, picture.dtype) != self._stored:
                 raise PictureError("changed while it was being used; run the same again")
-            return picture.decode().reshape(picture.shape).astype(self.dtype, copy=False)
+            pixels = picture.decode().reshape(picture.shape).astype(self.dtype, copy=False)
+            return self._kept.of(pixels, 8 * self.dtype.itemsize)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slice."""
@@ -114,6 +124,37 @@ class Picture:
                 "uncompressed TIFF, or in parts"
             )
         return picture
+
+
+def indexed_image(size: tuple[int, int], decode: Callable[[], NDArray[Any]], table: NDArray[np.uint16]) -> FoundPicture:
+    """Return an image whose pixels are places in a table of colours: its gray levels, or the places if it only tints.
+
+    Args:
+        size: (height, width).
+        decode: returns the places.
+        table: (3, N) from 0 to 65535.
+
+    Raises:
+        PixelError: the table is neither gray, nor one hue from dark to bright.
+    """
+    is_gray = bool((table == table[:1]).all())
+    if not is_gray:
+        require_tint(table)
+    levels = (table[0] >> 8 if is_gray else np.arange(table.shape[1])).astype(np.uint8)
+    palette, notes = (None, ()) if is_gray else (table, (TINT_NOTE,))
+    return FoundPicture(size, np.dtype(np.uint8), lambda: look_up(levels, decode()), palette, notes=notes)
+
+
+def look_up(levels: NDArray[np.uint8], places: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return what is at places (Y, X) of a table.
+
+    Raises:
+        PictureError: a place is beyond its end.
+    """
+    if places.max() >= len(levels):
+        raise PictureError(f"a pixel of {places.max()} in a table of {len(levels)} colours; damaged: export it again")
+    found: NDArray[np.uint8] = levels[places]
+    return found
 
 
 def read_exactly(file: BinaryIO, n_bytes: int) -> bytes:
@@ -135,7 +176,7 @@ def picture_errors(path: Path) -> Iterator[None]:
         yield
     except AugpipeError:
         raise
-    except PictureError as error:
+    except PixelError as error:
         raise SourceError(f"{path}: {error}") from error
     except MemoryError as error:
         raise SourceError(f"{path}: needs more memory than there is; use a part of the picture") from error

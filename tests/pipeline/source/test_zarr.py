@@ -67,7 +67,7 @@ def test_channels_are_named_by_omero(path: Path, version: int, *, named: bool) -
     names = [{"label": "DAPI"}, {"label": "GFP" if named else "DAPI"}]
     write_image(path, pixels, "tczyx", (1, 1, *CHUNKS), version=version, omero={"channels": names})
     assert np.array_equal(read(path), np.stack([STACK, STACK + 1], axis=-1))
-    expected = ("DAPI", "GFP") if named else ("channel 0", "channel 1")
+    expected = ("DAPI", "GFP") if named else ("0", "1")
     assert open_file(path, labels=False).channels == expected
 
 
