@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
+from augment.mirror_tiles import Margin, find_tiles, highest_id, mark_mirrored
 from augment.native import Kernel
 from augment.recipe import Recipe
 from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
@@ -20,6 +21,7 @@ from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _resample = Kernel("augment.kernel", "resample")
 MAX_CHANNELS = 32
+LABEL_DTYPES = ("uint8", "uint16", "uint32")
 _MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
@@ -41,6 +43,7 @@ class PreparedSlice:
             side; float32 for 8-bit images, else float64.
         label: the label, flat, with the same margin.
         n_channels: of the image; None where it has but one, and no axis for it.
+        highest_id: in the label, the ignore value left aside.
     """
 
     size: tuple[int, int]
@@ -48,6 +51,7 @@ class PreparedSlice:
     coefficients: NDArray[np.floating[Any]]
     label: NDArray[Any]
     n_channels: int | None = None
+    highest_id: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +69,7 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
 
     Raises:
         ConfigError: shapes or dtypes that cannot be rendered.
@@ -77,8 +81,8 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         )
     if image.shape[2:] > (MAX_CHANNELS,):
         raise ConfigError(f"render: an image may have {MAX_CHANNELS} channels, got {image.shape[2]}; choose some")
-    if label.dtype.name not in ("uint8", "uint16"):
-        raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
+    if label.dtype.name not in LABEL_DTYPES:
+        raise ConfigError(f"render: the label must be {', '.join(LABEL_DTYPES)}, got {label.dtype.name}")
     height, width = label.shape
     if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _MAX_SLICE_PX:
         raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {label.size:,}")
@@ -93,19 +97,24 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         coefficients=np.stack([each.ravel() for each in coefficients]),
         label=np.ravel(mirror_pad(label, MARGIN_PX)),
         n_channels=None if image.ndim == 2 else image.shape[2],
+        highest_id=highest_id(label),
     )
 
 
-def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = None) -> Sample:
+def render_prepared(
+    source: PreparedSlice, recipe: Recipe, out: Sample | None = None, *, margin: Margin = "shared"
+) -> Sample:
     """Return the sample that `recipe` makes of a prepared slice.
 
     Args:
         source: the slice.
         recipe: what to make of it.
         out: arrays of the window's shape and the slice's dtypes to render into, instead of new ones.
+        margin: what becomes of the label where the window shows mirror images of the slice: it is that of the slice;
+            `own` gives every copy of an object an id of its own; `ignore` sets the dtype's highest value.
 
     Raises:
-        ConfigError: `out` has another shape or dtype.
+        ConfigError: `out` has another shape or dtype, or there are not enough ids for all copies.
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
     _require_reach(source, recipe)
@@ -134,16 +143,19 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         np.empty((3, recipe.n_points)),
     )
     lower_gray(out.image)
+    if margin != "shared" and (tiles := find_tiles(recipe, source.size)) is not None:
+        mark_mirrored(out.label, tiles, margin, source.label, source.highest_id)
     return out
 
 
-def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
+def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe, *, margin: Margin = "shared") -> Sample:
     """Return the sample that `recipe` makes of one slice: a cubic spline for the image, nearest for the label.
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
         recipe: what to make of it.
+        margin: what becomes of the label where the window shows mirror images of the slice, as for `render_prepared`.
 
     Returns:
         Image and label of the recipe's window, each in its own dtype; the image has channels as the slice has.
@@ -152,7 +164,7 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
         ConfigError: shapes or dtypes that cannot be rendered.
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
-    return render_prepared(prepare_slice(image, label), recipe)
+    return render_prepared(prepare_slice(image, label), recipe, margin=margin)
 
 
 def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None:
