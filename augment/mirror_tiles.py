@@ -87,7 +87,8 @@ def mark_mirrored(
         tile, new = objects >> _ID_BITS, objects & ((1 << _ID_BITS) - 1)
         is_copy = (tile != 0) & (new != 0) & (new != ignored)
         new[is_copy] = _free_ids(int(np.count_nonzero(is_copy)), ids, highest, ignored)
-        label.ravel()[:] = np.repeat(new[places], np.diff(starts, append=keys.size))
+        lengths = np.diff(starts, append=keys.size)
+        label[...] = np.repeat(new.astype(label.dtype)[places], lengths).reshape(label.shape)
 
 
 def _free_ids(n: int, ids: NDArray[Any], highest: int, ignored: int) -> NDArray[np.int64]:
