@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from msgspec import to_builtins
-
 from pipeline.build.builder import build_dataset
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import read_manifest
@@ -35,7 +33,7 @@ def make_golden() -> dict[str, Any]:
         "renderer": RENDERER_VERSION,
         "phantom": {"seed": PHANTOM_SEED, "shape_zyx": SHAPE_ZYX},
         "config": CONFIG.to_json(),
-        "inputs": to_builtins(source.inputs),
+        "inputs": [stack.to_json() for stack in source.inputs],
         "samples": [{"id": row.id, "image_sha256": row.image_sha256, "label_sha256": row.label_sha256} for row in rows],
     }
     plain: dict[str, Any] = json.loads(json.dumps(golden))

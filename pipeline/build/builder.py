@@ -131,7 +131,8 @@ class _Build:
             self.progress.note(f"{workspace.partial}: discarded, it was the start of another dataset")
         shards, n_rendered = self._make_shards()
         manifest = workspace.write_manifest(shards)
-        record = canonical_json(describe_dataset(plan, source.inputs, source.facts, manifest, shards).to_json())
+        described = describe_dataset(plan, source.inputs, source.facts, manifest, shards, source.reading)
+        record = canonical_json(described.to_json())
         if accept:
             with workspace.discarded_unless_accepted():
                 accept(record, workspace.partial)

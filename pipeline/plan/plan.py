@@ -6,6 +6,8 @@ Nothing is held in memory for a sample.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
@@ -13,7 +15,7 @@ from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import sample_id
-from pipeline.shards.provenance import SourceFacts, StackInput, require_inputs
+from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
 from pipeline.shards.record import (
     ArraysRecord,
     ClassRecord,
@@ -22,6 +24,7 @@ from pipeline.shards.record import (
     ShardRecord,
     SplitRecord,
     build_fingerprint,
+    needed_schema,
 )
 from pipeline.source.stacks import Source
 
@@ -108,12 +111,18 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
         ConfigError: a split would be empty, the ids have no room for so many samples, or the same picture would be in
             two splits.
     """
-    plan = plan_from_inputs(config, source.name, source.inputs, source.facts)
+    plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
     _require_distinct(source, plan.assignment)
     return plan
 
 
-def plan_from_inputs(config: BuildConfig, name: str, inputs: Sequence[StackInput], facts: SourceFacts) -> Plan:
+def plan_from_inputs(
+    config: BuildConfig,
+    name: str,
+    inputs: Sequence[StackInput],
+    facts: SourceFacts,
+    reading: SourceReading | None = None,
+) -> Plan:
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
@@ -128,7 +137,7 @@ def plan_from_inputs(config: BuildConfig, name: str, inputs: Sequence[StackInput
     return Plan(
         config=config,
         name=name,
-        fingerprint=build_fingerprint(config, name, inputs, facts),
+        fingerprint=build_fingerprint(config, name, inputs, facts, reading),
         slice_sizes=tuple(stack.slice_size for stack in inputs),
         assignment=assignment,
         counts=counts,
@@ -162,6 +171,7 @@ def describe_dataset(
     facts: SourceFacts,
     manifest: ManifestRecord,
     shards: Sequence[ShardRecord],
+    reading: SourceReading | None = None,
 ) -> DatasetRecord:
     """Return dataset.json: the same for every build of the same fingerprint.
 
@@ -171,10 +181,13 @@ def describe_dataset(
         facts: what is known about that.
         manifest: the manifest's file.
         shards: the shard files.
+        reading: what was done to its pixels before.
     """
     config, labels = plan.config, inputs[0].labels
+    label_dtype = max((stack.labels.stored_dtype for stack in inputs), key=lambda name: np.dtype(name).itemsize)
+    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
     return DatasetRecord(
-        schema="augpipe/dataset/1",
+        schema=needed_schema(config, inputs, reading),
         name=plan.name,
         fingerprint=plan.fingerprint,
         renderer=RENDERER_VERSION,
@@ -189,15 +202,29 @@ def describe_dataset(
             samples=plan.counts,
         ),
         label_kind=labels.kind,
-        classes=tuple(ClassRecord(index, value) for index, value in enumerate(labels.values)),
+        classes=_classes(labels),
         arrays=ArraysRecord(
             window=config.size,
             images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
-            labels="uint16" if labels.kind == "instances" else "uint8",
+            labels=label_dtype,  # type: ignore[arg-type]  # one of those that are stored
             weights="float16" if config.weighted else None,
+            channels=inputs[0].images.channels,
+            ignore=int(np.iinfo(label_dtype).max) if has_ignored else None,
         ),
         manifest=manifest,
         shards=tuple(shards),
+        reading=reading,
+    )
+
+
+def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
+    """Return the classes of labels; of instances, which are numbered one by one, only where they have names."""
+    values = labels.values or ((0, 1) if labels.names else ())
+    return tuple(
+        ClassRecord(
+            index, value, labels.names[index] if labels.names else None, labels.colors[index] if labels.colors else None
+        )
+        for index, value in enumerate(values)
     )
 
 

@@ -13,7 +13,9 @@ SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explici
 Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
 LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
+Margin: TypeAlias = Literal["shared", "own", "ignore"]
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
+MARGINS: tuple[Margin, ...] = get_args(Margin)
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
@@ -56,6 +58,8 @@ class BuildConfig:
         shard_size: samples in one HDF5 file.
         weights: what is stored for every pixel beside its label: `unet2015`, its weight in the loss
             (`augment.weight_map`), or `none`.
+        margin: what labels show beyond the edge of the slice, where it goes on as its mirror image: `shared`, what the
+            slice shows; `own`, the same, but every mirrored object has an id of its own; `ignore`, nothing at all.
 
     Raises:
         ConfigError: a value is out of range.
@@ -76,6 +80,7 @@ class BuildConfig:
     engine: Engine = "fused"
     shard_size: int = 64
     weights: Weights = "none"
+    margin: Margin = "shared"
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -86,7 +91,12 @@ class BuildConfig:
         for name, (low, high) in _LIMITS.items():
             object.__setattr__(self, name, _whole(getattr(self, name)))
             _require(name.replace("_", "-"), getattr(self, name), low, high)
-        for name, choices in {"split": STRATEGIES, "engine": ENGINES, "weights": WEIGHTS}.items():
+        for name, choices in {
+            "split": STRATEGIES,
+            "engine": ENGINES,
+            "weights": WEIGHTS,
+            "margin": MARGINS,
+        }.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
@@ -135,13 +145,15 @@ class BuildConfig:
         return self.weights != "none"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as plain JSON values, the same for 0 and 0.0; weights are left out where there are none.
+        """Return the options as plain JSON values, the same for 0 and 0.0.
 
-        So a dataset without them has the same fingerprint as before there were any.
+        What was added later has no key where it changes nothing, so that a dataset without it keeps its fingerprint.
         """
         values = asdict(self)
         if not self.weighted:
             del values["weights"]
+        if self.margin == "shared":
+            del values["margin"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
         return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}

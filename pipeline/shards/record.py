@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -12,9 +12,17 @@ import numpy as np
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind, SplitStrategy
 from pipeline.shards.digest import SHA256, bytes_digest, canonical_json, parse_json
-from pipeline.shards.provenance import SourceFacts, StackInput, require_inputs
+from pipeline.shards.provenance import (
+    MAX_LABEL_VALUE,
+    SourceFacts,
+    SourceReading,
+    StackInput,
+    known_values,
+    require_inputs,
+)
 
-DATASET_SCHEMA = "augpipe/dataset/1"
+DatasetSchema: TypeAlias = Literal["augpipe/dataset/1", "augpipe/dataset/2"]
+DATASET_SCHEMAS: tuple[DatasetSchema, ...] = get_args(DatasetSchema)
 SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, BUILD_INFO_FILE = "dataset.json", "build-info.json"
 MANIFEST_FILE: Literal["manifest.jsonl"] = "manifest.jsonl"
@@ -23,6 +31,8 @@ WEIGHT_DTYPE = np.dtype("float16")
 SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
 _MAX_WINDOW_PX = 1 << 16
+_FIRST_IMAGE_KEYS = {"sha256", "shape", "dtype"}
+_FIRST_LABEL_KEYS = {*_FIRST_IMAGE_KEYS, "kind", "values"}
 
 
 class Recorded(Protocol):
@@ -65,12 +75,23 @@ class ManifestRecord:
 
 @dataclass(frozen=True, slots=True)
 class ArraysRecord:
-    """The arrays of every shard: (height, width) of a sample in pixels, and dtypes; `weights` is None without any."""
+    """The arrays of every shard.
+
+    Attributes:
+        window: (height, width) of a sample, in pixels.
+        images: their dtype.
+        labels: their dtype.
+        weights: their dtype; None where there are none.
+        channels: what the channels of images (h, w, C) are called; None where images are (h, w).
+        ignore: the value of label pixels that mean nothing; None where all mean something.
+    """
 
     window: tuple[int, int]
     images: Literal["uint8", "uint16", "int16", "float32"]
-    labels: Literal["uint8", "uint16"]
+    labels: Literal["uint8", "uint16", "uint32"]
     weights: Literal["float16"] | None = None
+    channels: tuple[str, ...] | None = None
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         if not all(1 < side <= _MAX_WINDOW_PX for side in self.window):
@@ -79,10 +100,15 @@ class ArraysRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClassRecord:
-    """A class: its index in the shards' labels, and its value in the source's."""
+    """A class: its index in the shards' labels, its value in the source's, and its name and colour where known.
+
+    Instances have classes where these have names: background and the one that all objects are of.
+    """
 
     index: int
     value: int
+    name: str | None = None
+    color: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +142,7 @@ class SplitRecord:
 class DatasetRecord:
     """The whole of dataset.json; manifests/README.md describes every field."""
 
-    schema: Literal["augpipe/dataset/1"]
+    schema: DatasetSchema
     name: str
     fingerprint: str
     renderer: int
@@ -129,8 +155,11 @@ class DatasetRecord:
     arrays: ArraysRecord
     manifest: ManifestRecord
     shards: tuple[ShardRecord, ...]
+    reading: SourceReading | None = None
 
     def __post_init__(self) -> None:
+        if self.schema != (needed := needed_schema(self.config, self.inputs, self.reading)):
+            raise ConfigError(f"expected schema {needed} for what it holds, got {self.schema}")
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"expected the name of a dataset, got {self.name!a:.80}")
         require_inputs(self.inputs)
@@ -148,6 +177,11 @@ class DatasetRecord:
     def window(self) -> tuple[int, int]:
         """(height, width) of every sample, in pixels."""
         return self.arrays.window
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of every image: (height, width), or (height, width, channels) where there are several."""
+        return self.window if self.arrays.channels is None else (*self.window, len(self.arrays.channels))
 
     @property
     def image_dtype(self) -> np.dtype[Any]:
@@ -176,20 +210,48 @@ class DatasetRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values; what a dataset does not have, such as weights, has no key."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        values |= {"config": self.config.to_json(), "source": self.source.to_json()}
-        if not self.has_weights:
-            del values["arrays"]["weights"]
-        return values
+        values |= {
+            "config": self.config.to_json(),
+            "source": self.source.to_json(),
+            "inputs": [stack.to_json() for stack in self.inputs],
+            "classes": list(map(known_values, self.classes)),
+            "arrays": known_values(self.arrays),
+        }
+        reading = values.pop("reading")
+        return {**values, "reading": known_values(self.reading)} if reading else values
 
 
-def build_fingerprint(config: BuildConfig, name: str, inputs: Sequence[StackInput], facts: SourceFacts) -> str:
+def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: SourceReading | None) -> DatasetSchema:
+    """Return the version of the format that says all there is to say: the first, unless something needs the second."""
+    is_new = config.margin != "shared" or reading is not None or any(map(_is_new, inputs))
+    return DATASET_SCHEMAS[is_new]
+
+
+def _is_new(stack: StackInput) -> bool:
+    """Return whether the first version of the format has no words for a stack."""
+    values = stack.to_json()
+    others = values.keys() - {"images", "labels"}
+    in_images, in_labels = values["images"].keys() - _FIRST_IMAGE_KEYS, values["labels"].keys() - _FIRST_LABEL_KEYS
+    odd_values = any(not 0 <= value <= MAX_LABEL_VALUE for value in stack.labels.values)
+    return bool(others or in_images or in_labels or odd_values)
+
+
+def build_fingerprint(
+    config: BuildConfig,
+    name: str,
+    inputs: Sequence[StackInput],
+    facts: SourceFacts,
+    reading: SourceReading | None = None,
+) -> str:
     """Return the digest of all that decides a dataset's bytes; never of jobs, paths, times or versions."""
     values = {
         "config": config.to_json(),
         "name": name,
-        "inputs": msgspec.to_builtins(inputs),
+        "inputs": [stack.to_json() for stack in inputs],
         "source": facts.to_json(),
     }
+    if reading is not None:
+        values["reading"] = reading.to_json()
     return bytes_digest(canonical_json({**values, "renderer": RENDERER_VERSION}))
 
 
@@ -208,8 +270,8 @@ def parse_record(data: bytes, *, where: Path | str) -> DatasetRecord:
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not JSON ({error})") from error
     try:
-        if isinstance(values, dict) and values.get("schema") != DATASET_SCHEMA:
-            raise ConfigError(f"expected schema {DATASET_SCHEMA}, got {values.get('schema')!r:.80}")
+        if isinstance(values, dict) and values.get("schema") not in DATASET_SCHEMAS:
+            raise ConfigError(f"expected schema {' or '.join(DATASET_SCHEMAS)}, got {values.get('schema')!r:.80}")
         return convert(values, DatasetRecord)
     except (AugpipeError, RecursionError) as error:
         raise DatasetError(f"{where}: not a dataset record of this version ({error})") from error

@@ -32,10 +32,16 @@ class LabelCoding:
     Attributes:
         kind: what the values mean.
         values: the value that each class index stands for, in rising order; empty for instances, whose ids are kept.
+        names: what each class is called; empty where that is not known.
+        colors: the colour of each class, as `#rrggbb`; empty where labels were no colours.
+        ignored: the values that mean nothing, in rising order.
     """
 
     kind: LabelKind
     values: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ()
+    ignored: tuple[int, ...] = ()
 
     @property
     def background(self) -> int:

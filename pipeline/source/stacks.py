@@ -9,10 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.provenance import ImageInput, LabelInput, SourceFacts, StackInput
-from pipeline.source.labels import (
-    LabelCoding,
-)
+from pipeline.shards.provenance import ImageInput, LabelInput, Renumbering, SourceFacts, SourceReading, StackInput
+from pipeline.source.labels import LabelCoding
 
 _MAX_MEASURED_PX = 1 << 22
 
@@ -22,7 +20,7 @@ class Slices(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Z, Y, X)."""
+        """(Z, Y, X), or (Z, Y, X, C) for images of several channels."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -31,7 +29,7 @@ class Slices(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, z: int, /) -> NDArray[Any]:
-        """Return slice z as (Y, X)."""
+        """Return slice z as (Y, X), or (Y, X, C)."""
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices in order."""
@@ -50,12 +48,16 @@ class RawStack:
     """Images and labels as they were found, to be checked and digested by `combine`.
 
     Attributes:
-        images: (Z, Y, X) gray levels.
+        images: (Z, Y, X) gray levels, or (Z, Y, X, C) of several channels.
         labels: (Z, Y, X) whole numbers, as integers or as floats.
         where: what to call the two in error messages.
         palette: the colours that the labels stand for, if they are places in a table: (3, N) from 0 to 65535.
         names: the name of every slice, or one for the whole stack, by which a split file may call them.
         files: where the two were read from, if from files.
+        channels: what the channels of images (Z, Y, X, C) are called; empty for gray.
+        groups: what each slice belongs to, if it is said.
+        sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
+        boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
     """
 
     images: Slices
@@ -64,6 +66,10 @@ class RawStack:
     palette: NDArray[np.uint16] | None = None
     names: tuple[str, ...] = ()
     files: tuple[SourceFile, SourceFile] | None = None
+    channels: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    sequence: tuple[int, ...] = ()
+    boxes: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +77,7 @@ class Stack:
     """One stack of slices with its labels.
 
     Attributes:
-        images: (Z, Y, X) uint8, uint16, int16 or float32; `images[z]` is a slice.
+        images: (Z, Y, X), or (Z, Y, X, C) with channels; uint8, uint16, int16 or float32; `images[z]` is a slice.
         labels: (Z, Y, X) uint8 class indices or uint16 ids; `labels[z]` belongs to `images[z]`.
         images_sha256: array digest of the images.
         labels_sha256: array digest of the labels as they were in the file, before they became indices; of whole
@@ -82,6 +88,12 @@ class Stack:
         blank: slices of one gray level alone.
         unlabelled: slices whose label is background alone.
         names: the name of every slice, or one for the whole stack.
+        channels: what the channels are called; empty for gray.
+        groups: as in `RawStack`.
+        sequence: likewise.
+        boxes: likewise.
+        skipped: slices that no split has.
+        renumbered: how the ids of its labels were numbered anew, if they were.
     """
 
     images: Slices
@@ -94,6 +106,12 @@ class Stack:
     blank: frozenset[int]
     unlabelled: frozenset[int]
     names: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    sequence: tuple[int, ...] = ()
+    boxes: tuple[tuple[int, int, int], ...] = ()
+    skipped: frozenset[int] = frozenset()
+    renumbered: Renumbering | None = None
 
     @property
     def slice_size(self) -> tuple[int, int]:
@@ -103,11 +121,25 @@ class Stack:
     @property
     def identity(self) -> StackInput:
         """What identifies the stack's pixels."""
-        depth, height, width = self.images.shape
+        depth, height, width = self.images.shape[:3]
         shape, coding = (depth, height, width), self.coding
         return StackInput(
-            ImageInput(self.images_sha256, shape, self.images.dtype.name),
-            LabelInput(self.labels_sha256, shape, self.label_dtype, coding.kind, coding.values),
+            ImageInput(self.images_sha256, shape, self.images.dtype.name, self.channels or None),
+            LabelInput(
+                self.labels_sha256,
+                shape,
+                self.label_dtype,
+                coding.kind,
+                coding.values,
+                names=coding.names or None,
+                colors=coding.colors or None,
+                ignored=coding.ignored or None,
+                renumbered=self.renumbered,
+            ),
+            groups=self.groups or None,
+            sequence=self.sequence or None,
+            skipped=tuple(sorted(self.skipped)) or None,
+            boxes=self.boxes or None,
         )
 
 
@@ -121,6 +153,7 @@ class Source:
         facts: what is known about the specimen and its terms.
         files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
         notes: what the user should know before anything is built.
+        reading: what was done to the pixels of the files, if anything.
     """
 
     name: str
@@ -128,6 +161,7 @@ class Source:
     facts: SourceFacts
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
+    reading: SourceReading | None = None
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:

@@ -25,7 +25,7 @@ def plan_again(dataset: Dataset) -> Plan:
             "check it with the augpipe that made it"
         )
     try:
-        return plan_from_inputs(record.config, record.name, record.inputs, record.source)
+        return plan_from_inputs(record.config, record.name, record.inputs, record.source, record.reading)
     except AugpipeError as error:
         raise DatasetError(f"{path}: not a dataset record of this version ({error})") from error
 
@@ -38,7 +38,7 @@ def check_record(dataset: Dataset, plan: Plan) -> Iterator[str]:
             f"{path}: is not written as augpipe writes it (sorted keys, each once, no spaces, one newline at the end), "
             "so that its digest is not the one to cite; fetch it again, or build it again"
         )
-    derived = describe_dataset(plan, record.inputs, record.source, record.manifest, record.shards)
+    derived = describe_dataset(plan, record.inputs, record.source, record.manifest, record.shards, record.reading)
     for field in fields(record):
         if getattr(record, field.name) != getattr(derived, field.name):
             yield f"{path}: {field.name} is not what follows from its config and inputs"

@@ -104,7 +104,7 @@ def test_nothing_may_be_missing_or_added(built: Path) -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        change("schema", to="augpipe/dataset/2"),
+        change("schema", to="augpipe/dataset/3"),
         change("fingerprint", to="A" * 64),
         change("fingerprint", to="0" * 63),
         change("name", to=""),
