@@ -5,7 +5,7 @@ slice itself. A pixel of a window lies in the tile of the pixel that is nearest 
 back onto the slice. So an object that the edge cuts and its mirror image, which touches it there, are two.
 """
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from augment.recipe import Recipe
 # What becomes of the label where a window shows the slice's mirror images: as it is; each object of an image of its own
 # gets an id of its own; or nothing is said of it, by the ignore value.
 Margin: TypeAlias = Literal["shared", "own", "ignore"]
-MARGINS: tuple[Margin, ...] = get_args(Margin)
 
 _ID_BITS = 32
 _find_tiles = Kernel("augment.tile_kernels", "find_tiles", returns_int=True)

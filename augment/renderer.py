@@ -183,7 +183,7 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe, *, margin: 
     return render_prepared(prepare_slice(image, label), recipe, margin=margin)
 
 
-def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None:
+def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any], margin: Margin = "shared") -> None:
     """Load, or on a first run compile, what renders such slices; else the first sample would wait for it."""
     recipe = Recipe(
         window=(2, 2),
@@ -192,7 +192,7 @@ def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None
         matrix=((1.0, 0.0), (0.0, 1.0)),
         shift_px=(0.0, 0.0),
     )
-    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe)
+    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe, margin=margin)
 
 
 def _blocks(label: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:

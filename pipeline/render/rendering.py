@@ -20,7 +20,7 @@ from augment.recipe import Recipe
 from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard
 from pipeline.render.encoding import deflate_array
-from pipeline.shards.config import LabelKind
+from pipeline.shards.config import BuildConfig, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -103,13 +103,13 @@ def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
     return round_weights(unet_weight_map(label, instances=kind == "instances"))
 
 
-def sample_renderer(source: Source, engine: str) -> SampleRenderer:
-    """Return what renders one sample of `source` into given arrays.
+def sample_renderer(source: Source, config: BuildConfig) -> SampleRenderer:
+    """Return what renders one sample of `source` into given arrays, by the engine and with the margin of a build.
 
     Raises:
         MissingDependencyError: the engine needs a library that is missing or broken.
     """
-    if engine == "staged":
+    if config.engine == "staged":
         from augment.staged import render_staged, require_elasticdeform
 
         require_elasticdeform()
@@ -123,7 +123,7 @@ def sample_renderer(source: Source, engine: str) -> SampleRenderer:
     cache = SliceCache(source)
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
-        render_prepared(cache.get(stack, z), recipe, out)
+        render_prepared(cache.get(stack, z), recipe, out, margin=config.margin)
 
     return render_fused
 
@@ -208,7 +208,7 @@ class ShardRenderer:
         """Return what renders a split's samples: no two splits share a slice, so neither need they share a cache."""
         with self._guard:
             if split not in self._renderers:
-                self._renderers[split] = sample_renderer(self._source, self._plan.config.engine)
+                self._renderers[split] = sample_renderer(self._source, self._plan.config)
             return self._renderers[split]
 
     def _drop_other_renderers(self, split: str) -> None:
