@@ -1,7 +1,7 @@
 """Labels where samples show mirror images of the slice: what a build decides, refuses, records and renders."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import pytest
 from small_worlds import write_folder
 
 from augment.coordinates import displacement, slice_coordinates, window_offsets
-from pipeline.shards.dataset import open_dataset
+from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.manifest import ManifestRow
 
 Run = Callable[..., Any]
 BUILD = ("--n", "6", "--size", "70", "--gap", "0", "--jobs", "1")
@@ -33,15 +34,18 @@ def built(augpipe: Run, objects: Path, out: Path, *options: str) -> dict[str, An
     return record
 
 
+def rows_of(dataset: Dataset) -> Iterator[tuple[int, ManifestRow]]:
+    """Yield every sample's row in the manifest, with its place in its split."""
+    return (pair for split in dataset for pair in enumerate(dataset[split].manifest))
+
+
 def test_instances_have_an_id_for_every_mirror_image(tmp_path: Path, augpipe: Run, objects: Path) -> None:
     record = built(augpipe, objects, tmp_path / "d", "--label-kind", "instances")
     assert (record["schema"], record["config"]["margin"]) == ("augpipe/dataset/2", "own")
     assert augpipe("verify", tmp_path / "d", "--replay").code == 0
     dataset, n_mirrored = open_dataset(tmp_path / "d"), 0
-    for row in dataset.rows():
-        with dataset.open_shard(next(shard for shard in dataset.record.shards if shard.file == row.shard)) as shard:
-            label = shard.label(row.row)
-        at = slice_coordinates(window_offsets((70, 70)) + displacement(row.recipe), row.recipe, (40, 48))
+    for recipe, label in ((row.recipe, dataset[row.split].labels[k]) for k, row in rows_of(dataset)):
+        at = slice_coordinates(window_offsets((70, 70)) + displacement(recipe), recipe, (40, 48))
         tile = np.stack([np.floor(np.floor(q + 0.5) / side) for q, side in zip(at, (40, 48), strict=True)])
         places = {(int(i), *map(int, t)) for i, t in zip(label.ravel(), tile.reshape(2, -1).T, strict=True) if i}
         assert len(places) == len({place[0] for place in places})
@@ -53,7 +57,8 @@ def test_shared_is_what_it_was_and_says_so(tmp_path: Path, augpipe: Run, objects
     record = built(augpipe, objects, tmp_path / "d", "--label-kind", "instances", "--margin", "shared")
     assert record["schema"] == "augpipe/dataset/1"
     assert "margin" not in record["config"]
-    assert "have one id" in augpipe("build", objects, *BUILD, "--label-kind", "instances", "--margin", "shared").out
+    options = ("--out", tmp_path / "e", "--label-kind", "instances", "--margin", "shared", "--dry-run")
+    assert "have one id" in augpipe("build", objects, *BUILD, *options).out
 
 
 def test_classes_share_theirs_and_may_be_ignored(tmp_path: Path, augpipe: Run, objects: Path) -> None:
@@ -76,7 +81,7 @@ def test_what_cannot_be_is_refused(augpipe: Run, objects: Path, options: tuple[s
     assert message in err
 
 
-def test_the_staged_engine_shares_ids(augpipe: Run, objects: Path) -> None:
+def test_the_staged_engine_shares_ids(tmp_path: Path, augpipe: Run, objects: Path) -> None:
     """It is there to compare with, and does not know where a mirror image begins."""
-    options = ("--label-kind", "instances", "--engine", "staged", "--dry-run")
+    options = ("--out", tmp_path / "d", "--label-kind", "instances", "--engine", "staged", "--dry-run")
     assert "have one id" in augpipe("build", objects, *BUILD, *options).out
