@@ -12,6 +12,7 @@ from augment.recipe import Recipe
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 _INT16_LIFT = 32768
+_LUMA = (0.299, 0.587, 0.114)
 _DARK_AND_BRIGHT = (0.5, 99.5)  # percentiles that become black and white
 
 
@@ -55,6 +56,20 @@ def as_gray8(image: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uin
     levels = (image.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
     gray: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     return gray
+
+
+def as_plane(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image (Y, X) as it is, and one of channels (Y, X, C) as one plane of its dtype, to be compared.
+
+    Three channels are weighted as red, green and blue (luma of ITU-R BT.601), others by 1, 1/2, 1/3, ...: no two weigh
+    the same, so that no picture and its negative cancel each other.
+    """
+    if image.ndim == 2:
+        return image
+    n_channels = image.shape[2]
+    weights = np.array(_LUMA if n_channels == len(_LUMA) else 1 / np.arange(1, n_channels + 1), np.float32)
+    plane = image.astype(np.float32) @ (weights / weights.sum())
+    return np.asarray(plane if image.dtype.kind == "f" else np.rint(plane).astype(image.dtype))
 
 
 @cache

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.files import require_writable, write_report
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
+from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
-from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.look.panels import OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -200,15 +201,15 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
         pixels = source.stacks[row.stack].images[row.z] if source else image
     except IndexError as error:
         raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    limits = display_range(pixels)
+    display = display_of(pixels, dataset.record.arrays.channels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
         text=_DOT.join(_row_facts(row, several_stacks=len(dataset.record.inputs) > 1)),
         panels=(
-            slice_panel(pixels, limits, row.recipe, colour) if source else note_panel(_NO_SOURCE),
-            image_panel(image, limits),
-            label_panel(image, label, limits),
+            slice_panel(pixels, display, row.recipe, colour) if source else note_panel(_NO_SOURCE),
+            image_panel(image, display),
+            label_panel(image, label, display),
             grid_panel(row.recipe, colour),
         ),
     )

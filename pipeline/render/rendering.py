@@ -35,7 +35,7 @@ _scratch = threading.local()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedShard:
-    """A shard's samples: images (h, w), deflated labels and weights (None where there are none), manifest rows."""
+    """A shard's samples: images (h, w) or (h, w, C), deflated labels and weights (None where none), manifest rows."""
 
     images: list[NDArray[Any]]
     deflated_labels: list[bytes]
@@ -159,7 +159,7 @@ class ShardRenderer:
         n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
         free: _Arrays = queue.SimpleQueue()
         for _ in range(n_arrays):
-            free.put(np.empty(self._plan.config.size, self._source.image_dtype))
+            free.put(np.empty((*self._plan.config.size, *self._source.channel_axis), self._source.image_dtype))
         samples = (
             joblib.delayed(self._render_sample)(shard.split, sample, free)
             for shard in shards

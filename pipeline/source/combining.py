@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts
+from pipeline.shards.provenance import make_facts, require_channels
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_notes import (
@@ -43,22 +43,30 @@ Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def make_source(
-    images: Slices, labels: Slices, *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
+    images: Slices,
+    labels: Slices,
+    *,
+    name: str,
+    label_kind: str = AUTO,
+    channels: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source that two (Z, Y, X) arrays make.
+    """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
         images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
         labels: whole numbers from 0 to 65535, as integers or as floats.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
+        channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
         ConfigError: the two do not belong together, or the name is invalid.
         SourceError: pixels or labels of a kind that cannot be used.
     """
-    return combine([RawStack(images, labels, names=(name,))], name=name, label_kind=label_kind, facts=facts)
+    raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
+    return combine([raw], name=name, label_kind=label_kind, facts=facts)
 
 
 def combine(
@@ -76,7 +84,7 @@ def combine(
         _require_pair(stack)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw)) for stack in raw]
-    _require_alike(images)
+    _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
     present = np.logical_or.reduce([scan.values for scan in labels])
@@ -96,7 +104,7 @@ def combine(
                 for key, value in own.items()
                 if known.get(key, value) != value
             ),
-            *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
+            *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, present),
             *label_notes(
                 where, coding, present, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
@@ -152,7 +160,7 @@ class _Scan:
         self.values = np.zeros(1, np.bool_)
         self.only_values: list[int | None] = []  # of each slice of labels, if it has but one
         self.glimpses: list[NDArray[Any]] = []
-        depth, height, width = source.shape
+        depth, height, width = source.shape[:3]
         glimpsed, step = glimpse_places(depth, height, width, n_stacks)
         digest = StackDigest(source.shape, dtype)
         for z, found in enumerate(source):
@@ -169,7 +177,8 @@ class _Scan:
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
                 self.ranges.append((float(pixels.min()), float(pixels.max())))
             if z in glimpsed:
-                self.glimpses.append(pixels[::step, ::step].copy())
+                plane = pixels if pixels.ndim == 2 else pixels[..., 0]
+                self.glimpses.append(plane[::step, ::step].copy())
             if self._held is not None:
                 self._held[z] = pixels
             if self._held is None or not labels:
@@ -207,7 +216,22 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         unlabelled=frozenset(z for z, value in enumerate(labels.only_values) if value == coding.background),
         names=raw.names,
+        channels=raw.channels,
+        groups=raw.groups,
+        sequence=raw.sequence,
+        boxes=raw.boxes,
     )
+
+
+def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
+    """Return what to call channels that have no names: red, green and blue if they are three, else their numbers.
+
+    Args:
+        axis: the shape of the axis of channels, (C,); empty where there is none.
+    """
+    if not axis:
+        return ()
+    return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
@@ -234,11 +258,20 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
 
 def _require_pair(stack: RawStack) -> None:
     images, labels = stack.images.shape, stack.labels.shape
-    if len(images) != 3 or 0 in images:
-        raise ConfigError(f"{stack.where[0]}: expected a stack of slices (Z, Y, X), got shape {images}")
-    if images != labels:
+    if len(images) not in (3, 4) or 0 in images:
         raise ConfigError(
-            f"{stack.where[1]}: expected a label for every image slice, {images} (Z, Y, X), got {labels}; "
+            f"{stack.where[0]}: expected a stack of slices (Z, Y, X), or (Z, Y, X, C) of channels, got shape {images}"
+        )
+    if images[3:] != (len(stack.channels),) * (len(images) - 3):
+        raise ConfigError(
+            f"{stack.where[0]}: expected names of the {images[3]} channels in {images} (Z, Y, X, C), got "
+            f"{', '.join(stack.channels) or 'none'}"
+        )
+    if stack.channels:
+        require_channels(stack.channels)
+    if images[:3] != labels:
+        raise ConfigError(
+            f"{stack.where[1]}: expected a label for every image slice, {images[:3]} (Z, Y, X), got {labels}; "
             f"does it belong to {stack.where[0]}?"
         )
 
@@ -255,10 +288,16 @@ def _shared_palette(raw: Sequence[RawStack]) -> NDArray[np.uint16] | None:
     return found[0][1] if found else None
 
 
-def _require_alike(images: Sequence[_Scan]) -> None:
-    """Refuse stacks that differ in dtype, and a stack that is there twice: it would be in two splits."""
+def _require_alike(raw: Sequence[RawStack], images: Sequence[_Scan]) -> None:
+    """Refuse stacks that differ in dtype or channels, and one that is there twice: it would be in two splits."""
     first_of: dict[str, str] = {}
-    for scan in images:
+    for stack, scan in zip(raw, images, strict=True):
+        if stack.channels != raw[0].channels:
+            found, expected = (", ".join(each.channels) or "gray, without channels" for each in (stack, raw[0]))
+            raise ConfigError(
+                f"{scan.where}: has the channels {found}, but {images[0].where} has {expected}; all stacks of a "
+                "dataset have the same: choose them with --channel, or build a dataset of each"
+            )
         if scan.dtype != images[0].dtype:
             raise ConfigError(
                 f"{scan.where}: {scan.dtype.name} pixels, but {images[0].where} has {images[0].dtype.name}; all stacks "

@@ -116,7 +116,7 @@ class Stack:
     @property
     def slice_size(self) -> tuple[int, int]:
         """(height, width) of a slice, in pixels."""
-        return self.images.shape[1], self.images.shape[2]
+        return self.labels.shape[1], self.labels.shape[2]
 
     @property
     def identity(self) -> StackInput:
@@ -177,6 +177,11 @@ class Source:
     def image_dtype(self) -> np.dtype[Any]:
         """Of the images of all stacks."""
         return self.stacks[0].images.dtype
+
+    @property
+    def channel_axis(self) -> tuple[int, ...]:
+        """The axis that channels add to the shape of an image: (C,), or none for gray."""
+        return self.stacks[0].images.shape[3:]
 
     def gray_span(self) -> float:
         """Return the gray level that 99 % of the pixels are below, minus the one that 1 % are.
