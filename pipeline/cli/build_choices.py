@@ -94,6 +94,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
     source: "SourceChoice"
@@ -101,6 +102,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -117,7 +119,10 @@ class BuildRequest:
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+            config = replace(config, margin="own")
+        return config
 
 
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
@@ -138,11 +143,12 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     config = BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
+        **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(options["preset"]), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges)
+    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)

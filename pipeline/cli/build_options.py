@@ -12,7 +12,7 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, MARGINS, STRATEGIES, WEIGHTS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -73,6 +73,13 @@ _OPTIONS = (
     _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
     _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
+    _dataset(
+        "--margin",
+        type=click.Choice(MARGINS),
+        metavar="LABELS",
+        help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
+        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+    ),
     _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),

@@ -13,7 +13,7 @@ from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
-from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
 from pipeline.shards.record import (
@@ -132,12 +132,14 @@ def plan_from_inputs(
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
+        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
+            goes with other labels or another engine.
     """
     require_inputs(inputs)
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
+    _require_margin(config, inputs[0].labels.kind)
     assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
@@ -236,6 +238,19 @@ def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
         )
         for index, value in enumerate(values)
     )
+
+
+def _require_margin(config: BuildConfig, kind: LabelKind) -> None:
+    """Refuse a margin that needs ids where there are none, or that the engine cannot make."""
+    if config.margin == "own" and kind != "instances":
+        raise ConfigError(
+            f"margin own: it numbers mirrored objects, and these labels are {kind}; use margin shared, or ignore"
+        )
+    if config.margin != "shared" and config.engine == "staged":
+        raise ConfigError(
+            f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
+            "fused engine"
+        )
 
 
 def _require_distinct(source: Source, assignment: Assignment) -> None:

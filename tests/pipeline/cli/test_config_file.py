@@ -127,6 +127,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "extent": ("padded", "window"),
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
+    "margin": ("ignore", "shared"),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
