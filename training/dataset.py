@@ -50,6 +50,7 @@ class ShardDataset:
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
+        self.ignore = dataset.record.arrays.ignore
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
@@ -94,7 +95,7 @@ class ShardDataset:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
 
-        return round_weights(unet_weight_map(label, instances=self._instances))
+        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self.ignore))
 
 
 @dataclass(frozen=True, slots=True)

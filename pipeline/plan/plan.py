@@ -5,6 +5,7 @@ Nothing is held in memory for a sample.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -196,8 +197,7 @@ def describe_dataset(
         reading: what was done to its pixels before.
     """
     config, labels = plan.config, inputs[0].labels
-    label_dtype = max((stack.labels.stored_dtype for stack in inputs), key=lambda name: np.dtype(name).itemsize)
-    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    label_dtype, ignore = stored_labels(config, inputs)
     return DatasetRecord(
         schema=needed_schema(config, inputs, reading),
         name=plan.name,
@@ -218,15 +218,22 @@ def describe_dataset(
         arrays=ArraysRecord(
             window=config.size,
             images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
-            labels=label_dtype,  # type: ignore[arg-type]  # one of those that are stored
+            labels=label_dtype.name,  # type: ignore[arg-type]  # one of those that are stored
             weights="float16" if config.weighted else None,
             channels=inputs[0].images.channels,
-            ignore=int(np.iinfo(label_dtype).max) if has_ignored else None,
+            ignore=ignore,
         ),
         manifest=manifest,
         shards=tuple(shards),
         reading=reading,
     )
+
+
+def stored_labels(config: BuildConfig, inputs: Sequence[StackInput]) -> tuple[np.dtype[Any], int | None]:
+    """Return the dtype of labels in the shards, and the value of pixels that mean nothing; None where all do."""
+    dtype = max((np.dtype(stack.labels.stored_dtype) for stack in inputs), key=lambda dtype: dtype.itemsize)
+    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    return dtype, int(np.iinfo(dtype).max) if has_ignored else None
 
 
 def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,15 @@ class Slices(Protocol):
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices in order."""
+
+
+@runtime_checkable
+class ObjectSlices(Slices, Protocol):
+    """Labels that are ids of single objects, however few they are."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the labels that were read so far."""
 
 
 @dataclass(frozen=True, slots=True)
