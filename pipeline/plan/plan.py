@@ -13,7 +13,8 @@ from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
-from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
+from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
+from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
@@ -141,7 +142,7 @@ def plan_from_inputs(
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     _require_margin(config, inputs[0].labels.kind)
-    assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
+    assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if replicates > _MAX_REPLICATES:
@@ -165,7 +166,7 @@ def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
     """
     if not any(stack.unlabelled for stack in source.stacks):
         return []
-    assignment = assign_slices(config, tuple(len(stack.labels) for stack in source.stacks))
+    assignment = assign_slices(config, source.inputs)
     notes = []
     for split in assignment.splits:
         slices = assignment.slices(split)

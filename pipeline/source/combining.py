@@ -122,9 +122,7 @@ def combine(
             *palette_note(where, palette, values),
             *(note for each in objects for note in each.notes),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
-            *label_notes(
-                where, coding, values, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
-            ),
+            *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
@@ -249,8 +247,14 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         groups=raw.groups,
         sequence=raw.sequence,
         boxes=raw.boxes,
+        skipped=raw.skipped,
         renumbered=None if ids is None else describe_renumbering(ids),
     )
+
+
+def _n_unlabelled(stack: Stack) -> tuple[int, int]:
+    """Return how many slices that are used hold the background alone, and how many are used."""
+    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
 
 
 def channel_names(axis: Sequence[int]) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class RawStack:
         groups: what each slice belongs to, if it is said.
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
+        skipped: slices that no split may have, because nobody annotated them.
     """
 
     images: Slices
@@ -84,6 +85,7 @@ class RawStack:
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
+    skipped: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
