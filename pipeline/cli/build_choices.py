@@ -14,6 +14,7 @@ from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 from pipeline.shards.config import CHANNELS, BuildConfig
+from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -42,7 +43,7 @@ _WHY_NOT = {
 _MIN = {"folds": 2, "fold": 0}
 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
-_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
 
 
@@ -94,6 +95,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
     source: "SourceChoice"
@@ -101,6 +103,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -118,7 +121,10 @@ class BuildRequest:
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        return replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
+        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+            config = replace(config, margin="own")
+        return config
 
     def _with_layout(self, source: "Source") -> BuildConfig:
         """Return the configuration with what the layout of the files shows, where nothing else was asked for.
@@ -156,11 +162,12 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     config = BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
+        **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(options["preset"]), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges)
+    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +192,7 @@ class SourceChoice:
     @property
     def exists(self) -> bool:
         """Whether all files and folders that are named exist; what is in them shows when they are read."""
-        named = [self.folder or Path(), *(path for pair in self.pairs for path in pair)]
+        named = [self.folder or Path(), *(file_of(path) for pair in self.pairs for path in pair)]
         return all(path.exists() for path in named)
 
 

@@ -12,7 +12,16 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, JOINS, LABEL_KINDS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import (
+    DEFAULT_FOLDS,
+    ENGINES,
+    JOINS,
+    LABEL_KINDS,
+    MARGINS,
+    STRATEGIES,
+    WEIGHTS,
+    BuildConfig,
+)
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -92,6 +101,13 @@ _OPTIONS = (
     _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
     _dataset(
+        "--margin",
+        type=click.Choice(MARGINS),
+        metavar="LABELS",
+        help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
+        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+    ),
+    _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=DEFAULTS.weights,
@@ -155,6 +171,11 @@ _OPTIONS = (
     ),
     _range("--gain", help=f"Multiply the gray levels.  [default: {_low_high(_RANGES.gain)}]"),
     _range("--bias", help=f"Add to the gray levels.  [default: {_low_high(_RANGES.bias)}]"),
+    _augmentation(
+        "--per-channel/--no-per-channel",
+        default=_RANGES.per_channel,
+        help="Draw gain and bias for each channel, not one for all.",
+    ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),
     _augmentation(

@@ -253,6 +253,11 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
     )
 
 
+def _n_unlabelled(stack: Stack) -> tuple[int, int]:
+    """Return how many slices that are used hold the background alone, and how many are used."""
+    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
+
+
 def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     """Return what to call channels that have no names: red, green and blue if they are three, else their numbers.
 
@@ -262,11 +267,6 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     if not axis:
         return ()
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
-
-
-def _n_unlabelled(stack: Stack) -> tuple[int, int]:
-    """Return how many slices that are used hold the background alone, and how many are used."""
-    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:

@@ -15,6 +15,7 @@ from pipeline.shards.provenance import MAX_CHANNELS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
+from pipeline.source.pages.address import holds_many, split_address
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
+        pairs: (images, labels), each a multi-page TIFF file, an array of an HDF5 file (`a.h5:/volumes/raw`), a Zarr
+            folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
@@ -151,6 +153,8 @@ def read_pairs(
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.pages.formats import stem_of
+
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     if channel and channels_are_slices:
@@ -167,7 +171,7 @@ def read_pairs(
     raw: list[RawStack] = []
     for group, layout in zip(groups, layouts, strict=True):
         raw += _laid_out(group[0], layout, how) if layout and layout.stacks else [_open_stack(group, names, how)]
-    bases = [_base(images) for images, _ in pairs]
+    bases = [stem_of(images) for images, _ in pairs]
     source = combine(in_one_sequence(raw), name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
@@ -194,7 +198,9 @@ def read_images(path: Path) -> list[Slices]:
     """
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    if path.is_dir():
+    from pipeline.source.pages.formats import is_page_folder
+
+    if is_page_folder(path):
         from pipeline.source.pages.folder import PageFolder, has_pages, image_files
         from pipeline.source.pages.layouts import image_folder
 
@@ -239,22 +245,23 @@ def as_name(text: str) -> str:
 
 
 def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Refuse labels that are images, also through links; one folder may hold both of the same stack."""
+    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack."""
     stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
     for stack, (_, labels) in enumerate(pairs):
         same = stack_of.get(_identity(labels))
-        if same is not None and (same != stack or not labels.is_dir()):
+        if same is not None and (same != stack or not holds_many(labels)):
             images = pairs[same][0]
             raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
 
 
-def _identity(path: Path) -> tuple[int, int] | Path:
-    """Return what is the same for all names of a file or folder."""
+def _identity(path: Path) -> tuple[int, int, str] | Path:
+    """Return what is the same for all names of a file or folder, or of something in it."""
+    file, inside = split_address(path)
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError:
         return path
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, inside
 
 
 def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
@@ -274,17 +281,14 @@ def _part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
 
     They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
     """
+    from pipeline.source.pages.formats import stem_of
     from pipeline.source.pages.partners import core_names
 
-    bases = [[_base(images) for images, _ in group] for group in groups]
+    bases = [[stem_of(images) for images, _ in group] for group in groups]
     for names in (bases, [core_names(each) for each in bases]):
         if all(each == names[0] for each in names):
             return names[0]
     return list(map(str, range(max(map(len, bases)))))
-
-
-def _base(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
 
 
 class _How(NamedTuple):
@@ -307,7 +311,7 @@ def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout", how: _How) -> lis
             _raw_stack(stack.images, stack.labels, pair, how),
             names=stack.names,
             label_names=stack.label_names,
-            files=(_source_file(stack.images, pair[0]), _source_file(stack.labels, pair[1])),
+            files=(_source_file(stack.images), _source_file(stack.labels)),
             sequence=stack.sequence,
             skipped=stack.skipped,
         )
@@ -321,16 +325,23 @@ def _open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: _
 
     opened = [_open_pair(*pair, how) for pair in pairs]
     images, labels = opened[0]
-    further = tuple(_source_file(each, path) for (path, _), (each, _) in zip(pairs[1:], opened[1:], strict=True))
+    further = tuple(_source_file(each) for each, _ in opened[1:])
     if len(pairs) > 1:
         require_same_labels([each for _, each in opened], [path for path, _ in pairs])
         images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
     return replace(
         _raw_stack(images, labels, pairs[0], how),
-        names=images.slices if isinstance(images, JoinedChannels) else tuple(file.stem for file in images.files),
-        label_names=tuple(file.stem for file in labels.files),
-        files=(replace(_source_file(opened[0][0], pairs[0][0]), further=further), _source_file(labels, pairs[0][1])),
+        names=images.slices if isinstance(images, JoinedChannels) else _names_in(pairs[0][0], images),
+        label_names=_names_in(pairs[0][1], labels),
+        files=(replace(_source_file(opened[0][0]), further=further), _source_file(labels)),
     )
+
+
+def _names_in(path: Path, stack: "FileSlices") -> tuple[str, ...]:
+    """Return what slices are called, or what their file is."""
+    from pipeline.source.pages.formats import is_page_folder, stem_of
+
+    return tuple(file.stem for file in stack.files) if is_page_folder(path) else (stem_of(path),)
 
 
 def _raw_stack(images: "FileSlices", labels: "FileSlices", pair: tuple[Path, Path], how: _How) -> RawStack:
@@ -366,15 +377,18 @@ def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSl
         SourceError: one of them cannot be read.
     """
     from pipeline.source.pages.folder import open_folders
+    from pipeline.source.pages.formats import is_page_folder
 
     images: FileSlices
     labels: FileSlices
     answer = how.planes_are_slices
-    if images_path.is_dir() and labels_path.is_dir():
+    if is_page_folder(images_path) and is_page_folder(labels_path):
         images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
     else:
         images = _open(images_path, labels=False, channels_are_slices=answer)
         labels = _open(labels_path, labels=True, channels_are_slices=answer)
+    if (images.path, images.files) == (labels.path, labels.files):
+        raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if answer is None and images.axis == "channels":
         n = len(images)
         raise ConfigError(
@@ -398,18 +412,20 @@ def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSl
 
 def _open(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import open_file
+    from pipeline.source.pages.formats import is_page_folder, open_file
 
-    if path.is_dir():
+    if is_page_folder(path):
         return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
     return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
 
 
-def _source_file(stack: "FileSlices", path: Path) -> SourceFile:
+def _source_file(stack: "FileSlices") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
+    from pipeline.source.pages.formats import decoder_of
+
     try:
         digests = [file_digest(file) for file in stack.files]
     except OSError as error:
-        raise SourceError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if path.is_dir() else digests[0]
-    return SourceFile(path.resolve(), digest)
+        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
+    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
+    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))
