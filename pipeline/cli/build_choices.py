@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
-from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
@@ -154,7 +154,9 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     Raises:
         ConfigError: options that do not go together, or are out of range.
     """
-    user, options = _read_user_options(context, file), context.params
+    user = _read_user_options(context, file)
+    preset: str = context.params["preset"]
+    options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
     source, split = choose_source(user, file), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
@@ -165,9 +167,9 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
-        ranges=replace(preset_ranges(options["preset"]), **ranges),
+        ranges=replace(preset_ranges(preset), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
+    return BuildRequest(source, split, config, preset, ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)

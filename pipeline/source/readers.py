@@ -178,7 +178,7 @@ def read_pairs(
         source,
         notes=(
             *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
-            *(note for stack in raw for note in stack.notes),
+            *dict.fromkeys(note for stack in raw for note in stack.notes),  # a folder may hold several stacks
             *source.notes,
         ),
         independent=independent,
