@@ -207,6 +207,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     if named := user.flags & _NAMES_A_SOURCE:
         together = {"images", "labels"} if named & {"images", "labels"} else named
         user = user.without_file(*(_NAMES_A_SOURCE - together))
+        user = user if "ctc" in named else user.without_file("silver")
     folder, images, labels = user.get("source"), user.get("images", ()), user.get("labels", ())
     ctc = user.get("ctc")
     where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)

@@ -74,9 +74,7 @@ def sequence_pairs(root: Path, *, silver: bool = False) -> list[tuple[Path, Path
     for _, labels in pairs:
         if not labels.is_dir():
             other = "leave out --silver" if silver else "--silver takes the computed ones"
-            raise ConfigError(
-                f"{labels}: expected the annotations of a sequence, found nothing; {other}, if it has any"
-            )
+            raise ConfigError(f"{labels}: expected annotations of a sequence, found nothing; {other}, if it has any")
     return pairs
 
 

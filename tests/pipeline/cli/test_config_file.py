@@ -134,13 +134,14 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
+OF_LAYOUTS = {"ctc", "silver"}  # see test_layouts.py
 TRIED_ELSEWHERE = {"channel", "join"}  # with files of channels
 OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *TRIED_ELSEWHERE, *OF_OTHER_SOURCES}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *TRIED_ELSEWHERE, *OF_OTHER_SOURCES, *OF_LAYOUTS}
 
 
 @pytest.mark.parametrize("key", OPTIONS)
