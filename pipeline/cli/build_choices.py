@@ -212,7 +212,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     ctc = user.get("ctc")
     where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)
     if bool(images) != bool(labels) or sum(map(bool, (images, folder, ctc))) > 1:
-        raise ConfigError(f"{where}: name either a SOURCE folder, or a --ctc one, or both --images and --labels")
+        raise ConfigError(f"{where}: name either a SOURCE folder, or both --images and --labels, or --ctc")
     if user.get("silver") and not ctc:
         raise ConfigError(f"{user.where('silver')}: it goes with --ctc, a set of the Cell Tracking Challenge")
     n_channels = _n_joined(user, where, len(images), len(labels))

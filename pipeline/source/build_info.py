@@ -86,7 +86,7 @@ def read_build_info(folder: Path) -> BuildInfo:
     pairs: tuple[tuple[Path, Path], ...] = ()
     date, made_by = None, None
     options: dict[str, Any] = {}
-    with suppress(LookupError, TypeError):
+    with suppress(LookupError, TypeError, AttributeError):
         found = tuple(
             (Path(file["path"]), Path(each["labels"]["path"]))
             for each in values["inputs"]

@@ -161,7 +161,7 @@ def read_pairs(
         raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
     from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
 
-    _require_own_files(pairs)
+    _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
     layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
     if independent is None:
@@ -244,14 +244,24 @@ def as_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_MAX_NAME] or "stack"
 
 
-def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack."""
+def _require_own_files(pairs: Sequence[tuple[Path, Path]], join: str) -> None:
+    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack.
+
+    Labels of two stacks are refused, too: images of the same labels are channels, and no stacks of their own.
+    """
     stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
     for stack, (_, labels) in enumerate(pairs):
         same = stack_of.get(_identity(labels))
         if same is not None and (same != stack or not holds_many(labels)):
             images = pairs[same][0]
             raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
+    of_labels: dict[object, Path] = {}
+    for images, labels in pairs if join == STACKS else ():
+        if (first := of_labels.setdefault(_identity(labels), images)) != images:
+            raise ConfigError(
+                f"{labels}: named for the labels of {first} and of {images}; name every stack once, or say --join "
+                "channels if these are channels of one"
+            )
 
 
 def _identity(path: Path) -> tuple[int, int, str] | Path:
