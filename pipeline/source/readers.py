@@ -188,9 +188,10 @@ def read_pairs(
 
 
 def read_images(path: Path) -> list[Slices]:
-    """Return the stack of images in a file, a folder of pages, or a source folder, without any labels.
+    """Return the stacks of images in a file, a folder of pages, or a source folder, without any labels.
 
-    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out.
+    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out. Pages of several
+    sizes are a stack a size.
 
     Raises:
         ConfigError: there is none.
@@ -201,12 +202,9 @@ def read_images(path: Path) -> list[Slices]:
     from pipeline.source.pages.formats import is_page_folder
 
     if is_page_folder(path):
-        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
-        from pipeline.source.pages.layouts import image_folder
+        from pipeline.source.pages.fields import image_stacks
 
-        if not has_pages(path):
-            path = image_folder(path) or path
-        return [PageFolder(path, image_files(path))]
+        return list(image_stacks(path))
     return [_open(path, labels=False)]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
-from pipeline.source.pages.folder import PageFolder, has_pages, page_files
+from pipeline.source.pages.folder import PageFolder, has_pages, image_files, page_files
 from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
 from pipeline.source.pages.formats import FileSlices
-from pipeline.source.pages.layouts import inner_folders, subfolders
+from pipeline.source.pages.layouts import image_folder, inner_folders, subfolders
 from pipeline.source.pages.object_masks import ObjectMasks
 from pipeline.source.pages.partners import match_names
 
@@ -88,6 +88,25 @@ def folder_each(root: Path) -> FolderLayout | None:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)
     return FolderLayout(stacks, tuple(notes), independent=True)
+
+
+def image_stacks(path: Path) -> list[PageFolder]:
+    """Return the pictures in a folder, or in a source folder, without labels: a stack for each size.
+
+    Raises:
+        ConfigError: there is none.
+        SourceError: a file cannot be read.
+    """
+    files: Sequence[Path] = ()
+    if not has_pages(path):
+        found = [inner_folders(folder) for folder in folders_each(path)]
+        files = [_only_image(pair[0]) for pair in found if pair]
+        path = path if files else image_folder(path) or path
+    files = files or image_files(path)
+    of_size: dict[Size, list[Path]] = {}
+    for file in files:
+        of_size.setdefault(size_of(path, file), []).append(file)
+    return [PageFolder(path, each) for each in of_size.values()]
 
 
 def folders_each(root: Path) -> list[Path]:

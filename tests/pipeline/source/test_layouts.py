@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from small_worlds import digests, names
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.readers import read_folder, read_pairs, source_pairs
+from pipeline.source.readers import read_folder, read_images, read_pairs, source_pairs
 from pipeline.source.tiff import write_stack
 
 Run = Callable[..., Any]
@@ -177,6 +177,15 @@ def test_folders_of_several_pictures_or_without_masks_are_refused() -> None:
     Path("other/a10/masks").rmdir()
     with pytest.raises(ConfigError, match="a10: has no folder of labels"):
         read_folder(Path("other"))
+
+
+def test_images_alone_are_a_stack_a_size() -> None:
+    several_sizes("set")
+    folder_each("each", [1, 1, 1])
+    for root in ("set", "set/images", "each"):
+        stacks = read_images(Path(root))
+        assert [stack.shape[1:] for stack in stacks] == list(dict.fromkeys(SIZES))[: len(stacks)]
+        assert sum(map(len, stacks)) == (3 if root == "each" else 6)
 
 
 # nnU-Net
