@@ -129,9 +129,9 @@ def check_records(
     ]
     if independent:
         checks[3] = Check("M004", "not applicable", reason=_NO_NEIGHBOURS)
-    if names := {group for stack in record.inputs for group in stack.groups or ()}:
+    if record.n_groups:
         findings += find_cut_groups(record, counts.members | planned, counts)
-        checks.append(conclude("M006", findings, len(names), unread))
+        checks.append(conclude("M006", findings, record.n_groups, unread))
     if source:
         checks.append(conclude("R001", findings, n_replayed, unread))
     return RecordAudit(findings, checks, counts, unread, n_replayed, verification.proven)

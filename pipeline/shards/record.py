@@ -199,6 +199,16 @@ class DatasetRecord:
         return self.arrays.weights is not None
 
     @property
+    def n_groups(self) -> int:
+        """How many groups slices belong to; 0 where none are recorded."""
+        return len({group for stack in self.inputs for group in stack.groups or ()})
+
+    @property
+    def n_skipped(self) -> int:
+        """How many slices no split may have."""
+        return sum(len(stack.skipped or ()) for stack in self.inputs)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have samples, in the order of their shards."""
         return tuple(dict.fromkeys(shard.split for shard in self.shards))

@@ -111,6 +111,7 @@ def test_a_dataset_of_several_sizes_is_verified_rebuilt_and_has_the_end_of_the_s
     assert [stack["sequence"] for stack in record["inputs"]] == [[0, 2, 5], [1, 3], [4]]
     assert record["split"]["slices"]["test"] == [{"stack": 0, "z": [2]}, {"stack": 2, "z": [0]}]
     assert augpipe("verify", "d", "--replay").code == 0
+    assert "             TTTTEE\n" in augpipe("show", "d").out
     Path("set").rename("moved")
     assert augpipe("rebuild", "d", "--source", "moved", "--out", "again").code == 0
     assert digests(Path("again")) == digests(Path("d"))
