@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
-from pipeline.source.pages.folder import PageFolder, has_pages, image_files, page_files
+from pipeline.source.pages.folder import PageFolder, divided_files, has_pages, image_files, is_same_file, page_files
 from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
 from pipeline.source.pages.formats import FileSlices
 from pipeline.source.pages.layouts import image_folder, inner_folders, subfolders
@@ -32,15 +32,15 @@ def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
 
     Args:
         images: the folder.
-        labels: that of their labels.
+        labels: that of their labels, or the same one.
 
     Raises:
         ConfigError: more sizes than a dataset can have stacks.
         SourceError: a file cannot be read, or a label is not of its picture's size.
     """
-    files = page_files(images), page_files(labels)
-    stems = [[file.stem for file in each] for each in files]
     try:
+        files = divided_files(images) if is_same_file(images, labels) else (page_files(images), page_files(labels))
+        stems = [[file.stem for file in each] for each in files]
         partners = [files[1][place] for place in match_names(stems[0], stems[1], (str(images), str(labels)))]
     except ConfigError:
         return None

@@ -68,11 +68,10 @@ def find_layout(images: Path, labels: Path, *, independent: bool | None = None) 
 
     if not (images.is_dir() and labels.is_dir()):
         return None
-    if is_same_file(images, labels):
-        return folder_each(images)
+    is_same = is_same_file(images, labels)
     if not (has_pages(images) and has_pages(labels)):
-        return None
-    layout = open_sequence(images, labels) or open_cases(images, labels)
+        return folder_each(images) if is_same else None
+    layout = None if is_same else open_sequence(images, labels) or open_cases(images, labels)
     if layout and layout.stacks:
         return layout
     return (None if independent is False else several_sizes(images, labels)) or layout

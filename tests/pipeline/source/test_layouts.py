@@ -89,6 +89,14 @@ def test_sections_of_several_sizes_are_refused() -> None:
         read_pairs([several_sizes("set")], independent=False)
 
 
+def test_pictures_of_several_sizes_may_lie_beside_their_masks() -> None:
+    images, masks = several_sizes("set")
+    for file in list(masks.iterdir()):
+        file.rename(images / file.name)
+    stacks = read_pairs([(images, images)]).stacks
+    assert [stack.names for stack in stacks] == [("n7", "n9", "n12"), ("n8", "n10"), ("n11",)]
+
+
 def test_one_size_is_a_plain_stack_as_ever() -> None:
     (stack,) = read_pairs([several_sizes("set", [(20, 24)] * 3)]).stacks
     assert (stack.sequence, stack.identity.sequence) == ((), None)
