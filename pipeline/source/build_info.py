@@ -31,6 +31,7 @@ _OPTIONS: dict[str, Callable[[Any], bool]] = {
     "channel": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "join": lambda value: value in JOINS,
 }
+_DECODER = re.compile(r"[0-9A-Za-z._/+ -]{1,80}")
 _FINISHED, _DATE = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"
 
 
@@ -42,12 +43,16 @@ class BuildInfo:
         pairs: where images and labels of each stack were; empty if that is not known.
         date: when it ended, as YYYY-MM-DD; None if that is not known.
         version: of the augpipe that made the samples; None if that is not known.
+        digests: SHA-256 of images and labels of each stack, as `SourceFile` has them; empty if not all are known.
+        decoders: what decoded them, where that matters to their pixels.
         options: how `read_pairs` is to read them, where they do not say it themselves.
     """
 
     pairs: tuple[tuple[Path, Path], ...] = ()
     date: str | None = None
     version: str | None = None
+    digests: tuple[tuple[str, str], ...] = ()
+    decoders: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,11 +95,17 @@ def read_build_info(folder: Path) -> BuildInfo:
         pairs = found if all(path.is_absolute() for pair in found for path in pair) else ()
     with suppress(LookupError, TypeError):
         options = {key: value for key, value in values["options"].items() if _OPTIONS[key](value)}
+    digests: tuple[tuple[str, str], ...] = ()
+    decoders: tuple[str, ...] = ()
+    with suppress(LookupError, TypeError, AttributeError):
+        digests = tuple((each["images"]["sha256"], each["labels"]["sha256"]) for each in values["inputs"])
+        told = [file.get("decoder") for each in values["inputs"] for file in (each["images"], each["labels"])]
+        decoders = tuple(dict.fromkeys(name for name in told if isinstance(name, str) and _DECODER.fullmatch(name)))
     with suppress(LookupError, TypeError, ValueError):
         date = time.strftime(_DATE, time.strptime(values["finished"], _FINISHED))
     with suppress(LookupError, TypeError):
         made_by = values["versions"]["augpipe"] if _VERSION.fullmatch(values["versions"]["augpipe"]) else None
-    return BuildInfo(pairs, date, made_by, options)
+    return BuildInfo(pairs, date, made_by, digests, decoders, options)
 
 
 def _versions() -> dict[str, str | None]:
@@ -118,5 +129,6 @@ def _version(library: str) -> str | None:
 
 
 def _location(file: SourceFile) -> dict[str, Any]:
+    decoder = {"decoder": file.decoder} if file.decoder else {}
     further = {"further": [_location(each) for each in file.further]} if file.further else {}
-    return {"path": str(file.path), "sha256": file.sha256, **further}
+    return {"path": str(file.path), "sha256": file.sha256, **decoder, **further}

@@ -5,20 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from pipeline.errors import ConfigError, SourceError, counted
+from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
 from pipeline.shards.config import CHANNELS, JOINS, STACKS
-from pipeline.shards.digest import bytes_digest, file_digest
-from pipeline.shards.provenance import MAX_CHANNELS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
-from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
-
-if TYPE_CHECKING:
-    from pipeline.source.pages.formats import FileSlices
+from pipeline.source.pages.address import holds_many, split_address
+from pipeline.source.stacks import Slices, Source
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -106,7 +102,8 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
+        pairs: (images, labels), each a multi-page TIFF file, an array of an HDF5 file (`a.h5:/volumes/raw`), a Zarr
+            folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
@@ -120,16 +117,19 @@ def read_pairs(
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.opening import Opening, open_stack, part_names
+    from pipeline.source.pages.formats import stem_of
+
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     if channel and channels_are_slices:
         raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
     _require_own_files(pairs)
-    how = _How(independent, channels_are_slices, tuple(channel))
+    how = Opening(independent, channels_are_slices, tuple(channel))
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
-    names = _part_names(groups)
-    raw = [_open_stack(group, names, how) for group in groups]
-    bases = [_base(images) for images, _ in pairs]
+    names = part_names(groups)
+    raw = [open_stack(group, names, how) for group in groups]
+    bases = [stem_of(images) for images, _ in pairs]
     source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
@@ -148,16 +148,18 @@ def read_images(path: Path) -> list[Slices]:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
+    from pipeline.source.opening import open_slices
+    from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+    from pipeline.source.pages.formats import is_page_folder
+    from pipeline.source.pages.layouts import image_folder
+
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    if path.is_dir():
-        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
-        from pipeline.source.pages.layouts import image_folder
-
-        if not has_pages(path):
-            path = image_folder(path) or path
-        return [PageFolder(path, image_files(path))]
-    return [_open(path, labels=False)]
+    if not is_page_folder(path):
+        return [open_slices(path, labels=False)]
+    if not has_pages(path):
+        path = image_folder(path) or path
+    return [PageFolder(path, image_files(path))]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -195,22 +197,23 @@ def as_name(text: str) -> str:
 
 
 def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Refuse labels that are images, also through links; one folder may hold both of the same stack."""
+    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack."""
     stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
     for stack, (_, labels) in enumerate(pairs):
         same = stack_of.get(_identity(labels))
-        if same is not None and (same != stack or not labels.is_dir()):
+        if same is not None and (same != stack or not holds_many(labels)):
             images = pairs[same][0]
             raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
 
 
-def _identity(path: Path) -> tuple[int, int] | Path:
-    """Return what is the same for all names of a file or folder."""
+def _identity(path: Path) -> tuple[int, int, str] | Path:
+    """Return what is the same for all names of a file or folder, or of something in it."""
+    file, inside = split_address(path)
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError:
         return path
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, inside
 
 
 def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
@@ -223,125 +226,3 @@ def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
         raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
     number = count()
     return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))
-
-
-def _part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
-    """Return what to call images that are the channels of a stack, in all stacks alike.
-
-    They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
-    """
-    from pipeline.source.pages.partners import core_names
-
-    bases = [[_base(images) for images, _ in group] for group in groups]
-    for names in (bases, [core_names(each) for each in bases]):
-        if all(each == names[0] for each in names):
-            return names[0]
-    return list(map(str, range(max(map(len, bases)))))
-
-
-def _base(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
-
-
-class _How(NamedTuple):
-    """How images are read; see `read_pairs`."""
-
-    independent: bool = False
-    channels_are_slices: bool | None = None
-    channel: tuple[str, ...] = ()
-
-    @property
-    def planes_are_slices(self) -> bool | None:
-        """Whether planes that are called channels are slices: not where some of them are chosen."""
-        return False if self.channel else self.channels_are_slices
-
-
-def _open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: _How) -> RawStack:
-    """Return a stack; of several pairs, each has some of its channels, called so, and the same labels."""
-    from pipeline.source.pages.channels import ChosenChannels, JoinedChannels, require_same_labels, split_names
-
-    opened = [_open_pair(*pair, how) for pair in pairs]
-    images, labels = opened[0]
-    if len(pairs) > 1:
-        require_same_labels([each for _, each in opened], [path for path, _ in pairs])
-        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
-    where = str(pairs[0][0])
-    slices = images.slices if isinstance(images, JoinedChannels) else tuple(file.stem for file in images.files)
-    files = [_source_file(each) for each, _ in opened]
-    if how.channel:
-        if not images.channels:
-            raise ConfigError(f"{where}: has one channel, so that none can be chosen; leave out --channel")
-        images = ChosenChannels(images, split_names(how.channel, images))
-    if len(images.channels) > MAX_CHANNELS:
-        raise ConfigError(
-            f"{where}: expected at most {MAX_CHANNELS} channels, found {len(images.channels)}; choose some, such as "
-            "--channel 0,1,2"
-        )
-    notes = ((path, note) for path, stack in ((where, images), (str(pairs[0][1]), labels)) for note in stack.notes)
-    return RawStack(
-        images,
-        labels,
-        where=(where, str(pairs[0][1])),
-        palette=labels.palette,
-        names=slices,
-        files=(replace(files[0], further=tuple(files[1:])), _source_file(labels)),
-        channels=images.channels,
-        notes=tuple(f"{path}: {note}" for path, note in notes),
-    )
-
-
-def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSlices, FileSlices]":
-    """Return images and labels.
-
-    Raises:
-        ConfigError: the two do not belong together, or the images' planes may be slices or channels.
-        SourceError: one of them cannot be read.
-    """
-    from pipeline.source.pages.folder import open_folders
-
-    images: FileSlices
-    labels: FileSlices
-    answer = how.planes_are_slices
-    if images_path.is_dir() and labels_path.is_dir():
-        images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
-    else:
-        images = _open(images_path, labels=False, channels_are_slices=answer)
-        labels = _open(labels_path, labels=True, channels_are_slices=answer)
-    if answer is None and images.axis == "channels":
-        n = len(images)
-        raise ConfigError(
-            f"{images_path}: its {n} planes may be the channels of one slice, or the slices of a stack; say "
-            f"--no-channels-are-slices for one slice of {n} channels, or --channels-are-slices for {n} slices (the "
-            f"labels have {len(labels)})"
-        )
-    if answer and images.channels:
-        raise ConfigError(
-            f"{images_path}: its channels ({', '.join(images.channels):.80}) are those of "
-            f"{counted(len(images), 'slice')} and cannot be slices; leave out --channels-are-slices, or choose one "
-            "with --channel"
-        )
-    if answer is False and len(images) == 1 < len(labels) == len(images.channels):
-        raise ConfigError(
-            f"{labels_path}: has {len(labels)} slices, for one slice of {len(images.channels)} channels in "
-            f"{images_path}; save the one label that all its channels share"
-        )
-    return images, labels
-
-
-def _open(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> "FileSlices":
-    from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import open_file
-
-    if path.is_dir():
-        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
-    return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
-
-
-def _source_file(stack: "FileSlices") -> SourceFile:
-    """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
-    try:
-        digests = [file_digest(file) for file in stack.files]
-    except OSError as error:
-        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest)

@@ -39,11 +39,13 @@ class Slices(Protocol):
 class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
 
-    Where channels are in files or folders of their own, `further` are those of all but the first.
+    Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
+    version. Where channels are in files or folders of their own, `further` are those of all but the first.
     """
 
     path: Path
     sha256: str
+    decoder: str | None = None
     further: tuple["SourceFile", ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""A picture in a file of its own, as a stack of one slice; the modules of PNG and BMP read what is in it."""
+"""A picture in a file of its own, as a stack of one slice; the modules of PNG, BMP and JPEG read what is in it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ class Picture:
 
     def __init__(self, path: Path, find: Find, *, labels: bool = False, colour: bool = False) -> None:
         self.path, self.files, self._find, self._labels = path, (path,), find, labels
-        with _picture_errors(path):
+        with picture_errors(path):
             if not path.is_file():
                 found = "a folder" if path.is_dir() else "something else" if path.exists() else "nothing"
                 raise ConfigError(f"{path}: expected a file, found {found}")
@@ -102,7 +102,7 @@ class Picture:
         """
         if z != 0:
             raise IndexError(f"slice {z} of 1")
-        with _picture_errors(self.path), self.path.open("rb") as file:
+        with picture_errors(self.path), self.path.open("rb") as file:
             picture = self._found(file)
             if (picture.shape, picture.dtype) != self._stored:
                 raise PictureError("changed while it was being used; run the same again")
@@ -170,7 +170,7 @@ def read_exactly(file: BinaryIO, n_bytes: int) -> bytes:
 
 
 @contextmanager
-def _picture_errors(path: Path) -> Iterator[None]:
+def picture_errors(path: Path) -> Iterator[None]:
     """Turn all that a broken picture raises into one typed error."""
     try:
         yield

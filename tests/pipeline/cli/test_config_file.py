@@ -133,12 +133,12 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
-TRIED_ELSEWHERE = {"channel", "join"}  # with files of channels
+OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *TRIED_ELSEWHERE}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES}
 
 
 @pytest.mark.parametrize("key", OPTIONS)

@@ -512,27 +512,21 @@ def test_one_picture_is_a_stack_of_one_slice(tmp_path: Path) -> None:
     assert source.inputs == make_source(images[None], labels[None], name="x").inputs
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
-def test_jpeg_is_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
-    images, labels = write_pictures(tmp_path, save_picture, suffix)
-    assert "JPEG is not read yet; save the image as PNG or TIFF" in refused_folder(images)
-    assert "expected labels stored without loss, found JPEG, which may" in refused_folder(labels, labels=True)
-
-
 def refused_folder(folder: Path, *, labels: bool = False) -> str:
     with pytest.raises(SourceError) as refused:
         PageFolder(folder, labels=labels)
     return str(refused.value)
 
 
-def test_a_folder_has_pages_of_one_format(tmp_path: Path) -> None:
-    """Beside TIFF files, a PNG is a picture of one, as it always was."""
+def test_a_folder_may_mix_formats_but_not_one_name(tmp_path: Path) -> None:
+    """Two files of one name are one slice twice, or an image and its label."""
     save_picture(tmp_path / "1.png", PAGE)
-    save_picture(tmp_path / "2.bmp", PAGE)
-    with pytest.raises(ConfigError, match="holds PNG and BMP files; put those of one kind into a folder"):
+    save_picture(tmp_path / "2.bmp", PAGE + 1)
+    tifffile.imwrite(tmp_path / "3.tif", PAGE + 2, photometric="minisblack")
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), [PAGE, PAGE + 1, PAGE + 2])
+    save_picture(tmp_path / "3.png", PAGE)
+    with pytest.raises(ConfigError, match=r"3\.png and 3\.tif have one name, so they may be the same slice twice"):
         PageFolder(tmp_path)
-    tifffile.imwrite(tmp_path / "3.tif", PAGE, photometric="minisblack")
-    assert [file.name for file in PageFolder(tmp_path).files] == ["3.tif"]
 
 
 @pytest.mark.parametrize(
