@@ -13,7 +13,7 @@ from pipeline.cli.build_options import DEFAULTS
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
-from pipeline.shards.config import BuildConfig
+from pipeline.shards.config import CHANNELS, BuildConfig
 from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
@@ -191,16 +191,13 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)
     if bool(images) != bool(labels) or (images and folder):
         raise ConfigError(f"{where}: name either a SOURCE folder, or both --images and --labels")
-    if len(images) != len(labels):
-        raise ConfigError(
-            f"{where}: expected one --labels for every --images, in the same order, got {len(images)} --images and "
-            f"{len(labels)} --labels"
-        )
+    n_channels = _n_joined(user, where, len(images), len(labels))
+    pairs = tuple((path, labels[place // n_channels]) for place, path in enumerate(images))
     options = {
-        **user.only("name", "label_kind", "independent", "channels_are_slices"),
+        **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
+        **(user.only("join") if images else {}),
         "facts": dict(file.facts) if file else None,
     }
-    pairs = tuple(zip(images, labels, strict=True))
     return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
 
 
@@ -220,6 +217,29 @@ def choose_grouping(user: UserOptions) -> "Grouping | None":
     from pipeline.plan.grouping import Grouping
 
     return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
+
+
+def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> int:
+    """Return how many images go with the same labels.
+
+    Raises:
+        ConfigError: images without labels, or the other way round, or channels of nothing.
+    """
+    if user.get("join") != CHANNELS:
+        if n_images != n_labels:
+            may_join = n_images > n_labels and n_images % n_labels == 0
+            advice = "; if these images are the channels of one stack, say --join channels" if may_join else ""
+            raise ConfigError(
+                f"{where}: expected one --labels for every --images, in the same order, got {n_images} --images and "
+                f"{n_labels} --labels{advice}"
+            )
+        return 1
+    if not n_labels or n_images % n_labels or n_images == n_labels:
+        raise ConfigError(
+            f"{user.where('join')}: expected the --images of each channel for every --labels, 2 or more, got "
+            f"{n_images} --images and {n_labels} --labels"
+        )
+    return n_images // n_labels
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -329,6 +349,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
+    if choice.options.get("channel"):
+        raise ConfigError("channel: the built-in phantom has one channel; leave it out")
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

@@ -12,7 +12,7 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, MARGINS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, JOINS, LABEL_KINDS, MARGINS, STRATEGIES, WEIGHTS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -65,7 +65,19 @@ _OPTIONS = (
     _source(
         "--channels-are-slices/--no-channels-are-slices",
         default=None,
-        help="What the image file calls channels are the slices of a stack.",
+        help="What the image file calls channels are the slices of a stack; no: the channels of one slice.",
+    ),
+    _source(
+        "--channel",
+        multiple=True,
+        metavar="NAMES",
+        help="Channels to keep, in that order, by name or number: red or 0,2. Repeatable.",
+    ),
+    _source(
+        "--join",
+        type=click.Choice(JOINS),
+        default=JOINS[0],
+        help="What several --images are: stacks, or, with fewer --labels, the channels of one.",
     ),
     _source("--name", help="What to call the dataset.  [default: as the source]"),
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),

@@ -12,6 +12,7 @@ from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
 from pipeline.source.stacks import Source
 
 _MAX_STACKS_SHOWN = 12
+_MAX_CHANNELS_SHOWN = 8
 
 
 def source_line(source: Source) -> str:
@@ -23,7 +24,11 @@ def source_line(source: Source) -> str:
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
     values = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.coding.values))
     labels = f"{source.coding.kind} labels{': ' if values else ''}{values}"
-    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
+    names = source.stacks[0].channels
+    more = ", ..." if len(names) > _MAX_CHANNELS_SHOWN else ""
+    channels = f" x {len(names)} channels ({', '.join(names[:_MAX_CHANNELS_SHOWN])}{more})" if names else ""
+    dtype = source.image_dtype.name
+    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size}{channels} {dtype}, {labels}"
 
 
 def split_warnings(plan: Plan) -> list[str]:

@@ -1,21 +1,20 @@
 """Reading sources from files, from folders of pages, or from nothing but the built-in phantom."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
-from pipeline.shards.digest import bytes_digest, file_digest
+from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
 from pipeline.source.pages.address import holds_many, split_address
-from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
-
-if TYPE_CHECKING:
-    from pipeline.source.pages.formats import FileSlices
+from pipeline.source.stacks import Slices, Source
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -35,7 +34,8 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -50,6 +50,7 @@ def read_folder(
         label_kind=label_kind,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        channel=channel,
         facts=facts,
     )
 
@@ -93,7 +94,9 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     independent: bool = False,
-    channels_are_slices: bool = False,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
+    join: str = STACKS,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -104,21 +107,36 @@ def read_pairs(
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
-        channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
+            as some programs call them, or, if False, the channels of one slice.
+        channel: which channels to keep, in that order, by their names or numbers; all where none is named.
+        join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.opening import Opening, open_stack, part_names
     from pipeline.source.pages.formats import stem_of
 
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    if channel and channels_are_slices:
+        raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
+    how = Opening(independent, channels_are_slices, tuple(channel))
+    groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
+    names = part_names(groups)
+    raw = [open_stack(group, names, how) for group in groups]
     bases = [stem_of(images) for images, _ in pairs]
-    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
+    return replace(
+        source,
+        notes=(*(note for stack in raw for note in stack.notes), *source.notes),
+        options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
+    )
 
 
 def read_images(path: Path) -> list[Slices]:
@@ -130,18 +148,18 @@ def read_images(path: Path) -> list[Slices]:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
+    from pipeline.source.opening import open_slices
+    from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+    from pipeline.source.pages.formats import is_page_folder
+    from pipeline.source.pages.layouts import image_folder
+
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    from pipeline.source.pages.formats import is_page_folder
-
-    if is_page_folder(path):
-        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
-        from pipeline.source.pages.layouts import image_folder
-
-        if not has_pages(path):
-            path = image_folder(path) or path
-        return [PageFolder(path, image_files(path))]
-    return [_open(path, labels=False)]
+    if not is_page_folder(path):
+        return [open_slices(path, labels=False)]
+    if not has_pages(path):
+        path = image_folder(path) or path
+    return [PageFolder(path, image_files(path))]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -198,49 +216,13 @@ def _identity(path: Path) -> tuple[int, int, str] | Path:
     return status.st_dev, status.st_ino, inside
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
-    from pipeline.source.pages.folder import open_folders
-    from pipeline.source.pages.formats import is_page_folder, stem_of
+def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
+    """Return what pairs of one stack have in common: their labels where pairs are channels, else nothing.
 
-    images: FileSlices
-    labels: FileSlices
-    if is_page_folder(images_path) and is_page_folder(labels_path):
-        images, labels = open_folders(images_path, labels_path, independent=independent)
-    else:
-        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if (images.path, images.files) == (labels.path, labels.files):
-        raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
-    if ask and images.axis == "channels":
-        raise ConfigError(
-            f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
-            "--channels-are-slices; if they are channels of one picture, export the one to train on: several are not "
-            "supported yet"
-        )
-    return RawStack(
-        images,
-        labels,
-        where=(str(images_path), str(labels_path)),
-        palette=labels.palette,
-        channels=images.channels,
-        names=tuple(f.stem for f in images.files) if is_page_folder(images_path) else (stem_of(images_path),),
-        files=(_source_file(images), _source_file(labels)),
-    )
-
-
-def _open(path: Path, *, labels: bool) -> "FileSlices":
-    from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import is_page_folder, open_file
-
-    return PageFolder(path, labels=labels) if is_page_folder(path) else open_file(path, labels=labels)
-
-
-def _source_file(stack: "FileSlices") -> SourceFile:
-    """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
-    from pipeline.source.pages.formats import decoder_of
-
-    try:
-        digests = [file_digest(file) for file in stack.files]
-    except OSError as error:
-        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))
+    Raises:
+        ConfigError: pairs are neither channels nor stacks.
+    """
+    if join not in JOINS:
+        raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
+    number = count()
+    return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))

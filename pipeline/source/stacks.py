@@ -1,8 +1,8 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -49,12 +49,13 @@ class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
 
     Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
-    version.
+    version. Where channels are in files or folders of their own, `further` are those of all but the first.
     """
 
     path: Path
     sha256: str
     decoder: str | None = None
+    further: tuple["SourceFile", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +74,7 @@ class RawStack:
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
         skipped: slices that no split may have, because nobody annotated them.
+        notes: what to say of how the two were read, once they have been.
     """
 
     images: Slices
@@ -86,6 +88,7 @@ class RawStack:
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
     skipped: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +173,7 @@ class Source:
         files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
         notes: what the user should know before anything is built.
         reading: what was done to the pixels of the files, if anything.
+        options: how the files were read, as `read_pairs` takes it, where they do not say it themselves.
     """
 
     name: str
@@ -178,6 +182,7 @@ class Source:
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DatasetError, SourceError
+from pipeline.shards.config import CHANNELS
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
@@ -33,7 +34,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
         SourceError: a stack cannot be read.
     """
     if pairs:
-        source = read_pairs(pairs, **_as_before(dataset))
+        source = read_pairs(pairs, **_as_before(dataset, len(pairs)))
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
     source = _divided_as_before(source, dataset.record.inputs)
@@ -78,7 +79,7 @@ def _in_folder(dataset: Dataset, folder: Path) -> Source:
     for root in roots:
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
         if _are_there(moved):
-            return read_pairs(moved, **_as_before(dataset))
+            return read_pairs(moved, **_as_before(dataset, len(moved)))
     try:
         return read_folder(folder, **_as_before(dataset))
     except ConfigError as error:
@@ -101,22 +102,35 @@ def _remembered(dataset: Dataset) -> Source:
             "folder of the stack with --source"
         )
     try:
-        return read_pairs(pairs, **_as_before(dataset))
+        return read_pairs(pairs, **_as_before(dataset, len(pairs)))
     except (ConfigError, SourceError) as error:
         raise DatasetError(
             f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
         ) from error
 
 
-def _as_before(dataset: Dataset) -> dict[str, Any]:
-    """Return the options that the source was read with when the dataset was made."""
+def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
+    """Return the options that the source was read with when the dataset was made, as far as that is known.
+
+    The digest of its pixels tells whether it is the right one.
+
+    Args:
+        dataset: the dataset.
+        n_pairs: how many pairs of images and labels will be read; of more than there are stacks, some are channels.
+    """
     record = dataset.record
-    return {
+    options: dict[str, Any] = {
         "name": record.name,
         "label_kind": record.label_kind,
         "independent": record.config.independent,
-        "channels_are_slices": True,  # its digest tells whether it is the right stack
+        "channels_are_slices": not record.arrays.channels,
     }
+    if n_pairs > len(record.inputs):
+        options["join"] = CHANNELS
+    remembered = read_build_info(dataset.folder).options
+    if "channel" in remembered:
+        options["channels_are_slices"] = None
+    return options | {key: value for key, value in remembered.items() if n_pairs or key != "join"}
 
 
 def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:

@@ -49,7 +49,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "fewer labels": (("mismatch",), 2, "mismatch"),
     "nothing annotated": (("blank",), 3, "nothing is annotated"),
     "cut short": (("cut",), 3, "cut/train-volume.tif"),
-    "colour": (("--images", "colour.tif", "--labels", "labels.tif"), 3, "RGB"),
+    "colour": (("--images", "colour.tif", "--labels", "labels.tif"), 2, "(1, 64, 72) (Z, Y, X)"),
     "no TIFF": (("--images", "file", "--labels", "labels.tif"), 3, "not a TIFF file"),
     "empty split": (("good", "--gap", "9"), 2, "train"),
     "empty val": (("good", "--val", "0.5", "--test", "0.4", "--gap", "3"), 2, "gap"),

@@ -134,7 +134,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
-OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
+OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
 def test_every_option_is_tried() -> None:
