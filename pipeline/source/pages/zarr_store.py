@@ -146,7 +146,7 @@ def _first_byte(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
         raise PictureError(
             f"{entry.filename!a:.80} is encrypted, or compressed in a way that is not read; zip it again"
         )
-    return int(entry.header_offset) + _LOCAL_HEADER_BYTES + n_name + n_extra
+    return int(entry.header_offset + _LOCAL_HEADER_BYTES + n_name + n_extra)
 
 
 def _checked(entry: zipfile.ZipInfo, data: bytes, key: str) -> bytes:
