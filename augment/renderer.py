@@ -106,7 +106,8 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
 
     Raises:
         ConfigError: `out` has another shape or dtype.
-        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
+        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered, or has gray levels
+            of another number of channels.
     """
     _require_reach(source, recipe)
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
@@ -127,7 +128,7 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         spline_basis(width, extent_x, recipe.n_points),
         np.asarray(recipe.matrix, np.float64),
         np.asarray(recipe.slice_centre(source.size), np.float64),
-        np.array(gray_constants(recipe, source.dtype)),
+        gray_constants(recipe, len(source.coefficients), source.dtype),
         lifted_gray(out.image).reshape(height, -1),
         out.label,
         np.empty(ROOM),

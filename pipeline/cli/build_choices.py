@@ -42,7 +42,7 @@ _WHY_NOT = {
 _MIN = {"folds": 2, "fold": 0}
 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
-_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
 
 
