@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.files import storage_errors
 from pipeline.shards.digest import bytes_digest, file_digest
 from pipeline.source.combining import combine, make_source
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
 from pipeline.source.pages.address import holds_many, split_address
@@ -36,6 +37,7 @@ def read_folder(
     label_kind: str = AUTO,
     independent: bool = False,
     channels_are_slices: bool = False,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -50,6 +52,7 @@ def read_folder(
         label_kind=label_kind,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        scale_gray=scale_gray,
         facts=facts,
     )
 
@@ -94,6 +97,7 @@ def read_pairs(
     label_kind: str = AUTO,
     independent: bool = False,
     channels_are_slices: bool = False,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -105,6 +109,7 @@ def read_pairs(
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
         channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        scale_gray: how to scale the gray levels of all stacks, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -118,7 +123,9 @@ def read_pairs(
     _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
     bases = [stem_of(images) for images, _ in pairs]
-    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    return combine(
+        raw, name=name or as_name("-".join(bases)), label_kind=label_kind, scale_gray=scale_gray, facts=facts
+    )
 
 
 def read_images(path: Path) -> list[Slices]:

@@ -11,6 +11,7 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
@@ -111,10 +112,12 @@ def _remembered(dataset: Dataset) -> Source:
 def _as_before(dataset: Dataset) -> dict[str, Any]:
     """Return the options that the source was read with when the dataset was made."""
     record = dataset.record
+    scaling = record.reading.scale_gray if record.reading else None
     return {
         "name": record.name,
         "label_kind": record.label_kind,
         "independent": record.config.independent,
+        "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
         "channels_are_slices": True,  # its digest tells whether it is the right stack
     }
 
