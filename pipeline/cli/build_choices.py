@@ -196,9 +196,27 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     options = {
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
+        **_choose_scaling(user),
         "facts": dict(file.facts) if file else None,
     }
     return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+
+
+def _choose_scaling(user: UserOptions) -> dict[str, Any]:
+    """Return how gray levels are to be scaled, if they are.
+
+    Raises:
+        ConfigError: bits without percentiles, or percentiles that do not rise.
+    """
+    bits: Any = user.get("gray_bits")
+    if "scale_gray" not in user:
+        if bits is not None:
+            raise ConfigError(f"{user.where('gray_bits')}: says to how many bits --scale-gray scales; give that, too")
+        return {}
+    from pipeline.source.gray_levels import ScaleGray
+
+    low, high = user.get("scale_gray")
+    return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
 
 
 def choose_grouping(user: UserOptions) -> "Grouping | None":
@@ -351,6 +369,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
     if choice.options.get("channel"):
         raise ConfigError("channel: the built-in phantom has one channel; leave it out")
+    if "scale_gray" in choice.options:
+        raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

@@ -48,7 +48,7 @@ _OPTIONS = (
         "--images",
         type=PATH,
         multiple=True,
-        help="Slices, instead of SOURCE: a TIFF or a folder of TIFFs, PNGs. Repeatable.",
+        help="Slices, instead of SOURCE: a TIFF, a folder of pages, a.h5:/raw, a.zarr. Repeatable.",
     ),
     _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
     _source(
@@ -78,6 +78,18 @@ _OPTIONS = (
         type=click.Choice(JOINS),
         default=JOINS[0],
         help="What several --images are: stacks, or, with fewer --labels, the channels of one.",
+    ),
+    _source(
+        "--scale-gray",
+        type=float,
+        nargs=2,
+        metavar="P_LOW P_HIGH",
+        help="Scale gray levels: these percentiles of all pixels become black and white.",
+    ),
+    _source(
+        "--gray-bits",
+        type=click.Choice(["8", "16"]),
+        help="Bits that gray levels are scaled to, with --scale-gray.  [default: 16]",
     ),
     _source("--name", help="What to call the dataset.  [default: as the source]"),
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts, require_channels
+from pipeline.shards.provenance import SourceReading, make_facts, require_channels
 from pipeline.shards.record import NAME
+from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
@@ -53,17 +54,20 @@ def make_source(
     label_kind: str = AUTO,
     channels: Sequence[str] = (),
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
-        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
+        images: uint8, uint16, int16 or float32 gray levels; float16 and float64 become float32, int8 int16, bits 0 and
+            255, and integers of 32 and 64 bits 16 where these hold all levels.
         labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         label_options: what else is to be made of the labels.
+        scale_gray: how to scale the gray levels, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -71,7 +75,9 @@ def make_source(
         SourceError: pixels or labels of a kind that cannot be used.
     """
     raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
-    return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
+    return combine(
+        [raw], name=name, label_kind=label_kind, label_options=label_options, scale_gray=scale_gray, facts=facts
+    )
 
 
 def combine(
@@ -80,6 +86,7 @@ def combine(
     name: str,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
@@ -92,6 +99,7 @@ def combine(
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
     for stack in raw:
         _require_pair(stack)
+    raw, scaling, level_notes = in_few_bits(raw, scale_gray)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
     _require_alike(raw, images)
@@ -112,7 +120,9 @@ def combine(
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
+        reading=SourceReading(scaling) if scaling else None,
         notes=(
+            *level_notes,
             *(
                 f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
                 for key, value in own.items()
@@ -284,8 +294,8 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
     dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
-            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
-            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+            f"{stack.where[0]}: expected gray levels, whole or real numbers, got {dtype.name}; convert the stack (in "
+            "ImageJ: Image > Type > 16-bit)"
         )
     return dtype
 

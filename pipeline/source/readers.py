@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
 from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.source.combining import combine, make_source
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
 from pipeline.source.pages.address import holds_many, split_address
@@ -36,6 +37,7 @@ def read_folder(
     independent: bool = False,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -51,6 +53,7 @@ def read_folder(
         independent=independent,
         channels_are_slices=channels_are_slices,
         channel=channel,
+        scale_gray=scale_gray,
         facts=facts,
     )
 
@@ -97,6 +100,7 @@ def read_pairs(
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     join: str = STACKS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -111,6 +115,7 @@ def read_pairs(
             as some programs call them, or, if False, the channels of one slice.
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
         join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
+        scale_gray: how to scale the gray levels of all stacks, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -130,7 +135,9 @@ def read_pairs(
     names = part_names(groups)
     raw = [open_stack(group, names, how) for group in groups]
     bases = [stem_of(images) for images, _ in pairs]
-    source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    source = combine(
+        raw, name=name or as_name("-".join(bases)), label_kind=label_kind, scale_gray=scale_gray, facts=facts
+    )
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,

@@ -12,6 +12,7 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
@@ -119,10 +120,12 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
         n_pairs: how many pairs of images and labels will be read; of more than there are stacks, some are channels.
     """
     record = dataset.record
+    scaling = record.reading.scale_gray if record.reading else None
     options: dict[str, Any] = {
         "name": record.name,
         "label_kind": record.label_kind,
         "independent": record.config.independent,
+        "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
         "channels_are_slices": not record.arrays.channels,
     }
     if n_pairs > len(record.inputs):

@@ -131,9 +131,10 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
+    "scale-gray": ([0.5, 99], [1, 99.8]),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
