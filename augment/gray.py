@@ -12,6 +12,7 @@ from augment.recipe import Recipe
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 _INT16_LIFT = 32768
+_LUMA = (0.299, 0.587, 0.114)
 _DARK_AND_BRIGHT = (0.5, 99.5)  # percentiles that become black and white
 
 
@@ -57,6 +58,20 @@ def as_gray8(image: NDArray[Any], limits: tuple[float, float]) -> NDArray[np.uin
     return gray
 
 
+def as_plane(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image (Y, X) as it is, and one of channels (Y, X, C) as one plane of its dtype, to be compared.
+
+    Three channels are weighted as red, green and blue (luma of ITU-R BT.601), others by 1, 1/2, 1/3, ...: no two weigh
+    the same, so that no picture and its negative cancel each other.
+    """
+    if image.ndim == 2:
+        return image
+    n_channels = image.shape[2]
+    weights = np.array(_LUMA if n_channels == len(_LUMA) else 1 / np.arange(1, n_channels + 1), np.float32)
+    plane = image.astype(np.float32) @ (weights / weights.sum())
+    return np.asarray(plane if image.dtype.kind == "f" else np.rint(plane).astype(image.dtype))
+
+
 @cache
 def gray_limits(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the lowest and the highest gray level that `dtype` can hold.
@@ -76,8 +91,8 @@ def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     return np.float32 if dtype.name == "uint8" else np.float64
 
 
-def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[Any], ...]:
-    """Return gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
+def gray_constants(recipe: Recipe, n_channels: int, dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
+    """Return (C, 5): gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
 
     The kernel truncates, which rounds towards zero: signed gray levels are lifted above zero for it, by `_lift`, and
     lowered again by `lower_gray`.
@@ -85,7 +100,8 @@ def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[An
     half = 0.0 if dtype.kind == "f" else 0.5
     real = working_dtype(dtype)
     low, high = (limit + _lift(dtype) for limit in gray_limits(dtype))
-    return tuple(real(value) for value in (recipe.gain, recipe.bias + _lift(dtype), low, high, half))
+    rows = [(gain, bias + _lift(dtype), low, high, half) for gain, bias in recipe.gray_of(n_channels)]
+    return np.array(rows, real)
 
 
 def lifted_gray(image: NDArray[Any]) -> NDArray[Any]:

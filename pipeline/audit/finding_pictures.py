@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from augment.gray import as_plane
 from pipeline.audit.pixel_findings import address_text
 from pipeline.audit.report import AuditReport, Finding, Severity
 from pipeline.audit.samples.audited_samples import AuditedSamples
@@ -23,8 +24,9 @@ from pipeline.audit.search.slice_identification import SliceIdentifier
 from pipeline.audit.terminal_report import measures_text, printable
 from pipeline.files import storage_errors, write_atomically
 from pipeline.look.contact_sheet import SPLIT_COLOURS, WIDTH_PX, Chip, draw_chip, write_text
+from pipeline.look.display import display_of
 from pipeline.look.lattice import Points
-from pipeline.look.panels import OUTLINE_COLOURS, display_range, label_outline, scaled
+from pipeline.look.panels import OUTLINE_COLOURS, label_outline, scaled
 from pipeline.source.readers import as_name
 
 _SHOWN = {
@@ -55,7 +57,7 @@ class PairSide:
 
     Attributes:
         chip: its split and name.
-        image: (Y, X).
+        image: (Y, X), or (Y, X, C) of several channels.
         label: (Y, X), where that is to be outlined.
         n_keypoints: how many of them an audit keeps of such a picture.
     """
@@ -139,7 +141,7 @@ class _Album:
             return PairSide(_chip(name, split), sample.image(), label)
         if kind == "slice" and self._slices and (address := self._addresses.get(name)):
             label = self._slices.label(address) if with_label else None
-            return PairSide(_chip(name, split), self._slices.image(address), label, SLICE_KEYPOINTS)
+            return PairSide(_chip(name, split), self._slices.picture(address), label, SLICE_KEYPOINTS)
         return None
 
 
@@ -169,7 +171,7 @@ def _draw(finding: Finding, pair: tuple[PairSide, PairSide]) -> Image.Image:
 def _align(finding: Finding, left: PairSide, right: PairSide) -> tuple[PairSide, PairSide, Match]:
     """Return both sides as they match best: the left mirrored if the audit did so, or either where it did not say."""
     recorded = finding.measures.get("mirrored")
-    own, other = (find_features(side.image, most=side.n_keypoints) for side in (left, right))
+    own, other = (find_features(as_plane(side.image), most=side.n_keypoints) for side in (left, right))
     aligned = []
     for mirrored in (False, True) if recorded is None else (bool(recorded),):
         variant = Variant(mirrored, inverted=bool(finding.measures.get("inverted")))
@@ -207,16 +209,16 @@ def draw_pair(title: Chip, facts: str, left: PairSide, right: PairSide, found: M
 
 
 def _panel(side: PairSide) -> Image.Image:
-    height, width = side.image.shape
+    height, width = side.image.shape[:2]
     scale = _SIDE_PX / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    gray = scaled(side.image, display_range(side.image), (height, width))
-    panel = gray.resize(size[::-1], Image.Resampling.BICUBIC).convert("RGB")
+    shown = scaled(side.image, display_of(side.image), (height, width))
+    panel = shown.resize(size[::-1], Image.Resampling.BICUBIC).convert("RGB")
     if side.label is None:
         return panel
-    shown = np.array(panel)
-    shown[label_outline(side.label, size) > 0] = ImageColor.getrgb(OUTLINE_COLOURS[0])
-    return Image.fromarray(shown)
+    drawn = np.array(panel)
+    drawn[label_outline(side.label, size) > 0] = ImageColor.getrgb(OUTLINE_COLOURS[0])
+    return Image.fromarray(drawn)
 
 
 def _on_sheet(points: NDArray[np.float32], image: NDArray[Any], panel: Image.Image, x: int) -> Points:
@@ -228,7 +230,7 @@ def _on_sheet(points: NDArray[np.float32], image: NDArray[Any], panel: Image.Ima
 
 def _sectors(found: Match, image: NDArray[Any]) -> NDArray[np.intp]:
     """Return the number of a colour for each match: the direction of its place from the middle of the image."""
-    x, y = (found.sample_points - (np.array(image.shape[::-1]) - 1) / 2).T
+    x, y = (found.sample_points - (np.array(image.shape[1::-1]) - 1) / 2).T
     turn = np.arctan2(y, x) / (2 * np.pi) + 0.5
     sector: NDArray[np.intp] = (turn * len(OUTLINE_COLOURS)).astype(np.intp) % len(OUTLINE_COLOURS)
     return sector

@@ -8,6 +8,7 @@ hand, and they are compared with the samples of other splits. What is neither fo
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from augment.gray import as_plane
 from pipeline.audit.pixel_findings import (
     ProvenSlice,
     find_false_claims,
@@ -98,7 +99,7 @@ def _check_with_source(
 
     def look(sample: AuditedSample) -> tuple[str, Identification]:
         image = sample.image()
-        return array_digest(image), slices.identify(image, sample.label() if sample.label else None)
+        return array_digest(image), slices.identify(as_plane(image), sample.label() if sample.label else None)
 
     doubtful = audited.only(set(audited.samples) - set(certain))
     readable, looked, unread = workers.read_all(doubtful, "looking at samples", look)
@@ -108,7 +109,7 @@ def _check_with_source(
     checked, checks_seen, _ = workers.read_all(
         audited.only([*certain][::SEARCHED_AGAIN]),
         "checking proven samples",
-        lambda sample: slices.check(sample.image(), certain[sample].found),
+        lambda sample: slices.check(sample.plane(), certain[sample].found),
     )
     searched_again = list(zip(checked.samples, checks_seen, strict=True))
 

@@ -1,5 +1,6 @@
 """From a source to a dataset on disk: planned, rendered shard by shard, recorded, and renamed when it is whole."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -101,10 +102,10 @@ def default_out(plan: Plan) -> Path:
     return Path("datasets") / f"{plan.name}-n{config.n}-seed{config.seed}{fold}"
 
 
-def estimate_bytes(plan: Plan, n_samples: int, itemsize: int) -> int:
+def estimate_bytes(plan: Plan, n_samples: int, pixel_bytes: int) -> int:
     """Return about how many bytes the shards of so many samples take: images as they are, all else deflated."""
     height, width = plan.config.size
-    return int(n_samples * height * width * (itemsize + 0.1 + 0.6 * plan.config.weighted))
+    return int(n_samples * height * width * (pixel_bytes + 0.1 + 0.6 * plan.config.weighted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,8 @@ class _Build:
             ThreadPoolExecutor(1) as writer,
             joblib.Parallel(self.jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
         ):
-            renderer = ShardRenderer(self.plan, self.source, parallel, self.jobs, self.progress.advance)
+            beside = self.workspace.out.parent  # the same disk as the dataset
+            renderer = ShardRenderer(self.plan, self.source, parallel, self.jobs, self.progress.advance, beside)
             for shard, rendered in zip(shards, renderer.render(shards), strict=True):
                 for one_before in written[-1:]:
                     one_before.result()  # the memory is its own until then
@@ -244,7 +246,8 @@ class _Build:
         return not findings
 
     def _n_bytes(self, n_samples: int) -> int:
-        return estimate_bytes(self.plan, n_samples, self.source.image_dtype.itemsize)
+        pixel_bytes = self.source.image_dtype.itemsize * math.prod(self.source.channel_axis)
+        return estimate_bytes(self.plan, n_samples, pixel_bytes)
 
     def _result(
         self, outcome: Outcome, reason: str, dataset: Dataset | None = None, n_rendered: int = 0

@@ -10,13 +10,17 @@ from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
 from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 from pipeline.shards.config import BuildConfig
+from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
+    from pipeline.plan.grouping import Grouping
+    from pipeline.source.labels import LabelOptions
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -41,7 +45,7 @@ _WHY_NOT = {
 _MIN = {"folds": 2, "fold": 0}
 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
-_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
 
 
@@ -93,6 +97,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
     source: "SourceChoice"
@@ -100,6 +105,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -116,7 +122,10 @@ class BuildRequest:
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+            config = replace(config, margin="own")
+        return config
 
 
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
@@ -137,11 +146,12 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     config = BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
+        **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(options["preset"]), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges)
+    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +162,20 @@ class SourceChoice:
         folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels.
         pairs: images and labels, stack by stack, instead of a folder.
         options: for `read_folder` and `read_pairs`.
+        grouping: where the group of every slice is said; None where slices are in none.
         notes: what the user should know of the choice.
     """
 
     folder: Path | None
     pairs: tuple[tuple[Path, Path], ...]
     options: Mapping[str, Any]
+    grouping: "Grouping | None" = None
     notes: tuple[str, ...] = ()
 
     @property
     def exists(self) -> bool:
         """Whether all files and folders that are named exist; what is in them shows when they are read."""
-        named = [self.folder or Path(), *(path for pair in self.pairs for path in pair)]
+        named = [self.folder or Path(), *(file_of(path) for pair in self.pairs for path in pair)]
         return all(path.exists() for path in named)
 
 
@@ -188,9 +200,41 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
         )
     options = {
         **user.only("name", "label_kind", "independent", "channels_are_slices"),
+        "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
-    return SourceChoice(folder, tuple(zip(images, labels, strict=True)), options, _source_notes(user, file))
+    pairs = tuple(zip(images, labels, strict=True))
+    return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+
+
+def choose_grouping(user: UserOptions) -> "Grouping | None":
+    """Return where groups are said; one on the command line overrules one in a file.
+
+    Raises:
+        ConfigError: it is said twice, there is no such file, or the expression is none.
+    """
+    if user.flags & {"groups", "group_by"}:
+        user = user.without_file("groups", "group_by")
+    said = user.only("groups", "group_by")
+    if not said:
+        return None
+    if len(said) > 1:
+        raise ConfigError(f"{user.where('groups')}: {user.where('group_by')} says it, too; leave out one of them")
+    from pipeline.plan.grouping import Grouping
+
+    return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
+
+
+def _label_options(user: UserOptions) -> "LabelOptions":
+    from pipeline.source.labels import LabelOptions
+
+    named = user.get("classes", ClassNames(()))
+    return LabelOptions(
+        ignore=tuple(value for values in user.get("ignore", ()) for value in values),
+        names=named.names,
+        values=named.values,
+        skip_unlabelled=bool(user.get("skip_unlabelled")),
+    )
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -214,6 +258,10 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         source = read_folder(folder, **choice.options)
     else:
         source = _read_phantom(choice, output)
+    if choice.grouping:
+        from pipeline.plan.grouping import group_slices
+
+        source = group_slices(source, choice.grouping)
     name = choice.options.get("name")
     if name is not None and source.name != name:
         output.line(f"name: {source.name}, because these are its pixels; the name {name} is not used")
@@ -286,6 +334,7 @@ def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ..
 
 
 def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
+    from pipeline.source.labels import DEFAULT_OPTIONS
     from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
 
     output.line(
@@ -296,6 +345,10 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
+    if choice.options["label_options"] != DEFAULT_OPTIONS:
+        raise ConfigError(
+            "labels: those of the built-in phantom have names, and all are annotated; leave their options out"
+        )
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from augment.ranges import PRESETS, Extent
+from pipeline.cli.label_types import LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, LABEL_KINDS, MARGINS, STRATEGIES, WEIGHTS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -58,6 +59,18 @@ _OPTIONS = (
         help="What the numbers in the labels are; auto looks at them.",
     ),
     _source(
+        "--ignore",
+        type=LabelValues(),
+        multiple=True,
+        help="Label value of pixels that mean nothing, such as -1 or 255. Repeatable.",
+    ),
+    _source("--classes", type=NamesOfClasses(), help="Names of the classes: background,cell or 0=background,255=cell."),
+    _source(
+        "--skip-unlabelled/--no-skip-unlabelled",
+        default=None,
+        help="Leave out of every split slices in which nothing is annotated.",
+    ),
+    _source(
         "--independent/--no-independent",
         default=None,
         help="Slices are fields of view without neighbours, not sections.",
@@ -73,6 +86,13 @@ _OPTIONS = (
     _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
     _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
+    _dataset(
+        "--margin",
+        type=click.Choice(MARGINS),
+        metavar="LABELS",
+        help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
+        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+    ),
     _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),
@@ -103,6 +123,16 @@ _OPTIONS = (
         type=PATH,
         help="With explicit: the split of every slice or file, or nnU-Net's splits_final.json.",
     ),
+    _split(
+        "--groups",
+        type=PATH,
+        help="CSV of file-or-slice,group: no group, such as a patient, is in two splits.",
+    ),
+    _split(
+        "--group-by",
+        metavar="REGEX",
+        help="The same from the names of files: its first (...), or all that it finds, is the group.",
+    ),
     _augmentation(
         "--preset",
         type=click.Choice(PRESETS),
@@ -127,6 +157,11 @@ _OPTIONS = (
     ),
     _range("--gain", help=f"Multiply the gray levels.  [default: {_low_high(_RANGES.gain)}]"),
     _range("--bias", help=f"Add to the gray levels.  [default: {_low_high(_RANGES.bias)}]"),
+    _augmentation(
+        "--per-channel/--no-per-channel",
+        default=_RANGES.per_channel,
+        help="Draw gain and bias for each channel, not one for all.",
+    ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),
     _augmentation(

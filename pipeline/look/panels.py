@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from augment.gray import as_gray8, gray_percentiles
 from augment.recipe import Recipe
+from pipeline.look.display import Display
 from pipeline.look.lattice import Points, control_points, lattice_border, lattice_lines, on_slice, window_lattice
 
 SIDE_PX = 276  # of the square that every panel fits into
 OUTLINE_COLOURS = ("#ffb000", "#22d3ee", "#ff6fae", "#86e36f", "#c79bff", "#ff8552", "#f2e74b", "#6cb2ff")
 
-_MAX_COUNTED = 1 << 20
 _THIN = 0.75  # of the label's size; above it, outlines of one pixel would be hard to see
 _SHARPNESS = 4  # lines are drawn so many times larger, then averaged
 _OUTSIDE = 0.42  # contrast of what lies beyond the slice
@@ -24,22 +23,14 @@ _FAR_PX = 1e4  # off every panel; beyond, lines are not followed
 _INK, _FAINT, _PAPER, _HALO = "#24292f", "#c4ccd6", "#f6f8fa", "#ffffff"
 
 
-def display_range(pixels: NDArray[Any]) -> tuple[float, float]:
-    """Return the gray levels to show as black and as white: 0 and 255 of 8-bit pixels, percentiles of others."""
-    if pixels.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = gray_percentiles(pixels, max_pixels=_MAX_COUNTED)
-    return float(low), float(high)
+def image_panel(pixels: NDArray[Any], display: Display) -> Image.Image:
+    """Return an image, (Y, X) or (Y, X, C)."""
+    return scaled(pixels, display, fitted_size(pixels.shape[:2]))
 
 
-def image_panel(pixels: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
-    """Return an image (Y, X), with `limits` as black and white."""
-    return scaled(pixels, limits, fitted_size(pixels.shape))
-
-
-def label_panel(pixels: NDArray[Any], label: NDArray[Any], limits: tuple[float, float]) -> Image.Image:
+def label_panel(pixels: NDArray[Any], label: NDArray[Any], display: Display) -> Image.Image:
     """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ..."""
-    panel = image_panel(pixels, limits).convert("RGB")
+    panel = image_panel(pixels, display).convert("RGB")
     width_px = 2 if panel.width > _THIN * label.shape[1] else 1
     outline = label_outline(label, (panel.height, panel.width), width_px)
     palette = np.array([ImageColor.getrgb(colour) for colour in OUTLINE_COLOURS], np.uint8)
@@ -68,21 +59,22 @@ def label_outline(label: NDArray[Any], size_yx: tuple[int, int], width_px: int =
     return outline
 
 
-def slice_panel(pixels: NDArray[Any], limits: tuple[float, float], recipe: Recipe, colour: str) -> Image.Image:
+def slice_panel(pixels: NDArray[Any], display: Display, recipe: Recipe, colour: str) -> Image.Image:
     """Return a slice with the sample's window on it, a dot at the window's top left corner.
 
     Where the window leaves the slice, the mirrored margin that it shows is drawn too, paler.
     """
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     _, pushed = window_lattice(recipe)
     seen = on_slice(pushed, recipe, (height, width))
     reach = min(_reach([seen], (height, width)), _MAX_REACH_SLICE)
     inner = fitted_size((height, width), SIDE_PX / reach)
     margin_y, margin_x = (round(side * (reach - 1) / 2) for side in inner)
-    gray = np.asarray(scaled(pixels, limits, inner))
-    shown = np.pad(gray, ((margin_y, margin_y), (margin_x, margin_x)), "symmetric")
+    slice_ = np.asarray(scaled(pixels, display, inner))
+    margins = ((margin_y, margin_y), (margin_x, margin_x), (0, 0))
+    shown = np.pad(slice_, margins[: slice_.ndim], "symmetric")
     shown = (255 - (255 - shown.astype(np.float32)) * _OUTSIDE).astype(np.uint8)
-    shown[margin_y : margin_y + inner[0], margin_x : margin_x + inner[1]] = gray
+    shown[margin_y : margin_y + inner[0], margin_x : margin_x + inner[1]] = slice_
     panel = Image.fromarray(shown).convert("RGB")
     placed = _placed(seen, (height, width), inner, panel)
     _draw_lines(panel, [lattice_border(placed)], _HALO, 4.5)
@@ -123,9 +115,9 @@ def fitted_size(size_yx: Sequence[int], side_px: float = SIDE_PX) -> tuple[int, 
     return height, width
 
 
-def scaled(pixels: NDArray[Any], limits: tuple[float, float], size_yx: tuple[int, int]) -> Image.Image:
-    """Return pixels as 8-bit gray, averaged over areas where they become fewer."""
-    return Image.fromarray(as_gray8(pixels, limits)).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
+def scaled(pixels: NDArray[Any], display: Display, size_yx: tuple[int, int]) -> Image.Image:
+    """Return pixels in 8 bits, gray or in colour, averaged over areas where they become fewer."""
+    return Image.fromarray(display.as8(pixels)).resize((size_yx[1], size_yx[0]), Image.Resampling.BOX)
 
 
 def _reach(lattices: Iterable[Points], size_yx: tuple[int, int]) -> float:

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.files import require_writable, write_report
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
+from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
-from pipeline.look.panels import OUTLINE_COLOURS, display_range, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.look.panels import OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -200,15 +201,15 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
         pixels = source.stacks[row.stack].images[row.z] if source else image
     except IndexError as error:
         raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    limits = display_range(pixels)
+    display = display_of(pixels, dataset.record.arrays.channels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
         text=_DOT.join(_row_facts(row, several_stacks=len(dataset.record.inputs) > 1)),
         panels=(
-            slice_panel(pixels, limits, row.recipe, colour) if source else note_panel(_NO_SOURCE),
-            image_panel(image, limits),
-            label_panel(image, label, limits),
+            slice_panel(pixels, display, row.recipe, colour) if source else note_panel(_NO_SOURCE),
+            image_panel(image, display),
+            label_panel(image, label, display),
             grid_panel(row.recipe, colour),
         ),
     )
@@ -222,6 +223,7 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     """Return where the sample comes from and what was done to it; what was not done is not said."""
     recipe = row.recipe
     along_y, along_x = ([push for line in axis for push in line] for axis in recipe.grid_px)
+    gains, biases = zip(*(recipe.gray or recipe.gray_of(1)), strict=True)
     (shift_y, shift_x), push_px = recipe.shift_px, max(map(math.hypot, along_y, along_x))
     facts = {
         f"stack {row.stack}": several_stacks,
@@ -230,8 +232,8 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         "mirrored": recipe.flip,
         f"zoom {recipe.zoom:.2f}": recipe.zoom != 1,
         f"shift {shift_y:+g}, {shift_x:+g} px": shift_y or shift_x,
-        f"gain {recipe.gain:.2f}": recipe.gain != 1,
-        f"bias {recipe.bias:+.5g}": recipe.bias,
+        f"gain {', '.join(f'{gain:.2f}' for gain in gains)}": any(gain != 1 for gain in gains),
+        f"bias {', '.join(f'{bias:+.5g}' for bias in biases)}": any(biases),
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
     return [fact for fact, applies in facts.items() if applies]

@@ -13,8 +13,9 @@ from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
-from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
-from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
+from pipeline.plan.strategies import assign_slices
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
 from pipeline.shards.record import (
@@ -69,6 +70,7 @@ class Plan:
         name: the dataset's name.
         fingerprint: digest of all that decides the dataset's bytes.
         slice_sizes: (height, width) of the slices of each stack, in pixels.
+        n_channels: of every image.
         assignment: the split of every slice.
         counts: samples in each split.
     """
@@ -77,6 +79,7 @@ class Plan:
     name: str
     fingerprint: str
     slice_sizes: tuple[tuple[int, int], ...]
+    n_channels: int
     assignment: Assignment
     counts: dict[str, int]
 
@@ -96,7 +99,11 @@ class Plan:
         """Return the sample's recipe, which depends on the seed, its slice and replicate, and the ranges alone."""
         stream = Stream(self.config.seed, (_RECIPE_STREAM, sample.stack, sample.z, sample.replicate))
         return draw_recipe(
-            self.config.ranges, stream, window=self.config.size, slice_size=self.slice_sizes[sample.stack]
+            self.config.ranges,
+            stream,
+            window=self.config.size,
+            slice_size=self.slice_sizes[sample.stack],
+            n_channels=self.n_channels,
         )
 
     @staticmethod
@@ -127,10 +134,15 @@ def plan_from_inputs(
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
+        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
+            goes with other labels or another engine.
     """
     require_inputs(inputs)
-    assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
+    n_channels = len(inputs[0].images.channels or ("gray",))
+    if config.ranges.per_channel and n_channels == 1:
+        raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
+    _require_margin(config, inputs[0].labels.kind)
+    assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if replicates > _MAX_REPLICATES:
@@ -140,6 +152,7 @@ def plan_from_inputs(
         name=name,
         fingerprint=build_fingerprint(config, name, inputs, facts, reading),
         slice_sizes=tuple(stack.slice_size for stack in inputs),
+        n_channels=n_channels,
         assignment=assignment,
         counts=counts,
     )
@@ -153,7 +166,7 @@ def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
     """
     if not any(stack.unlabelled for stack in source.stacks):
         return []
-    assignment = assign_slices(config, tuple(len(stack.labels) for stack in source.stacks))
+    assignment = assign_slices(config, source.inputs)
     notes = []
     for split in assignment.splits:
         slices = assignment.slices(split)
@@ -233,6 +246,19 @@ def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
         )
         for index, value in enumerate(values)
     )
+
+
+def _require_margin(config: BuildConfig, kind: LabelKind) -> None:
+    """Refuse a margin that needs ids where there are none, or that the engine cannot make."""
+    if config.margin == "own" and kind != "instances":
+        raise ConfigError(
+            f"margin own: it numbers mirrored objects, and these labels are {kind}; use margin shared, or ignore"
+        )
+    if config.margin != "shared" and config.engine == "staged":
+        raise ConfigError(
+            f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
+            "fused engine"
+        )
 
 
 def _require_distinct(source: Source, assignment: Assignment) -> None:

@@ -95,7 +95,8 @@ def encode_shard(
 
     Args:
         memory: emptied, then filled; used again for shard after shard.
-        images: (h, w) each, stored as they are; deflate would save 7% of EM images and cost five times the rendering.
+        images: (h, w) or (h, w, C) each, stored as they are; deflate would save 7% of EM images and cost five times
+            the rendering.
         deflated_labels: for every row, what `deflate_array` returned.
         label_dtype: of the labels before they were deflated.
         ids: for every row, its ASCII id.
@@ -104,16 +105,18 @@ def encode_shard(
     """
     memory.clear()
     memory.reserve(_FRAME_BYTES + sum(image.nbytes for image in images) + sum(map(len, deflated_labels)))
-    shape, chunks = (len(images), *images[0].shape), (1, *images[0].shape)
+    size = images[0].shape
+    shape, chunks = (len(images), *size[:2]), (1, *size[:2])
+    first = (0,) * len(size)
     with h5py.File(memory, "w", libver=("earliest", "v108")) as file:
-        stored_images = file.create_dataset("images", shape, images[0].dtype, chunks=chunks)
+        stored_images = file.create_dataset("images", (len(images), *size), images[0].dtype, chunks=(1, *size))
         deflated = {"labels": (label_dtype, deflated_labels)}
         if deflated_weights is not None:
             deflated["weights"] = (WEIGHT_DTYPE, deflated_weights)
         for name, (dtype, _) in deflated.items():
             file.create_dataset(name, shape, dtype, chunks=chunks, compression="gzip", compression_opts=_DEFLATE_LEVEL)
         for row, (image, *others) in enumerate(zip(images, *(rows for _, rows in deflated.values()), strict=True)):
-            stored_images.id.write_direct_chunk((row, 0, 0), image)
+            stored_images.id.write_direct_chunk((row, *first), image)
             for name, data in zip(deflated, others, strict=True):
                 file[name].id.write_direct_chunk((row, 0, 0), data)
         file.create_dataset("ids", data=np.array([name.encode("ascii") for name in ids]))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import joblib
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.recipe import Recipe
-from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
+from augment.renderer import Sample, render_prepared
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
 from pipeline.render.encoding import deflate_array
-from pipeline.shards.config import LabelKind
+from pipeline.render.slice_cache import SliceCache
+from pipeline.shards.config import BuildConfig, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -28,49 +30,18 @@ from pipeline.source.stacks import Source
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 _Arrays: TypeAlias = "queue.SimpleQueue[NDArray[Any] | None]"
 
-_MAX_CACHE_BYTES = 1 << 28
 _AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
 _scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedShard:
-    """A shard's samples: images (h, w), deflated labels and weights (None where there are none), manifest rows."""
+    """A shard's samples: images (h, w) or (h, w, C), deflated labels and weights (None where none), manifest rows."""
 
     images: list[NDArray[Any]]
     deflated_labels: list[bytes]
     deflated_weights: list[bytes] | None
     rows: list[ManifestRow]
-
-
-class SliceCache:
-    """Prepared slices, each computed once and shared by all threads.
-
-    Samples go through a split's slices in a cycle, so the slices that came first stay and, once the cache is full, the
-    others are prepared each time: dropping the oldest would drop every slice just before it is needed again.
-    """
-
-    def __init__(self, source: Source, max_bytes: int = _MAX_CACHE_BYTES) -> None:
-        self._source = source
-        self._free_bytes = max_bytes
-        self._slices: dict[tuple[int, int], PreparedSlice] = {}
-        self._locks: dict[tuple[int, int], threading.Lock] = {}
-        self._guard = threading.Lock()
-
-    def get(self, stack: int, z: int) -> PreparedSlice:
-        """Return one prepared slice."""
-        with self._guard:
-            lock = self._locks.setdefault((stack, z), threading.Lock())
-        with lock:
-            if (found := self._slices.get((stack, z))) is not None:
-                return found
-            pixels = self._source.stacks[stack]
-            prepared = prepare_slice(pixels.images[z], pixels.labels[z])
-            with self._guard:
-                if prepared.nbytes <= self._free_bytes:
-                    self._free_bytes -= prepared.nbytes
-                    self._slices[stack, z] = prepared
-        return prepared
 
 
 def manifest_row(
@@ -104,13 +75,18 @@ def weigh_label(label: NDArray[Any], kind: LabelKind, ignore: int | None = None)
     return round_weights(unet_weight_map(label, instances=kind == "instances", ignore=ignore))
 
 
-def sample_renderer(source: Source, engine: str) -> SampleRenderer:
-    """Return what renders one sample of `source` into given arrays.
+def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = None) -> SampleRenderer:
+    """Return what renders one sample of `source` into given arrays, by the engine and with the margin of a build.
+
+    Args:
+        source: the slices.
+        config: of the build.
+        folder: for prepared slices that have no room in memory; the system's own for temporary files unless named.
 
     Raises:
         MissingDependencyError: the engine needs a library that is missing or broken.
     """
-    if engine == "staged":
+    if config.engine == "staged":
         from augment.staged import render_staged, require_elasticdeform
 
         require_elasticdeform()
@@ -121,10 +97,11 @@ def sample_renderer(source: Source, engine: str) -> SampleRenderer:
             out.image[...], out.label[...] = sample
 
         return render_by_stages
-    cache = SliceCache(source)
+    cache = SliceCache(source, folder)
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
-        render_prepared(cache.get(stack, z), recipe, out)
+        with cache.lend(stack, z) as prepared:
+            render_prepared(prepared, recipe, out, margin=config.margin)
 
     return render_fused
 
@@ -140,16 +117,24 @@ class ShardRenderer:
         parallel: where the threads come from: joblib, threading backend, return_as="generator".
         jobs: how many threads that is; -1 for one a core.
         on_sample: called after every sample.
+        folder: for prepared slices that have no room in memory.
     """
 
     def __init__(
-        self, plan: Plan, source: Source, parallel: joblib.Parallel, jobs: int, on_sample: Callable[[], None]
+        self,
+        plan: Plan,
+        source: Source,
+        parallel: joblib.Parallel,
+        jobs: int,
+        on_sample: Callable[[], None],
+        folder: Path | None = None,
     ) -> None:
         self._plan = plan
         self._source = source
         self._parallel = parallel
         self._jobs = jobs if jobs > 0 else os.cpu_count() or 1
         self._on_sample = on_sample
+        self._folder = folder
         _, self._ignore = stored_labels(plan.config, source.inputs)
         self._renderers: dict[str, SampleRenderer] = {}
         self._guard = threading.Lock()
@@ -161,7 +146,7 @@ class ShardRenderer:
         n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
         free: _Arrays = queue.SimpleQueue()
         for _ in range(n_arrays):
-            free.put(np.empty(self._plan.config.size, self._source.image_dtype))
+            free.put(np.empty((*self._plan.config.size, *self._source.channel_axis), self._source.image_dtype))
         samples = (
             joblib.delayed(self._render_sample)(shard.split, sample, free)
             for shard in shards
@@ -210,7 +195,7 @@ class ShardRenderer:
         """Return what renders a split's samples: no two splits share a slice, so neither need they share a cache."""
         with self._guard:
             if split not in self._renderers:
-                self._renderers[split] = sample_renderer(self._source, self._plan.config.engine)
+                self._renderers[split] = sample_renderer(self._source, self._plan.config, self._folder)
             return self._renderers[split]
 
     def _drop_other_renderers(self, split: str) -> None:

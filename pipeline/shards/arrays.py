@@ -10,13 +10,15 @@ from pipeline.shards.shard_file import Shard
 
 
 class StoredArrays:
-    """A lazy array (n, h, w), indexed as NumPy arrays are along its first axis and read at that moment.
+    """A lazy array, indexed as NumPy arrays are along its first axis and read at that moment.
+
+    It is (n, h, w), or (n, h, w, C) where images have several channels.
 
     Args:
         shards: where the rows are, in order.
-        read: what reads one row (h, w) of a shard.
+        read: what reads one row of a shard.
         name: what the arrays are, for `repr`.
-        row_shape: (h, w).
+        row_shape: (h, w) or (h, w, C).
         dtype: of the arrays.
     """
 
@@ -25,7 +27,7 @@ class StoredArrays:
         shards: Sequence[Shard],
         read: Callable[[Shard, int], NDArray[Any]],
         name: str,
-        row_shape: tuple[int, int],
+        row_shape: tuple[int, ...],
         dtype: np.dtype[Any],
     ) -> None:
         self._shards = shards

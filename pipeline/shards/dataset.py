@@ -23,7 +23,7 @@ _MAX_RECORD_BYTES = 1 << 28
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredSample:
-    """One sample: its id, image (h, w) and label (h, w)."""
+    """One sample: its id, image (h, w), or (h, w, C) of several channels, and label (h, w)."""
 
     id: str
     image: NDArray[Any]
@@ -42,7 +42,7 @@ class Split(Sequence[StoredSample]):
         self._dataset = dataset
         record = dataset.record
         self.shards = tuple(dataset.open_shard(shard) for shard in record.split_shards(name))
-        self.images = StoredArrays(self.shards, Shard.image, "images", record.window, record.image_dtype)
+        self.images = StoredArrays(self.shards, Shard.image, "images", record.image_shape, record.image_dtype)
         self.labels = StoredArrays(self.shards, Shard.label, "labels", record.window, record.label_dtype)
         self.weights = (
             StoredArrays(self.shards, Shard.weight, "weights", record.window, WEIGHT_DTYPE)

@@ -60,7 +60,7 @@ class Shard:
         return self.record.n
 
     def image(self, row: int) -> NDArray[Any]:
-        """Return one image (h, w)."""
+        """Return one image, (h, w) or (h, w, C)."""
         return self._read("images", row)
 
     def label(self, row: int) -> NDArray[Any]:
@@ -101,7 +101,7 @@ class Shard:
             if not stored.id.get_create_plist().get_nfilters():
                 array: NDArray[Any] = stored[row]
                 return array
-            skipped, chunk = stored.id.read_direct_chunk((row, 0, 0))
+            skipped, chunk = stored.id.read_direct_chunk((row, *(0,) * (stored.ndim - 1)))
             shape, dtype = stored.shape[1:], stored.dtype  # another thread may close the file after this
         return inflate(self.path, chunk, shape, dtype, skipped=skipped)
 
@@ -125,7 +125,7 @@ class Shard:
         return self._file
 
 
-def inflate(path: Path, chunk: bytes, shape: tuple[int, int], dtype: np.dtype[Any], *, skipped: int) -> NDArray[Any]:
+def inflate(path: Path, chunk: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], *, skipped: int) -> NDArray[Any]:
     """Return the array in a deflated chunk, inflated no further than it may be large: HDF5 itself knows no limit."""
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     try:
@@ -143,7 +143,7 @@ def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: 
         raise DatasetError(f"{path}: expected the arrays {sorted(wanted)}, found {sorted(names)[:8]}")
     n, (height, width) = record.n, dataset.window
     shape = (n, height, width)
-    require_array(file, path, "images", shape, dataset.image_dtype, (1, height, width))
+    require_array(file, path, "images", (n, *dataset.image_shape), dataset.image_dtype, (1, *dataset.image_shape))
     require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
     if dataset.has_weights:
         require_array(file, path, "weights", shape, WEIGHT_DTYPE, (1, height, width))

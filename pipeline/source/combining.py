@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts
+from pipeline.shards.provenance import make_facts, require_channels
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
     MIN_OBJECT_CLASSES,
     glimpse_places,
+    ignore_notes,
     label_notes,
     object_note,
     palette_note,
     renumbering_note,
     shape_note,
+    skip_notes,
 )
 from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
@@ -38,7 +40,7 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
+from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
 
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
@@ -51,16 +53,18 @@ def make_source(
     *,
     name: str,
     label_kind: str = AUTO,
+    channels: Sequence[str] = (),
     label_options: LabelOptions = DEFAULT_OPTIONS,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source that two (Z, Y, X) arrays make.
+    """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
         images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
         labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
+        channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         label_options: what else is to be made of the labels.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
@@ -68,7 +72,7 @@ def make_source(
         ConfigError: the two do not belong together, or the name is invalid.
         SourceError: pixels or labels of a kind that cannot be used.
     """
-    raw = RawStack(images, labels, names=(name,))
+    raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
     return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
 
 
@@ -92,16 +96,15 @@ def combine(
         _require_pair(stack)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
-    _require_alike(images)
+    _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    objects = [stack.labels for stack in raw if isinstance(stack.labels, ObjectSlices)]
-    if objects and label_kind == AUTO:
+    if label_kind == AUTO and any(isinstance(stack.labels, ObjectSlices) for stack in raw):
         label_kind = "instances"
     coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
     meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
     values = np.unique(np.concatenate(meant)).tolist()
-    stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
+    stacks = tuple(_stack(*parts, coding, label_options) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
     known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
     glimpses = [pair for one, other in zip(images, labels, strict=True) for pair in one.glimpse_with(other)]
@@ -116,13 +119,13 @@ def combine(
                 for key, value in own.items()
                 if known.get(key, value) != value
             ),
-            *shape_note([(stack.where[0], stack.images.shape) for stack in raw]),
+            *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for each in objects for note in each.notes),
+            *(note for stack in raw for note in _reading_notes(stack)),
+            *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
-            *label_notes(
-                where, coding, values, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
-            ),
+            *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
+            *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
@@ -180,9 +183,10 @@ class _Scan:
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
+        self.n_ignored: dict[int, int] = dict.fromkeys(ignored, 0)  # pixels, by value
         self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
-        depth, height, width = source.shape
+        depth, height, width = source.shape[:3]
         glimpsed, step = glimpse_places(depth, height, width, n_stacks)
         digest = StackDigest(source.shape, dtype)
         for z, found in enumerate(source):
@@ -197,12 +201,15 @@ class _Scan:
                 if meant.size and meant[0] < 0:
                     raise label_fault(source, where, ignored)
                 self.few_values.append(tuple(meant[:2].tolist()))
+                for value in self.n_ignored:
+                    self.n_ignored[value] += int(np.count_nonzero(pixels == value))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
                 self.ranges.append((float(pixels.min()), float(pixels.max())))
             if z in glimpsed:
-                self.glimpses.append(pixels[::step, ::step].copy())
+                plane = pixels if pixels.ndim == 2 else pixels[..., 0]
+                self.glimpses.append(plane[::step, ::step].copy())
             if self._held is not None:
                 self._held[z] = pixels
             if self._held is None or not labels:
@@ -229,8 +236,9 @@ def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Sca
     return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
 
 
-def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, options: LabelOptions) -> Stack:
     ids = renumbered_ids(labels.values, coding)
+    unlabelled = frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,)))
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
         labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
@@ -240,10 +248,49 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> 
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
-        unlabelled=frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,))),
+        unlabelled=unlabelled,
         names=raw.names,
+        channels=raw.channels,
+        groups=raw.groups,
+        sequence=raw.sequence,
+        boxes=raw.boxes,
+        skipped=raw.skipped | (unlabelled if options.skip_unlabelled else frozenset()),
         renumbered=None if ids is None else describe_renumbering(ids),
     )
+
+
+def _reading_notes(stack: RawStack) -> Iterator[str]:
+    """Yield what files say of how they were read."""
+    for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
+        if isinstance(slices, ReadSlices):
+            yield from (f"{what}: {where}: {note}" for note in slices.notes)
+
+
+def _ignored_shares(labels: Sequence[_Scan], ignored: Sequence[int]) -> list[float]:
+    """Return the share of all pixels that each ignored value has."""
+    n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
+    return [sum(scan.n_ignored[value] for scan in labels) / n_pixels for value in ignored]
+
+
+def _n_skipped(stack: Stack) -> tuple[int, int]:
+    """Return how many slices are in no split because nothing is annotated in them, and how many slices there are."""
+    return len(stack.unlabelled & stack.skipped), len(stack.labels)
+
+
+def _n_unlabelled(stack: Stack) -> tuple[int, int]:
+    """Return how many slices that are used hold the background alone, and how many are used."""
+    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
+
+
+def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
+    """Return what to call channels that have no names: red, green and blue if they are three, else their numbers.
+
+    Args:
+        axis: the shape of the axis of channels, (C,); empty where there is none.
+    """
+    if not axis:
+        return ()
+    return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
@@ -270,11 +317,20 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
 
 def _require_pair(stack: RawStack) -> None:
     images, labels = stack.images.shape, stack.labels.shape
-    if len(images) != 3 or 0 in images:
-        raise ConfigError(f"{stack.where[0]}: expected a stack of slices (Z, Y, X), got shape {images}")
-    if images != labels:
+    if len(images) not in (3, 4) or 0 in images:
         raise ConfigError(
-            f"{stack.where[1]}: expected a label for every image slice, {images} (Z, Y, X), got {labels}; "
+            f"{stack.where[0]}: expected a stack of slices (Z, Y, X), or (Z, Y, X, C) of channels, got shape {images}"
+        )
+    if images[3:] != (len(stack.channels),) * (len(images) - 3):
+        raise ConfigError(
+            f"{stack.where[0]}: expected names of the {images[3]} channels in {images} (Z, Y, X, C), got "
+            f"{', '.join(stack.channels) or 'none'}"
+        )
+    if stack.channels:
+        require_channels(stack.channels)
+    if images[:3] != labels:
+        raise ConfigError(
+            f"{stack.where[1]}: expected a label for every image slice, {images[:3]} (Z, Y, X), got {labels}; "
             f"does it belong to {stack.where[0]}?"
         )
 
@@ -291,10 +347,16 @@ def _shared_palette(raw: Sequence[RawStack]) -> NDArray[np.uint16] | None:
     return found[0][1] if found else None
 
 
-def _require_alike(images: Sequence[_Scan]) -> None:
-    """Refuse stacks that differ in dtype, and a stack that is there twice: it would be in two splits."""
+def _require_alike(raw: Sequence[RawStack], images: Sequence[_Scan]) -> None:
+    """Refuse stacks that differ in dtype or channels, and one that is there twice: it would be in two splits."""
     first_of: dict[str, str] = {}
-    for scan in images:
+    for stack, scan in zip(raw, images, strict=True):
+        if stack.channels != raw[0].channels:
+            found, expected = (", ".join(each.channels) or "gray, without channels" for each in (stack, raw[0]))
+            raise ConfigError(
+                f"{scan.where}: has the channels {found}, but {images[0].where} has {expected}; all stacks of a "
+                "dataset have the same: choose them with --channel, or build a dataset of each"
+            )
         if scan.dtype != images[0].dtype:
             raise ConfigError(
                 f"{scan.where}: {scan.dtype.name} pixels, but {images[0].where} has {images[0].dtype.name}; all stacks "

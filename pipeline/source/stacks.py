@@ -36,20 +36,34 @@ class Slices(Protocol):
 
 
 @runtime_checkable
-class ObjectSlices(Slices, Protocol):
-    """Labels that are ids of single objects, however few they are."""
+class ReadSlices(Protocol):
+    """What slices know of how they were read."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of the labels that were read so far."""
+        """What to say of that, once all slices have been read."""
+
+
+@runtime_checkable
+class ObjectSlices(Protocol):
+    """Labels that are known to be ids of single objects, however few they are."""
+
+    @property
+    def n_objects(self) -> int:
+        """How many they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
+    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
+
+    Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
+    version.
+    """
 
     path: Path
     sha256: str
+    decoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +81,7 @@ class RawStack:
         groups: what each slice belongs to, if it is said.
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
+        skipped: slices that no split may have, because nobody annotated them.
     """
 
     images: Slices
@@ -79,6 +94,7 @@ class RawStack:
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
+    skipped: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +141,7 @@ class Stack:
     @property
     def slice_size(self) -> tuple[int, int]:
         """(height, width) of a slice, in pixels."""
-        return self.images.shape[1], self.images.shape[2]
+        return self.labels.shape[1], self.labels.shape[2]
 
     @property
     def identity(self) -> StackInput:
@@ -186,6 +202,11 @@ class Source:
     def image_dtype(self) -> np.dtype[Any]:
         """Of the images of all stacks."""
         return self.stacks[0].images.dtype
+
+    @property
+    def channel_axis(self) -> tuple[int, ...]:
+        """The axis that channels add to the shape of an image: (C,), or none for gray."""
+        return self.stacks[0].images.shape[3:]
 
     def gray_span(self) -> float:
         """Return the gray level that 99 % of the pixels are below, minus the one that 1 % are.

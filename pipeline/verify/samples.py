@@ -106,7 +106,7 @@ def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, ro
             return fault(f"its source_sha256 is not that of slice {row.z} of the source", "digest")
         if row.recipe.window != record.window:
             return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
-        out = Sample(np.empty(record.window, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
+        out = Sample(np.empty(record.image_shape, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
         renderer(row.stack, row.z, row.recipe, out)
     except IndexError:
         return fault("the source has no such slice")

@@ -38,6 +38,8 @@ class Drawn:
 
     weights = "unet2015"
     image_dtype = np.dtype(np.uint16)
+    ignore = None
+    n_channels = 1
 
     def __init__(self, n: int = 7, window: tuple[int, int] = (6, 9)) -> None:
         self.window, self.ids = window, tuple(f"s{index}" for index in range(n))
@@ -242,7 +244,11 @@ def test_images_of_one_gray_level_do_not_divide_by_zero() -> None:
 
 
 def test_normalise_by_hand() -> None:
-    assert normalise(torch.tensor([10, 14], dtype=torch.uint8), Normalisation(12.0, 2.0)).tolist() == [-1.0, 1.0]
+    shown = normalise(torch.tensor([[10, 14]], dtype=torch.uint8), Normalisation(12.0, 2.0))
+    assert shown.tolist() == [[[-1.0, 1.0]]], "a channel is added"
+    channels = torch.tensor([[[10, 14]], [[3, 5]]], dtype=torch.uint8)
+    shown = normalise(channels, Normalisation((12.0, 3.0), (2.0, 4.0)))
+    assert shown.tolist() == [[[-1.0, 1.0]], [[0.0, 0.5]]]
 
 
 # Choosing

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from augment.gray import as_plane
 from pipeline.audit.record_checks import planned_slices
 from pipeline.errors import AugpipeError, DatasetError
 from pipeline.plan.split import SliceAddress, in_order
@@ -34,7 +35,7 @@ class AuditedSample:
         name: its id, or the name of its file.
         split: train, val or test.
         claimed: the slice that the manifest says it shows; None where there is no manifest.
-        image: reads (Y, X).
+        image: reads (Y, X), or (Y, X, C) of several channels.
         label: reads (Y, X); None where the sample has no label.
         image_sha256: the digest of its image as the manifest records it; empty where there is no manifest.
     """
@@ -45,6 +46,10 @@ class AuditedSample:
     image: Callable[[], NDArray[Any]]
     label: Callable[[], NDArray[Any]] | None = None
     image_sha256: str = ""
+
+    def plane(self) -> NDArray[Any]:
+        """Return the image as (Y, X), whatever channels it has: what is looked for in others."""
+        return as_plane(self.image())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

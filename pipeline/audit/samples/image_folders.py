@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from augment.gray import as_plane
 from pipeline.audit.samples.array_files import (
     MAX_SIDE,
     Rows,
@@ -102,13 +103,13 @@ class ReducedSlices:
     """The slices of a stack, each reduced by a whole factor.
 
     Args:
-        slices: (Z, Y, X).
+        slices: (Z, Y, X), or (Z, Y, X, C), of which one plane is made.
         factor: of `reduce_rows`.
     """
 
     def __init__(self, slices: Slices, factor: int) -> None:
         self._slices, self._factor = slices, factor
-        depth, *sides = slices.shape
+        depth, *sides = slices.shape[:3]
         self.shape = (depth, *(max(1, side // factor) for side in sides))
         self.dtype = slices.dtype
 
@@ -117,7 +118,7 @@ class ReducedSlices:
 
     def __getitem__(self, z: int) -> NDArray[Any]:
         """Return slice z as (Y, X)."""
-        pixels = self._slices[z]
+        pixels = as_plane(self._slices[z])
         height, width = pixels.shape
         return reduce_rows(lambda first, end: pixels[first:end], (height, width), self._factor)
 

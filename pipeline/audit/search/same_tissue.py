@@ -47,15 +47,15 @@ NOTHING_COMPARED = Compared([], [], [], [])
 
 def find_siblings(audited: AuditedSamples, workers: Workers) -> Compared:
     """Return what samples of different splits share, and what could not be compared."""
-    features = workers.map("learning samples", lambda sample: learn_picture(sample.image()), audited.samples)
+    features = workers.map("learning samples", lambda sample: learn_picture(sample.plane()), audited.samples)
     learnt = list(zip(audited.samples, features, strict=True))
     siblings: list[Sibling] = []
     shown = dict(learnt)
-    readers = [sample.image for sample in audited.samples]
+    readers = [sample.plane for sample in audited.samples]
     with_furniture: dict[AuditedSample, None] = {}
     for earlier, later in audited.pairs():
         known = [(sample, own) for sample, own in learnt if sample.split == earlier]
-        index = PictureIndex([own for _, own in known], _cached(sample.image for sample, _ in known), readers)
+        index = PictureIndex([own for _, own in known], _cached(sample.plane for sample, _ in known), readers)
         others = [(sample, own) for sample, own in learnt if sample.split == later]
         looked = workers.map(f"comparing {later} with {earlier}", partial(_look_up, index), others)
         for (sample, _), found in zip(others, looked, strict=True):
@@ -73,7 +73,7 @@ def _is_comparable(features: Features) -> bool:
 
 def _look_up(index: PictureIndex, looked_up: tuple[AuditedSample, Features]) -> Found:
     sample, features = looked_up
-    return index.find(sample.image(), features)
+    return index.find(sample.plane(), features)
 
 
 def _cached(images: Iterable[Callable[[], NDArray[Any]]]) -> Callable[[int], NDArray[Any]]:

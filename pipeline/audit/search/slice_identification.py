@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.gray import as_plane
 from pipeline.audit.report import Measures
 from pipeline.audit.search.features import SLICE_KEYPOINTS, Features, mirror, shrinkage
 from pipeline.audit.search.likeness import AGREEING_NCC, compare, label_agreement
@@ -83,7 +84,7 @@ class SliceIdentifier:
     called from several threads.
 
     Args:
-        images: the stacks, each (Z, Y, X).
+        images: the stacks, each (Z, Y, X), or (Z, Y, X, C) of several channels.
         labels: their labels, if there are any.
         independent: whether slices have no neighbours.
         gap: slices at most so far apart may look alike, and do not make each other uncertain.
@@ -131,7 +132,11 @@ class SliceIdentifier:
         return self._twins.get(address, frozenset())
 
     def image(self, address: SliceAddress) -> NDArray[Any]:
-        """Return a slice (Y, X)."""
+        """Return a slice as (Y, X), whatever channels it has."""
+        return as_plane(self.picture(address))
+
+    def picture(self, address: SliceAddress) -> NDArray[Any]:
+        """Return a slice as it is, (Y, X) or (Y, X, C)."""
         return self._images[address.stack][address.z]
 
     def label(self, address: SliceAddress) -> NDArray[Any] | None:

@@ -127,17 +127,31 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "extent": ("padded", "window"),
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
+    "margin": ("ignore", "shared"),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
+TRIED_BELOW = {
+    "ignore",
+    "classes",
+    "skip-unlabelled",
+    "folder",
+    "images",
+    "labels",
+    "split-file",
+    "folds",
+    "fold",
+    "groups",
+    "group-by",
+}
+OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES}
 
 
 @pytest.mark.parametrize("key", OPTIONS)

@@ -8,11 +8,11 @@ from augment.coordinates import displacement, fold
 from augment.draw import rotation_matrix
 from augment.recipe import Grid, Recipe
 from augment.renderer import render
+from pipeline.look.display import Display, display_of
 from pipeline.look.lattice import N_LINES, control_points, lattice_border, lattice_lines, on_slice, window_lattice
 from pipeline.look.panels import (
     OUTLINE_COLOURS,
     SIDE_PX,
-    display_range,
     fitted_size,
     grid_panel,
     image_panel,
@@ -103,7 +103,7 @@ def test_labels_are_outlined_in_the_colour_of_their_class_or_object() -> None:
     ids[ids == 2] = 2 + 8 * 100  # object ids may be any number; colours come round again
     image = np.full((6, 6), 100, np.uint8)
     for label in (LABEL, ids):
-        panel = label_panel(image, label, (0.0, 255.0))
+        panel = label_panel(image, label, Display(((0.0, 255.0),)))
         factor = panel.width // 6
         outline = label_outline(LABEL, (6 * factor, 6 * factor), 2)
         assert (is_colour(panel, OUTLINE_COLOURS[0]) == (outline == 1)).all()
@@ -112,26 +112,39 @@ def test_labels_are_outlined_in_the_colour_of_their_class_or_object() -> None:
 
 
 def test_eight_bit_levels_are_shown_as_they_are_and_others_by_percentiles() -> None:
-    assert display_range(np.full((4, 4), 7, np.uint8)) == (0.0, 255.0)
+    assert display_of(np.full((4, 4), 7, np.uint8)).limits == ((0.0, 255.0),)
     pixels = np.arange(10_000, dtype=np.float32).reshape(100, 100) - 5000
     pixels[0, 0] = -1e9  # a dead pixel must not make everything else white
-    low, high = display_range(pixels)
+    ((low, high),) = display_of(pixels).limits
     assert -5000 < low < -4900
     assert 4900 < high < 5000
+
+
+def test_channels_are_shown_as_the_colours_that_they_are_called() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    assert (display_of(pixels).as8(pixels) == pixels).all()
+    assert (display_of(pixels, ("red", "green", "blue")).as8(pixels) == pixels).all()
+    assert (display_of(pixels[..., :2], ("blue", "red")).as8(pixels[..., :2])[..., [2, 0]] == pixels[..., :2]).all()
+    full = np.full((2, 2, 2), 255, np.uint8)
+    assert (display_of(full, ("dapi", "gfp")).as8(full) == 255).all(), "the first two together become white"
+    dim = np.stack([np.linspace(0, 9, 10_000), np.linspace(0, 60_000, 10_000)], -1).reshape(100, 100, 2)
+    shown = display_of(dim.astype(np.float32)).as8(dim.astype(np.float32))
+    assert shown.shape == (100, 100, 3)
+    assert (shown[-1, -1] == 255).all(), "each channel is spread for itself"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
 def test_limits_become_black_and_white(dtype: type) -> None:
     pixels = np.array([[100, 200], [300, 400]], dtype)
-    shown = np.array(image_panel(pixels, (200.0, 300.0)))
+    shown = np.array(image_panel(pixels, Display(((200.0, 300.0),))))
     corners = shown[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()
     assert corners == [0, 0, 255, 255]
-    assert np.array(image_panel(pixels, (200.0, 200.0))).max() == 0  # a constant image has no range
+    assert np.array(image_panel(pixels, Display(((200.0, 200.0),)))).max() == 0  # a constant image has no range
 
 
 def test_large_images_are_averaged() -> None:
     checkers = np.indices((4 * SIDE_PX, 4 * SIDE_PX)).sum(axis=0) % 2 * 200
-    shown = np.array(image_panel(checkers.astype(np.uint8), (0.0, 255.0)))
+    shown = np.array(image_panel(checkers.astype(np.uint8), Display(((0.0, 255.0),))))
     assert shown.shape == (SIDE_PX, SIDE_PX)
     assert (shown == 100).all()
 
@@ -191,7 +204,9 @@ def test_window_is_drawn_where_the_renderer_looks(window: tuple[int, int], size:
 
 
 def test_window_inside_the_slice_is_outlined_there() -> None:
-    panel = slice_panel(np.full((100, 100), 90, np.uint8), (0.0, 255.0), recipe((50, 50), shift_px=(10.0, 0.0)), BLUE)
+    panel = slice_panel(
+        np.full((100, 100), 90, np.uint8), Display(((0.0, 255.0),)), recipe((50, 50), shift_px=(10.0, 0.0)), BLUE
+    )
     assert panel.size == (200, 200)
     drawn = np.argwhere(is_colour(panel, BLUE))
     # Rows 35 to 84 and columns 25 to 74, twice as large; a line and the corner's dot reach a little beyond.
@@ -204,7 +219,7 @@ def test_window_inside_the_slice_is_outlined_there() -> None:
 def test_margin_that_a_window_shows_is_mirrored_and_paler() -> None:
     pixels = np.full((100, 100), 60, np.uint8)
     pixels[:, :20] = 120
-    panel = slice_panel(pixels, (0.0, 255.0), recipe((200, 200)), BLUE)
+    panel = slice_panel(pixels, Display(((0.0, 255.0),)), recipe((200, 200)), BLUE)
     middle = colours(panel)[panel.height // 2, :, 0].tolist()
     left = panel.width // 2 - 50  # where the slice begins, which is shown in its own size
     assert [middle[left + x] for x in (0, 19, 20, 99)] == [120, 120, 60, 60]
@@ -215,7 +230,7 @@ def test_margin_that_a_window_shows_is_mirrored_and_paler() -> None:
 def test_dot_marks_the_corner_that_becomes_the_top_left() -> None:
     for angle_deg, corner in ((0.0, (0, 0)), (90.0, (0, 1)), (180.0, (1, 1)), (270.0, (1, 0))):
         turned = recipe((100, 100), angle_deg=angle_deg)
-        panel = slice_panel(np.zeros((100, 100), np.uint8), (0.0, 255.0), turned, BLUE)
+        panel = slice_panel(np.zeros((100, 100), np.uint8), Display(((0.0, 255.0),)), turned, BLUE)
         blue = is_colour(panel, BLUE)
         half = panel.width // 2
         inked = {(y, x): blue[y * half :, x * half :][:half, :half].sum() for y in (0, 1) for x in (0, 1)}
@@ -245,5 +260,8 @@ def test_grid_panel_shows_control_points_that_are_in_sight() -> None:
 def test_what_no_picture_could_show_is_drawn_nevertheless() -> None:
     """Recipes of others may hold any numbers: a panel stays as large as a panel."""
     wild = recipe((97, 97), grid=((2.0**100,) * 3,) * 3, shift_px=(-(2.0**100), 2.0**100))
-    for panel in (slice_panel(np.zeros((64, 64), np.uint8), (0.0, 255.0), wild, BLUE), grid_panel(wild, BLUE)):
+    for panel in (
+        slice_panel(np.zeros((64, 64), np.uint8), Display(((0.0, 255.0),)), wild, BLUE),
+        grid_panel(wild, BLUE),
+    ):
         assert max(panel.size) <= SIDE_PX + 2
