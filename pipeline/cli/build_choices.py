@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
 from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
@@ -19,6 +20,7 @@ from pipeline.source.pages.address import file_of
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
     from pipeline.plan.grouping import Grouping
+    from pipeline.source.labels import LabelOptions
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -197,6 +199,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
         **_choose_scaling(user),
+        "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
     return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
@@ -258,6 +261,18 @@ def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> in
             f"{n_images} --images and {n_labels} --labels"
         )
     return n_images // n_labels
+
+
+def _label_options(user: UserOptions) -> "LabelOptions":
+    from pipeline.source.labels import LabelOptions
+
+    named = user.get("classes", ClassNames(()))
+    return LabelOptions(
+        ignore=tuple(value for values in user.get("ignore", ()) for value in values),
+        names=named.names,
+        values=named.values,
+        skip_unlabelled=bool(user.get("skip_unlabelled")),
+    )
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -357,6 +372,7 @@ def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ..
 
 
 def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
+    from pipeline.source.labels import DEFAULT_OPTIONS
     from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
 
     output.line(
@@ -371,6 +387,10 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("channel: the built-in phantom has one channel; leave it out")
     if "scale_gray" in choice.options:
         raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if choice.options["label_options"] != DEFAULT_OPTIONS:
+        raise ConfigError(
+            "labels: those of the built-in phantom have names, and all are annotated; leave their options out"
+        )
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

@@ -13,7 +13,7 @@ from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.source.combining import combine, make_source
 from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
-from pipeline.source.labels import AUTO
+from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
 from pipeline.source.stacks import Slices, Source
 
@@ -34,6 +34,7 @@ def read_folder(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool = False,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
@@ -50,6 +51,7 @@ def read_folder(
         [source_pair(folder)],
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
+        label_options=label_options,
         independent=independent,
         channels_are_slices=channels_are_slices,
         channel=channel,
@@ -96,6 +98,7 @@ def read_pairs(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool = False,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
@@ -110,6 +113,7 @@ def read_pairs(
             folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
+        label_options: what else is to be made of the labels.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
         channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
             as some programs call them, or, if False, the channels of one slice.
@@ -136,7 +140,12 @@ def read_pairs(
     raw = [open_stack(group, names, how) for group in groups]
     bases = [stem_of(images) for images, _ in pairs]
     source = combine(
-        raw, name=name or as_name("-".join(bases)), label_kind=label_kind, scale_gray=scale_gray, facts=facts
+        raw,
+        name=name or as_name("-".join(bases)),
+        label_kind=label_kind,
+        label_options=label_options,
+        scale_gray=scale_gray,
+        facts=facts,
     )
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(

@@ -135,6 +135,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
+TRIED_BELOW |= {"ignore", "classes", "skip-unlabelled"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
