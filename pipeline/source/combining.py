@@ -5,6 +5,7 @@ What is small is held in memory, what is large read again, and refused when it i
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,6 +38,7 @@ from pipeline.source.labels import (
 )
 from pipeline.source.stacks import RawStack, Slices, Source, Stack
 
+_ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -207,7 +209,7 @@ def _scan_labels(stack: RawStack, n_stacks: int) -> _Scan:
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(coding.encode, coding.dtype),
+        labels=labels.slices(partial(_encode_rows, coding), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
@@ -232,6 +234,14 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     if not axis:
         return ()
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
+
+
+def _encode_rows(coding: LabelCoding, label: NDArray[Any]) -> NDArray[Any]:
+    """Return a label as it is stored; a few rows at a time, because that takes several times their memory."""
+    encoded = np.empty(label.shape, coding.dtype)
+    for top in range(0, len(label), _ENCODED_ROWS):
+        encoded[top : top + _ENCODED_ROWS] = coding.encode(label[top : top + _ENCODED_ROWS])
+    return encoded
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
