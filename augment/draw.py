@@ -10,7 +10,7 @@ PADDED_MARGIN_PX = 200  # the margin of the report that this project started fro
 
 
 def draw_recipe(
-    ranges: AugmentRanges, stream: Stream, *, window: tuple[int, int], slice_size: tuple[int, int]
+    ranges: AugmentRanges, stream: Stream, *, window: tuple[int, int], slice_size: tuple[int, int], n_channels: int = 1
 ) -> Recipe:
     """Return the recipe at the stream's address.
 
@@ -19,9 +19,11 @@ def draw_recipe(
 
     Args:
         ranges: what may be drawn.
-        stream: a fresh stream; one recipe uses 7 + 2 K^2 of its numbers.
+        stream: a fresh stream; one recipe uses 7 + 2 K^2 of its numbers, and where channels have gray levels of their
+            own, two more for each channel after the first.
         window: (height, width) of the sample, in pixels.
         slice_size: (height, width) of the slice, in pixels.
+        n_channels: of the image.
     """
     angle_deg = to_float32(stream.uniform(*ranges.rotate_deg))
     flip = stream.fraction() < 0.5 and ranges.flip
@@ -32,9 +34,14 @@ def draw_recipe(
         draw_shift(stream, _reach(ranges, side, window_side), half=(side - window_side) % 2 == 1)
         for side, window_side in zip(slice_size, window, strict=True)
     )
+    grid_px = (draw_displacement(ranges, stream), draw_displacement(ranges, stream))
+    more_gray = [
+        (to_float32(stream.uniform(*ranges.gain)), to_float32(stream.uniform(*ranges.bias)))
+        for _ in range(n_channels - 1 if ranges.per_channel else 0)
+    ]
     return Recipe(
         window=window,
-        grid_px=(draw_displacement(ranges, stream), draw_displacement(ranges, stream)),
+        grid_px=grid_px,
         extent_px=grid_extent(ranges.extent, window=window, slice_size=slice_size),
         matrix=rotation_matrix(angle_deg, flip=flip, zoom=zoom),
         shift_px=(shift_y, shift_x),
@@ -43,6 +50,7 @@ def draw_recipe(
         zoom=zoom,
         gain=gain,
         bias=bias,
+        gray=((gain, bias), *more_gray) if more_gray else (),
     )
 
 

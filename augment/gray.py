@@ -91,8 +91,8 @@ def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     return np.float32 if dtype.name == "uint8" else np.float64
 
 
-def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[Any], ...]:
-    """Return gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
+def gray_constants(recipe: Recipe, n_channels: int, dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
+    """Return (C, 5): gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
 
     The kernel truncates, which rounds towards zero: signed gray levels are lifted above zero for it, by `_lift`, and
     lowered again by `lower_gray`.
@@ -100,7 +100,8 @@ def gray_constants(recipe: Recipe, dtype: np.dtype[Any]) -> tuple[np.floating[An
     half = 0.0 if dtype.kind == "f" else 0.5
     real = working_dtype(dtype)
     low, high = (limit + _lift(dtype) for limit in gray_limits(dtype))
-    return tuple(real(value) for value in (recipe.gain, recipe.bias + _lift(dtype), low, high, half))
+    rows = [(gain, bias + _lift(dtype), low, high, half) for gain, bias in recipe.gray_of(n_channels)]
+    return np.array(rows, real)
 
 
 def lifted_gray(image: NDArray[Any]) -> NDArray[Any]:

@@ -238,7 +238,7 @@ def resample(
         basis_x: float64 (K, w), their weight at each column.
         matrix: float64 (2, 2), window to slice coordinates.
         centre: float64 (y, x) of the slice point in the window's centre, in slice pixels.
-        gray: gain, bias, lowest and highest gray level, and what turns truncation into
+        gray: (C, 5), for every channel gain, bias, lowest and highest gray level, and what turns truncation into
             rounding.
         image_out: (h, w x C) of the slice's dtype; the channels of a pixel lie beside each other.
         label_out: (h, w) of the label's dtype.
@@ -250,7 +250,6 @@ def resample(
     (height, width), n_channels = label_out.shape, coefficients.shape[0]
     n_points = grid.shape[1]
     stride = _i4(slice_size[1] + 2 * MARGIN_PX)
-    gain, bias, low, high, half = gray[0], gray[1], gray[2], gray[3], gray[4]
     n_blocks = (width + BLOCK_PX - 1) // BLOCK_PX
     n = min((width + 8 * n_blocks - 1) // (8 * n_blocks) * 8, width)  # whole vectors, where there is room for them
     y, x, columns_x = room[:n], room[BLOCK_PX : BLOCK_PX + n], room[2 * BLOCK_PX : 2 * BLOCK_PX + n]
@@ -300,6 +299,13 @@ def resample(
             _weigh(t_y, weights_y)
             _weigh(t_x, weights_x)
             for channel in range(n_channels):
+                gain, bias, low, high, half = (
+                    gray[channel, 0],
+                    gray[channel, 1],
+                    gray[channel, 2],
+                    gray[channel, 3],
+                    gray[channel, 4],
+                )
                 _blend(coefficients[channel], stride, corner, weights_y, weights_x, blended, n)
                 if n_channels == 1:
                     _finish(blended, gain, bias, low, high, half, image_out[row, left : left + n])

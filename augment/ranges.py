@@ -28,6 +28,7 @@ class AugmentRanges:
             as far as lets an unrotated window reach every corner of the slice, 0 where it covers the slice.
         gain: factor on the gray levels.
         bias: gray levels added after the gain.
+        per_channel: every channel has a gain and a bias of its own; else all have the same.
         grid_points: control points of the elastic deformation along each axis.
         sigma_px: standard deviation of the control points' normal displacement, in output pixels. 0 is none.
         extent: what the control grid spans. `window`: the sample (Ronneberger et al. 2015, 3 x 3 over the tile);
@@ -44,6 +45,7 @@ class AugmentRanges:
     shift_px: float | None = None
     gain: tuple[float, float] = (1.0, 1.0)
     bias: tuple[float, float] = (0.0, 0.0)
+    per_channel: bool = False
     grid_points: int = 3
     sigma_px: float = 10.0
     extent: Extent = "window"
@@ -63,6 +65,8 @@ class AugmentRanges:
             raise ConfigError(f"grid: expected 2 to {MAX_GRID_POINTS} control points, got {self.grid_points}")
         if not 0 <= self.sigma_px <= _MAX:
             raise ConfigError(f"sigma: expected 0 or more pixels, got {self.sigma_px:g}")
+        if type(self.per_channel) is not bool:
+            raise ConfigError(f"per-channel: expected true or false, got {self.per_channel!r}")
         if self.extent not in get_args(Extent):
             raise ConfigError(f"extent: expected window or padded, got {self.extent!r}")
 

@@ -37,6 +37,7 @@ class Recipe:
         angle_deg: counter-clockwise as displayed; to be read, `matrix` is what is used. So are flip and zoom.
         gain: factor on the gray levels.
         bias: gray levels added after the gain.
+        gray: (gain, bias) of each channel, where each has its own; the first is `gain` and `bias`. Else empty.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -52,6 +53,7 @@ class Recipe:
     zoom: float = 1.0
     gain: float = 1.0
     bias: float = 0.0
+    gray: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -64,7 +66,10 @@ class Recipe:
             raise RecipeError("recipe: matrix must be 2 x 2 numbers and shift_px 2 numbers")
         if type(self.flip) is not bool:
             raise RecipeError(f"recipe: flip is neither true nor false, but {self.flip!r:.80}")
-        scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias)
+        if any(len(pair) != 2 for pair in self.gray) or (self.gray and self.gray[0] != (self.gain, self.bias)):
+            raise RecipeError("recipe: gray must be pairs of gain and bias, the first of them its own")
+        pairs = [value for pair in self.gray for value in pair]
+        scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
             if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
                 raise RecipeError(f"recipe: every number must be a finite float32 value, got {value!r}")
@@ -74,6 +79,16 @@ class Recipe:
         """Control points along each axis."""
         return len(self.grid_px[0])
 
+    def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
+        """Return (gain, bias) of each of so many channels.
+
+        Raises:
+            RecipeError: it has them for another number of channels.
+        """
+        if self.gray and len(self.gray) != n_channels:
+            raise RecipeError(f"recipe: has gray levels of {len(self.gray)} channels, the image has {n_channels}")
+        return self.gray or ((self.gain, self.bias),) * n_channels
+
     def slice_centre(self, slice_size: tuple[int, int]) -> Pair:
         """Return the point of the slice that the window's centre shows, in slice pixels."""
         (height, width), (shift_y, shift_x) = slice_size, self.shift_px
@@ -81,7 +96,10 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if not self.gray:
+            del values["gray"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -90,16 +108,16 @@ class Recipe:
         Raises:
             RecipeError: a key is missing or unknown, or a value has the wrong type.
         """
-        expected = set(cls.__dataclass_fields__)
+        expected = set(cls.__dataclass_fields__) - {"gray"}
         if not isinstance(values, Mapping):
             raise RecipeError(f"recipe: expected an object with the keys {sorted(expected)}, got {values!r:.80}")
-        if set(values) != expected:
+        if set(values) - {"gray"} != expected:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         sides = {
             name: tuple(values[name]) for name in ("window", "extent_px") if isinstance(values[name], list | tuple)
         }
         try:
-            reals = {name: _as_floats(values[name]) for name in expected - {"window", "extent_px", "flip"}}
+            reals = {name: _as_floats(values[name]) for name in set(values) - {"window", "extent_px", "flip"}}
             return cls(**{**values, **sides, **reals})
         except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error

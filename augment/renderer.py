@@ -131,7 +131,8 @@ def render_prepared(
 
     Raises:
         ConfigError: `out` has another shape or dtype, or there are not enough ids for all copies.
-        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
+        RecipeError: the recipe reaches further over the slice's mirror images than can be rendered, or has gray levels
+            of another number of channels.
     """
     _require_reach(source, recipe)
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
@@ -152,7 +153,7 @@ def render_prepared(
         spline_basis(width, extent_x, recipe.n_points),
         np.asarray(recipe.matrix, np.float64),
         np.asarray(recipe.slice_centre(source.size), np.float64),
-        np.array(gray_constants(recipe, source.dtype)),
+        gray_constants(recipe, len(source.coefficients), source.dtype),
         lifted_gray(out.image).reshape(height, -1),
         out.label,
         np.empty(ROOM),

@@ -5,6 +5,7 @@ elasticdeform 0.5.1 is its last release; its wheels were built for NumPy 1, so i
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,10 @@ def render_staged(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> S
         MissingDependencyError: elasticdeform is missing or broken.
     """
     if image.ndim == 3:
-        channels = [render_staged(channel, label, recipe) for channel in np.moveaxis(image, -1, 0)]
+        channels = [
+            render_staged(channel, label, replace(recipe, gain=gain, bias=bias, gray=()))
+            for channel, (gain, bias) in zip(np.moveaxis(image, -1, 0), recipe.gray_of(image.shape[2]), strict=True)
+        ]
         return Sample(np.stack([channel.image for channel in channels], axis=-1), channels[0].label)
     elasticdeform = require_elasticdeform()
     grid, canvas = _covering_grid(recipe)

@@ -35,7 +35,7 @@ LATER_OPEN_TO_TRAINING = (*OPEN_TO_TRAINING, "pipeline.source", "augment.native"
 ONLY_IN = {
     "click": ("pipeline.cli", "training.cli"),
     "cv2": ("pipeline.audit",),
-    "h5py": ("pipeline.shards", "pipeline.render", "pipeline.audit"),
+    "h5py": ("pipeline.shards", "pipeline.render", "pipeline.audit", "pipeline.source.pages"),
     "imagecodecs": ("pipeline.source", "pipeline.render"),
     "kaggle": ("pipeline.publish.kaggle",),
     "kagglesdk": ("pipeline.publish.kaggle",),

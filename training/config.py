@@ -14,6 +14,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Framework = Literal["torch", "keras"]
 
 TILE_PX = 512  # side of the tiles that a network predicts
+_MAX_INPUTS = 32  # channels that a dataset may have
 BENCH_STEPS = 10  # that a benchmark times at a stretch
 
 
@@ -41,6 +42,7 @@ class UNetConfig:
     Attributes:
         width: channels of the first level; each level below has twice as many.
         depth: number of poolings.
+        inputs: channels of the images; a run takes those of its dataset.
         outputs: maps that come out: 1, the logit of cell, or 2, the scores of membrane and of cell.
         up: how a level doubles its size: a transposed 2x2 convolution, or repeated pixels and a 2x2 convolution.
         init: normal weights with the variance of Glorot and Bengio (2010), or of He et al. (2015, arXiv:1502.01852).
@@ -53,6 +55,7 @@ class UNetConfig:
 
     width: int = 64
     depth: int = 4
+    inputs: int = 1
     outputs: Literal[1, 2] = 2
     up: Literal["transpose", "upsample"] = "transpose"
     init: Literal["xavier", "kaiming"] = "kaiming"
@@ -66,6 +69,8 @@ class UNetConfig:
         _require_types(self)
         if not (1 <= self.width <= 1024 and 1 <= self.depth <= 6):
             raise ConfigError(f"U-Net: expected a width of 1 to 1024 and a depth of 1 to 6, got {self}")
+        if not 1 <= self.inputs <= _MAX_INPUTS:
+            raise ConfigError(f"U-Net: expected 1 to {_MAX_INPUTS} inputs, got {self.inputs}")
         if not (0 <= self.dropout < 1 and self.last_up >= 0):
             raise ConfigError(f"U-Net: expected dropout in [0, 1) and last_up of 0 or more, got {self}")
 

@@ -26,9 +26,9 @@ class Slice(NamedTuple):
 class ShardDataset:
     """Some samples of one split, read from the shards when they are asked for: a map-style dataset for torch and Keras.
 
-    A sample is a dict of `image` (h, w) in the dtype of the shards, `label` (h, w) uint8, 1 where there is a cell, and,
-    where weights were asked for, `weights` (h, w) float16. They are numpy arrays: the default collate of
-    `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
+    A sample is a dict of `image` (h, w), or (C, h, w) of several channels, in the dtype of the shards, `label` (h, w)
+    uint8, 1 where there is a cell, and, where weights were asked for, `weights` (h, w) float16. They are numpy arrays:
+    the default collate of `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
 
     It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
     when it first reads from them, since no HDF5 handle may cross from one process into another.
@@ -56,7 +56,8 @@ class ShardDataset:
             raise ConfigError(f"{dataset.folder}: expected samples 0 to {len(self._split) - 1} of {split}, got others")
         if not self.rows:
             raise ConfigError(f"{dataset.folder}: no sample of {split} is left; build more samples or ask for more")
-        self.image_dtype, self.window = self._split.images.dtype, self._split.images.shape[1:]
+        self.image_dtype, self.window = self._split.images.dtype, dataset.record.window
+        self.n_channels = len(dataset.record.arrays.channels or ("gray",))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,8 +71,9 @@ class ShardDataset:
         return sample
 
     def image(self, index: int) -> NDArray[Any]:
-        """Return the image of one sample alone."""
-        return self._split.images[self.rows[index]]
+        """Return the image of one sample alone, (h, w), or (C, h, w) of several channels."""
+        image = self._split.images[self.rows[index]]
+        return image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pipeline.shards.progress import Progress, SilentProgress
 from training.config import BENCH_STEPS, FitConfig, Framework, Loader
 from training.dataset import Division, ShardDataset, divide
 from training.device import find_device, find_precision, repeatable
-from training.loading import Normalisation, measure_gray, open_store
+from training.loading import measure_gray, open_store
 from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run
 from training.trainer import OnRound, Trainer
 
@@ -123,11 +123,13 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
         ConfigError: it does not fit the dataset or this machine.
     """
     device = find_device(config.device)
-    window = min(open_dataset(dataset).record.window)
-    crop = config.crop or config.network.largest_input(window)
-    config.network.output_side(crop)  # or says that it does not pass
+    record = open_dataset(dataset).record
+    network = replace(config.network, inputs=len(record.arrays.channels or ("gray",)))
+    crop = config.crop or network.largest_input(min(record.window))
+    network.output_side(crop)  # or says that it does not pass
     return replace(
         config,
+        network=network,
         device=str(device),
         precision=find_precision(config.precision, device),
         threads=config.threads or len(os.sched_getaffinity(0)),
@@ -206,7 +208,7 @@ def bench(
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
         loaders = _time_loaders(dataset, data.rows[:64], config)
-        run = Run(dataset, dataset, config, division, Normalisation(128.0, 40.0), str(data.image_dtype))
+        run = Run(dataset, dataset, config, division, measure_gray(data), str(data.image_dtype))
         trainer = Trainer(run, data)
         training = _time_training(trainer, steps, progress or SilentProgress())
     report = {"device": config.device, "batch": config.batch, "loaders": loaders, **training}

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.shards import StackDigest, open_dataset
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
@@ -62,10 +62,10 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the probability of cell (Y, X) of a slice (Y, X) in the gray levels that the network was trained on.
+        """Return the probability of cell (Y, X) of a slice (Y, X), or (Y, X, C) of several channels.
 
         Raises:
-            ConfigError: the slice has another dtype.
+            ConfigError: the slice has another dtype, or another number of channels, than the network was trained on.
         """
         image = as_levels(image)
         if str(image.dtype) != self.run.image_dtype:
@@ -73,8 +73,15 @@ class Predictor:
                 f"the network was trained on {self.run.image_dtype} images, and gets {image.dtype}; convert "
                 "the stack to the gray levels of the training stack"
             )
-        levels = normalise(as_tensor(image), self.run.normalisation)
-        total = torch.zeros(levels.shape)
+        n_channels, known = image.shape[2] if image.ndim == 3 else 1, self.run.normalisation.n_channels
+        if n_channels != known:
+            raise ConfigError(
+                f"the network was trained on images of {counted(known, 'channel')}, and gets {n_channels}; choose them "
+                "as for the dataset"
+            )
+        planes = image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
+        levels = normalise(as_tensor(planes), self.run.normalisation)
+        total = torch.zeros(levels.shape[-2:])
         ways = range(8 if self.tta else 1)
         with full_precision():
             for way in ways:
@@ -82,17 +89,19 @@ class Predictor:
         return (total / len(ways)).clamp_(0, 1).numpy()
 
     def _tiles(self, image: Tensor) -> Tensor:
+        """Return the probability of cell (Y, X) of an image (C, Y, X)."""
         config = self.network.config
         front = config.reach if config.padding == "valid" else -(-config.halo // config.step) * config.step
-        out = torch.empty(image.shape)
-        sides = [-(-min(self.tile, side) // config.step) * config.step for side in image.shape]
-        for y in range(0, image.shape[0], sides[0]):
-            for x in range(0, image.shape[1], sides[1]):
+        size = image.shape[-2:]
+        out = torch.empty(size)
+        sides = [-(-min(self.tile, side) // config.step) * config.step for side in size]
+        for y in range(0, size[0], sides[0]):
+            for x in range(0, size[1], sides[1]):
                 rows, columns = (
                     mirrored(start - front, _input_side(self.network, side, front), n)
-                    for start, side, n in zip((y, x), sides, image.shape, strict=True)
+                    for start, side, n in zip((y, x), sides, size, strict=True)
                 )
-                scores = self.network(image[rows][:, columns][None, None].to(self.device))
+                scores = self.network(image[:, rows][:, :, columns][None].to(self.device))
                 tile = torch.sigmoid(cell_logits(scores)[0].float()).cpu()
                 if config.padding == "same":
                     tile = tile[front:, front:]
@@ -145,7 +154,8 @@ def predict(
     slices = open_stack(stack)
     watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
     write_slices(out, (predictor(image) for image in watched), slices.shape, np.float32)
-    return slices.shape
+    depth, height, width = slices.shape
+    return depth, height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +259,13 @@ def _sample_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterab
     valid = config.network.padding == "valid"
     target = config.target or (config.network.output_side(config.crop) if valid else 0)
     samples = (data[index] for index in range(len(data)))
-    return len(data), ((centre(predictor(s["image"]), target), centre(s["label"], target)) for s in samples)
+    return len(data), (
+        (centre(predictor(_channels_last(s["image"])), target), centre(s["label"], target)) for s in samples
+    )
+
+
+def _channels_last(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 2 else np.moveaxis(image, 0, -1)
 
 
 def _slice_pairs(

@@ -154,7 +154,7 @@ def import_keras() -> Any:
 
 
 def build_keras_unet(config: UNetConfig) -> Any:
-    """Return the network as a Keras model: image (B, Y, X, 1) in, scores (B, Y', X', outputs) out, as of `UNet`.
+    """Return the network as a Keras model: image (B, Y, X, inputs) in, scores (B, Y', X', outputs) out, as of `UNet`.
 
     Its layers have the names of UNet's, `down_0_2` for `down.0.2`, and its weights are UNet's: drawn with the variance
     of Glorot and Bengio (2010) where `config.init` is xavier, from torch's random numbers.
@@ -178,7 +178,7 @@ def build_keras_unet(config: UNetConfig) -> Any:
             return layers.Conv2DTranspose(width, 2, strides=2, activation=relu, name=f"{name}_0")(x)
         return layers.Conv2D(width, 2, padding="same", activation=relu, name=f"{name}_2")(layers.UpSampling2D(2)(x))
 
-    x = image = keras.Input((None, None, 1), name="image")
+    x = image = keras.Input((None, None, config.inputs), name="image")
     skips = []
     for level in range(config.depth + 1):
         x = block(layers.MaxPooling2D(2)(x) if level else x, f"down_{level}", config.width << level)
@@ -215,7 +215,7 @@ def to_torch(model: Any, config: UNetConfig) -> UNet:
 
 
 class TorchView(nn.Module):
-    """A Keras model as a torch network: image (B, 1, Y, X) in, scores (B, outputs, Y', X') out."""
+    """A Keras model as a torch network: image (B, inputs, Y, X) in, scores (B, outputs, Y', X') out."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class TorchView(nn.Module):
 def shard_sequence(batches: Batches, *, steps: int, side: int) -> Any:
     """Return batches as a `keras.utils.PyDataset` of `steps` batches an epoch, numpy float32.
 
-    Batch `i` of epoch `e` is number `e * steps + i`: image (B, Y, X, 1), label (B, side, side, 1), the centre, and
+    Batch `i` of epoch `e` is number `e * steps + i`: image (B, Y, X, C), label (B, side, side, 1), the centre, and
     where there are weights, weight (B, side, side). Keras tells a PyDataset of epochs that it only tries, so `epoch`
     is an attribute, to be set when an epoch begins.
     """

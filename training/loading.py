@@ -25,15 +25,20 @@ _SHARE_OF_MEMORY = 0.5  # of what is free, that samples may take
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """Gray levels become (gray - mean) / std."""
+    """Gray levels become (gray - mean) / std; of several channels, each with its own."""
 
-    mean: float
-    std: float
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the images."""
+        return len(self.mean) if isinstance(self.mean, tuple) else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, 1, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weights (B, Y, X) float32 or None."""
+    """image (B, C, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weights (B, Y, X) float32 or None."""
 
     image: Tensor
     label: Tensor
@@ -62,7 +67,7 @@ def open_store(data: ShardDataset, loader: Loader, device: torch.device) -> Stor
     """
     pixels = len(data) * int(np.prod(data.window))
     itemsize = data.image_dtype.itemsize
-    n_bytes = pixels * ((itemsize if itemsize == 1 else 4) + 1 + (2 if data.weights != "none" else 0))
+    n_bytes = pixels * ((itemsize if itemsize == 1 else 4) * data.n_channels + 1 + (2 if data.weights != "none" else 0))
     on_device = device.type == "cuda" and n_bytes <= _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]
     in_memory = n_bytes <= _SHARE_OF_MEMORY * _free_memory()
     if loader == "device" and not (on_device or device.type == "cpu"):
@@ -113,7 +118,7 @@ class Batches:
         parts = {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
         parts = {name: part.to(self._device, non_blocking=True) for name, part in parts.items()}
         weights = parts["weights"].float() if "weights" in parts else None
-        image = normalise(parts["image"], self._normalisation)[:, None]
+        image = normalise(parts["image"], self._normalisation)
         return Batch(image, parts["label"].float(), weights, tuple(self.ids[index] for index in indices))
 
     def stream(self, start: int, stop: int) -> Iterator[Batch]:
@@ -138,7 +143,7 @@ class Batches:
         side = self._config.crop
         y, x = (int(rng.integers(n - side + 1)) for n in self._window)
         turn = int(rng.integers(8)) if self._config.turns else 0
-        return {name: turned(part[y : y + side, x : x + side], turn) for name, part in sample.items()}
+        return {name: turned(part[..., y : y + side, x : x + side], turn) for name, part in sample.items()}
 
 
 def turned(image: Tensor, turn: int) -> Tensor:
@@ -153,8 +158,13 @@ def turned_back(image: Tensor, turn: int) -> Tensor:
 
 
 def normalise(image: Tensor, normalisation: Normalisation) -> Tensor:
-    """Return gray levels of any dtype as normalised float32."""
-    return (image.float() - normalisation.mean) / normalisation.std
+    """Return gray levels (..., Y, X), or (..., C, Y, X) of several channels, as normalised float32 (..., C, Y, X)."""
+    planes = image.float() if normalisation.n_channels > 1 else image.float()[..., None, :, :]
+    mean, std = (
+        torch.tensor(each, dtype=torch.float32, device=image.device).reshape(-1, 1, 1)
+        for each in (normalisation.mean, normalisation.std)
+    )
+    return (planes - mean) / std
 
 
 def as_tensor(levels: NDArray[Any]) -> Tensor:
@@ -164,13 +174,14 @@ def as_tensor(levels: NDArray[Any]) -> Tensor:
 
 
 def measure_gray(data: ShardDataset) -> Normalisation:
-    """Return mean and standard deviation of the samples' gray levels."""
-    count, total, squares = 0, 0.0, 0.0
+    """Return mean and standard deviation of the samples' gray levels, of each channel."""
+    count, total, squares = 0, np.zeros(data.n_channels), np.zeros(data.n_channels)
     for index in range(len(data)):
-        image = data.image(index).astype(np.float64)
-        count, total, squares = count + image.size, total + image.sum(), squares + np.square(image).sum()
-    mean = total / count
-    return Normalisation(float(mean), float(max(squares / count - mean * mean, 0.0) ** 0.5) or 1.0)
+        levels = data.image(index).astype(np.float64).reshape(data.n_channels, -1)
+        count, total, squares = count + levels.shape[1], total + levels.sum(1), squares + np.square(levels).sum(1)
+    means = (total / count).tolist()
+    stds = [max(square / count - mean * mean, 0.0) ** 0.5 or 1.0 for square, mean in zip(squares, means, strict=True)]
+    return Normalisation(tuple(means), tuple(map(float, stds))) if len(means) > 1 else Normalisation(means[0], stds[0])
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from augment.gray import as_plane
 from pipeline.errors import AugpipeError
 from pipeline.shards.progress import Progress, SilentProgress
 from training.config import FitConfig
@@ -103,7 +104,7 @@ class Validation:
         """Return the columns of a row that begin with val_.
 
         Args:
-            network: image (B, 1, Y, X) in, scores out.
+            network: image (B, inputs, Y, X) in, scores out.
             on_sample: is called after every sample, and may raise what ends it.
 
         Raises:
@@ -130,6 +131,7 @@ class Validation:
         for index in self._data.firsts[:n]:
             probability, label, _ = self._run(network, index)
             image = centre(self._store.read(index)["image"], label.shape[-1]).float().cpu().numpy()
+            image = as_plane(image if image.ndim == 2 else np.moveaxis(image, 0, -1))
             found.append(Example(self._data.ids[index], image, label, probability))
         return found
 
@@ -143,7 +145,7 @@ class Validation:
 
     def _run(self, network: nn.Module, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
         parts = {name: centre(part, self._side).to(self._device) for name, part in self._store.read(index).items()}
-        image = normalise(parts["image"], self._normalisation)[None, None]
+        image = normalise(parts["image"], self._normalisation)[None]
         label = parts["label"].float()[None]
         weights = parts["weights"].float()[None] if "weights" in parts else None
         network.eval()

@@ -14,13 +14,13 @@ Image = TypeVar("Image", Tensor, NDArray[Any])
 
 
 class UNet(nn.Module):
-    """A U-Net: image (B, 1, Y, X) in, scores (B, outputs, Y', X') out, Y' = `config.output_side(Y)`."""
+    """A U-Net: image (B, inputs, Y, X) in, scores (B, outputs, Y', X') out, Y' = `config.output_side(Y)`."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
         widths = [config.width << level for level in range(config.depth + 1)]
-        self.down = nn.ModuleList(_block(config, i, o) for i, o in zip([1, *widths], widths, strict=False))
+        self.down = nn.ModuleList(_block(config, i, o) for i, o in zip([config.inputs, *widths], widths, strict=False))
         self.up, self.merge = nn.ModuleList(), nn.ModuleList()
         for level in reversed(range(config.depth)):
             grown = config.last_up or widths[level] if level == 0 else widths[level]
@@ -30,7 +30,7 @@ class UNet(nn.Module):
         self._initialise()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the scores (B, outputs, Y', X') of an image (B, 1, Y, X)."""
+        """Return the scores (B, outputs, Y', X') of an image (B, inputs, Y, X)."""
         x, skips = image, []
         for level, block in enumerate(self.down):
             x = block(functional.max_pool2d(x, 2) if level else x)  # (B, width << level, y, x)

@@ -78,7 +78,8 @@ def rendering(card: Card) -> str:
         )
     if ranges.gain != (1, 1) or ranges.bias != (0, 0):
         steps.append(
-            f"changed in gray level (gain {range_text(ranges.gain, 'g')}, bias {range_text(ranges.bias, 'g')})"
+            f"changed in gray level (gain {range_text(ranges.gain, 'g')}, bias {range_text(ranges.bias, 'g')}"
+            + (", each channel by its own)" if ranges.per_channel else ")")
         )
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (

@@ -14,6 +14,7 @@ from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 from pipeline.shards.config import BuildConfig
+from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -41,7 +42,7 @@ _WHY_NOT = {
 _MIN = {"folds": 2, "fold": 0}
 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
-_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "extent")}
+_RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
 
 
@@ -169,7 +170,7 @@ class SourceChoice:
     @property
     def exists(self) -> bool:
         """Whether all files and folders that are named exist; what is in them shows when they are read."""
-        named = [self.folder or Path(), *(path for pair in self.pairs for path in pair)]
+        named = [self.folder or Path(), *(file_of(path) for pair in self.pairs for path in pair)]
         return all(path.exists() for path in named)
 
 

@@ -134,6 +134,11 @@ _OPTIONS = (
     ),
     _range("--gain", help=f"Multiply the gray levels.  [default: {_low_high(_RANGES.gain)}]"),
     _range("--bias", help=f"Add to the gray levels.  [default: {_low_high(_RANGES.bias)}]"),
+    _augmentation(
+        "--per-channel/--no-per-channel",
+        default=_RANGES.per_channel,
+        help="Draw gain and bias for each channel, not one for all.",
+    ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),
     _augmentation(

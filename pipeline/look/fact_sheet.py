@@ -108,6 +108,7 @@ class SampleSheet:
     def lines(self) -> list[str]:
         """Return it as lines of text."""
         row, recipe = self.row, self.row.recipe
+        gray = recipe.gray or recipe.gray_of(1)
         (shift_y, shift_x), (height, width) = recipe.shift_px, recipe.window
         return [
             *_aligned(
@@ -124,7 +125,7 @@ class SampleSheet:
                 ("flip", "left to right" if recipe.flip else "none"),
                 ("zoom", f"{recipe.zoom:.4g}"),
                 ("shift", f"{shift_y:+g}, {shift_x:+g} px (y, x) from the slice's centre"),
-                ("gray levels", f"gain {recipe.gain:.4g}, bias {recipe.bias:+.4g}"),
+                ("gray levels", "; ".join(f"gain {gain:.4g}, bias {bias:+.4g}" for gain, bias in gray)),
             ),
             *_grid_table(recipe),
         ]

@@ -223,6 +223,7 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     """Return where the sample comes from and what was done to it; what was not done is not said."""
     recipe = row.recipe
     along_y, along_x = ([push for line in axis for push in line] for axis in recipe.grid_px)
+    gains, biases = zip(*(recipe.gray or recipe.gray_of(1)), strict=True)
     (shift_y, shift_x), push_px = recipe.shift_px, max(map(math.hypot, along_y, along_x))
     facts = {
         f"stack {row.stack}": several_stacks,
@@ -231,8 +232,8 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         "mirrored": recipe.flip,
         f"zoom {recipe.zoom:.2f}": recipe.zoom != 1,
         f"shift {shift_y:+g}, {shift_x:+g} px": shift_y or shift_x,
-        f"gain {recipe.gain:.2f}": recipe.gain != 1,
-        f"bias {recipe.bias:+.5g}": recipe.bias,
+        f"gain {', '.join(f'{gain:.2f}' for gain in gains)}": any(gain != 1 for gain in gains),
+        f"bias {', '.join(f'{bias:+.5g}' for bias in biases)}": any(biases),
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
     return [fact for fact, applies in facts.items() if applies]

@@ -51,11 +51,19 @@ def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     for recipe in recipes:
         n += 1
         n_flipped += recipe.flip
-        values = {name: getattr(recipe, name) for name in ("angle_deg", "zoom", "gain", "bias")}
-        values["shift_y_px"], values["shift_x_px"] = recipe.shift_px
-        for name, value in values.items():
-            low, high = ranges.get(name, (value, value))
-            ranges[name] = min(low, value), max(high, value)
+        shift_y, shift_x = recipe.shift_px
+        gains, biases = zip(*(recipe.gray or recipe.gray_of(1)), strict=True)
+        values = {
+            "angle_deg": (recipe.angle_deg,),
+            "zoom": (recipe.zoom,),
+            "shift_y_px": (shift_y,),
+            "shift_x_px": (shift_x,),
+            "gain": gains,
+            "bias": biases,
+        }
+        for name, drawn in values.items():
+            known = ranges.get(name, ())
+            ranges[name] = min(*known, *drawn, drawn[0]), max(*known, *drawn, drawn[0])
         pushes = [push for axis in recipe.grid_px for row in axis for push in row]
         n_pushes += len(pushes)
         total += sum(pushes)

@@ -68,6 +68,7 @@ class Plan:
         name: the dataset's name.
         fingerprint: digest of all that decides the dataset's bytes.
         slice_sizes: (height, width) of the slices of each stack, in pixels.
+        n_channels: of every image.
         assignment: the split of every slice.
         counts: samples in each split.
     """
@@ -76,6 +77,7 @@ class Plan:
     name: str
     fingerprint: str
     slice_sizes: tuple[tuple[int, int], ...]
+    n_channels: int
     assignment: Assignment
     counts: dict[str, int]
 
@@ -95,7 +97,11 @@ class Plan:
         """Return the sample's recipe, which depends on the seed, its slice and replicate, and the ranges alone."""
         stream = Stream(self.config.seed, (_RECIPE_STREAM, sample.stack, sample.z, sample.replicate))
         return draw_recipe(
-            self.config.ranges, stream, window=self.config.size, slice_size=self.slice_sizes[sample.stack]
+            self.config.ranges,
+            stream,
+            window=self.config.size,
+            slice_size=self.slice_sizes[sample.stack],
+            n_channels=self.n_channels,
         )
 
     @staticmethod
@@ -131,6 +137,9 @@ def plan_from_inputs(
     """
     require_inputs(inputs)
     _require_margin(config, inputs[0].labels.kind)
+    n_channels = len(inputs[0].images.channels or ("gray",))
+    if config.ranges.per_channel and n_channels == 1:
+        raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
@@ -141,6 +150,7 @@ def plan_from_inputs(
         name=name,
         fingerprint=build_fingerprint(config, name, inputs, facts, reading),
         slice_sizes=tuple(stack.slice_size for stack in inputs),
+        n_channels=n_channels,
         assignment=assignment,
         counts=counts,
     )

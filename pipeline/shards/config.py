@@ -156,6 +156,8 @@ class BuildConfig:
             del values["margin"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
+        if not self.ranges.per_channel:
+            del ranges["per_channel"]
         return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}
 
 

@@ -223,7 +223,7 @@ class DatasetRecord:
 
 def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: SourceReading | None) -> DatasetSchema:
     """Return the version of the format that says all there is to say: the first, unless something needs the second."""
-    is_new = config.margin != "shared" or reading is not None or any(map(_is_new, inputs))
+    is_new = config.margin != "shared" or config.ranges.per_channel or reading is not None or any(map(_is_new, inputs))
     return DATASET_SCHEMAS[is_new]
 
 

@@ -23,6 +23,7 @@ _SCHEMA = "augpipe/build-info/1"
 _LIBRARIES = ("elasticdeform", "h5py", "imagecodecs", "joblib", "llvmlite", "numpy", "scipy", "tifffile")
 _MAX_BYTES = 1 << 28
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!-]{0,39}")
+_DECODER = re.compile(r"[0-9A-Za-z._/+ -]{1,80}")
 _FINISHED, _DATE = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"
 
 
@@ -34,11 +35,15 @@ class BuildInfo:
         pairs: where images and labels of each stack were; empty if that is not known.
         date: when it ended, as YYYY-MM-DD; None if that is not known.
         version: of the augpipe that made the samples; None if that is not known.
+        digests: SHA-256 of images and labels of each stack, as `SourceFile` has them; empty if not all are known.
+        decoders: what decoded them, where that matters to their pixels.
     """
 
     pairs: tuple[tuple[Path, Path], ...] = ()
     date: str | None = None
     version: str | None = None
+    digests: tuple[tuple[str, str], ...] = ()
+    decoders: tuple[str, ...] = ()
 
 
 def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:
@@ -72,11 +77,17 @@ def read_build_info(folder: Path) -> BuildInfo:
     with suppress(LookupError, TypeError):
         found = tuple((Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in values["inputs"])
         pairs = found if all(path.is_absolute() for pair in found for path in pair) else ()
+    digests: tuple[tuple[str, str], ...] = ()
+    decoders: tuple[str, ...] = ()
+    with suppress(LookupError, TypeError, AttributeError):
+        digests = tuple((each["images"]["sha256"], each["labels"]["sha256"]) for each in values["inputs"])
+        told = [file.get("decoder") for each in values["inputs"] for file in (each["images"], each["labels"])]
+        decoders = tuple(dict.fromkeys(name for name in told if isinstance(name, str) and _DECODER.fullmatch(name)))
     with suppress(LookupError, TypeError, ValueError):
         date = time.strftime(_DATE, time.strptime(values["finished"], _FINISHED))
     with suppress(LookupError, TypeError):
         made_by = values["versions"]["augpipe"] if _VERSION.fullmatch(values["versions"]["augpipe"]) else None
-    return BuildInfo(pairs, date, made_by)
+    return BuildInfo(pairs, date, made_by, digests, decoders)
 
 
 def _versions() -> dict[str, str | None]:
@@ -100,4 +111,5 @@ def _version(library: str) -> str | None:
 
 
 def _location(file: SourceFile) -> dict[str, str]:
-    return {"path": str(file.path), "sha256": file.sha256}
+    decoder = {"decoder": file.decoder} if file.decoder else {}
+    return {"path": str(file.path), "sha256": file.sha256, **decoder}

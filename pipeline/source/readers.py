@@ -11,6 +11,7 @@ from pipeline.shards.digest import bytes_digest, file_digest
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
+from pipeline.source.pages.address import holds_many, split_address
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def read_pairs(
     """Return the source in pairs of images and labels, one stack a pair.
 
     Args:
-        pairs: (images, labels), each a multi-page TIFF file, or a folder of single TIFF, PNG or BMP pages.
+        pairs: (images, labels), each a multi-page TIFF file, an array of an HDF5 file (`a.h5:/volumes/raw`), a Zarr
+            folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
@@ -109,11 +111,13 @@ def read_pairs(
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.pages.formats import stem_of
+
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
-    bases = [images.resolve().name if images.is_dir() else images.stem for images, _ in pairs]
+    bases = [stem_of(images) for images, _ in pairs]
     return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
 
 
@@ -128,7 +132,9 @@ def read_images(path: Path) -> list[Slices]:
     """
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    if path.is_dir():
+    from pipeline.source.pages.formats import is_page_folder
+
+    if is_page_folder(path):
         from pipeline.source.pages.folder import PageFolder, has_pages, image_files
         from pipeline.source.pages.layouts import image_folder
 
@@ -173,33 +179,37 @@ def as_name(text: str) -> str:
 
 
 def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Refuse labels that are images, also through links; one folder may hold both of the same stack."""
+    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack."""
     stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
     for stack, (_, labels) in enumerate(pairs):
         same = stack_of.get(_identity(labels))
-        if same is not None and (same != stack or not labels.is_dir()):
+        if same is not None and (same != stack or not holds_many(labels)):
             images = pairs[same][0]
             raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
 
 
-def _identity(path: Path) -> tuple[int, int] | Path:
-    """Return what is the same for all names of a file or folder."""
+def _identity(path: Path) -> tuple[int, int, str] | Path:
+    """Return what is the same for all names of a file or folder, or of something in it."""
+    file, inside = split_address(path)
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError:
         return path
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, inside
 
 
 def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
     from pipeline.source.pages.folder import open_folders
+    from pipeline.source.pages.formats import is_page_folder, stem_of
 
     images: FileSlices
     labels: FileSlices
-    if images_path.is_dir() and labels_path.is_dir():
+    if is_page_folder(images_path) and is_page_folder(labels_path):
         images, labels = open_folders(images_path, labels_path, independent=independent)
     else:
         images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
+    if (images.path, images.files) == (labels.path, labels.files):
+        raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if ask and images.axis == "channels":
         raise ConfigError(
             f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
@@ -211,23 +221,26 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: 
         labels,
         where=(str(images_path), str(labels_path)),
         palette=labels.palette,
-        names=tuple(file.stem for file in images.files),
+        channels=images.channels,
+        names=tuple(f.stem for f in images.files) if is_page_folder(images_path) else (stem_of(images_path),),
         files=(_source_file(images), _source_file(labels)),
     )
 
 
 def _open(path: Path, *, labels: bool) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import open_file
+    from pipeline.source.pages.formats import is_page_folder, open_file
 
-    return PageFolder(path, labels=labels) if path.is_dir() else open_file(path, labels=labels)
+    return PageFolder(path, labels=labels) if is_page_folder(path) else open_file(path, labels=labels)
 
 
 def _source_file(stack: "FileSlices") -> SourceFile:
     """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
+    from pipeline.source.pages.formats import decoder_of
+
     try:
         digests = [file_digest(file) for file in stack.files]
     except OSError as error:
         raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
     digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest)
+    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))

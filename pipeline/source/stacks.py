@@ -37,10 +37,15 @@ class Slices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time."""
+    """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
+
+    Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
+    version.
+    """
 
     path: Path
     sha256: str
+    decoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.known_stacks import PHANTOM
+from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.stacks import Source
 
@@ -35,6 +36,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
     if source.inputs != dataset.record.inputs:
+        _require_same_decoder(dataset, source)
         read = [str(file.path) for pair in source.files for file in pair]
         raise DatasetError(
             f"{folder or ', '.join(read) or 'the built-in phantom'}: expected the pixels that {dataset.folder} was "
@@ -42,6 +44,22 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
             "folder with --source"
         )
     return source
+
+
+def _require_same_decoder(dataset: Dataset, source: Source) -> None:
+    """Refuse a source whose files are the dataset's own, where another decoder has given other pixels of them.
+
+    Raises:
+        DatasetError: they are.
+    """
+    before = read_build_info(dataset.folder)
+    now = {file.decoder for pair in source.files for file in pair} - {None}
+    if now and before.decoders and before.digests == tuple((one.sha256, other.sha256) for one, other in source.files):
+        raise DatasetError(
+            f"{source.files[0][0].path}: the files are those that {dataset.folder} was made from, but their pixels are "
+            f"others: {', '.join(before.decoders)} decoded them then, {', '.join(map(str, now))} does now, and JPEG "
+            f"decoders differ by a gray level; install the version of imagecodecs that {BUILD_INFO_FILE} names"
+        )
 
 
 def is_at_hand(dataset: Dataset) -> bool:
@@ -52,7 +70,7 @@ def is_at_hand(dataset: Dataset) -> bool:
 def _in_folder(dataset: Dataset, folder: Path) -> Source:
     """Return the source in a folder: what build-info.json remembers, as it lay there together, else the usual files."""
     pairs = read_build_info(dataset.folder).pairs
-    paths = [path for pair in pairs for path in pair]
+    paths = [file_of(path) for pair in pairs for path in pair]
     # what the folder holds, else what it is: one that has images and labels
     roots = {Path(os.path.commonpath(each)): None for each in ([path.parent for path in paths], paths) if each}
     for root in roots:
@@ -102,7 +120,8 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
 def _are_there(pairs: Sequence[tuple[Path, Path]]) -> bool:
     """Return whether there are pairs, all of files or folders; anything else, such as a device, is not read."""
     try:
-        return bool(pairs) and all(path.is_file() or path.is_dir() for pair in pairs for path in pair)
+        files = [file_of(path) for pair in pairs for path in pair]
+        return bool(files) and all(file.is_file() or file.is_dir() for file in files)
     except (OSError, ValueError):
         return False
 

@@ -8,22 +8,29 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from small_worlds import digests, small_config, small_stack
 
+from augment.draw import draw_recipe
+from augment.ranges import AugmentRanges
+from augment.recipe import Recipe
+from augment.renderer import render
+from augment.seeding import Stream
 from pipeline.audit.auditing import audit_folders
 from pipeline.audit.pixel_checks import check_pixels
 from pipeline.audit.report import Skip
 from pipeline.audit.samples.audited_samples import DatasetSamples
 from pipeline.audit.search.slice_identification import SliceIdentifier
 from pipeline.build.builder import build_dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RecipeError
+from pipeline.look.fact_sheet import show_sample
 from pipeline.look.preview import preview_dataset
+from pipeline.plan.plan import make_plan
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.dataset import Dataset
 from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
-from tests.small_worlds import digests, small_config, small_stack
 
 KINDS = {"rgb": (np.uint8, 3), "four of 16 bits": (np.uint16, 4), "two of floats": (np.float32, 2)}
 
@@ -153,3 +160,37 @@ def test_the_same_tissue_in_colour_pictures_of_a_folder_is_found(
         {split: tmp_path / split for split in ("train", "test")}, [source.stacks[0].images], independent=True
     ).findings
     assert {"P002"} <= {finding.check for finding in found}
+
+
+GRAY = AugmentRanges(gain=(0.5, 1.5), bias=(-20.0, 20.0))
+
+
+def test_every_channel_may_have_a_gain_and_a_bias_of_its_own(tmp_path: Path) -> None:
+    source = source_of("rgb")
+    common = build(source, tmp_path / "common", ranges=GRAY)
+    own = build(source, tmp_path / "own", ranges=replace(GRAY, per_channel=True))
+    assert (common["train"].labels[:] == own["train"].labels[:]).all()
+    assert (common["train"].images[:][..., 0] == own["train"].images[:][..., 0]).all(), "the first keeps its own"
+    for recipe, plain in zip(own["train"].recipes, common["train"].recipes, strict=True):
+        assert len({*recipe.gray}) == 3
+        assert replace(recipe, gray=()) == plain
+    recipe, sample = own["test"].recipes[0], own["test"].images[0]
+    row = own["test"].manifest[0]
+    for c, (gain, bias) in enumerate(recipe.gray):
+        alone = replace(recipe, gray=(), gain=gain, bias=bias)
+        image, label = (stack[row.z] for stack in (source.stacks[0].images[..., c], source.stacks[0].labels))
+        assert np.array_equal(render(image, label, alone).image, sample[..., c])
+    assert verify_dataset(own, replay=True, source=source).findings == ()
+    assert own.record.schema == "augpipe/dataset/2"
+    assert "gain" in str(show_sample(own, own["test"].ids[0]).lines())
+
+
+def test_gray_levels_of_another_number_of_channels_are_refused() -> None:
+    with pytest.raises(ConfigError, match="per-channel: the images have one channel"):
+        make_plan(make_source(*small_stack(), name="x"), small_config(ranges=replace(GRAY, per_channel=True)))
+    recipe = draw_recipe(replace(GRAY, per_channel=True), Stream(0, ()), window=(8, 8), slice_size=(8, 8), n_channels=2)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    with pytest.raises(RecipeError, match="2 channels, the image has 3"):
+        render(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), recipe)
+    with pytest.raises(RecipeError, match="pairs of gain and bias"):
+        replace(recipe, gray=((9.0, 9.0), *recipe.gray[1:]))

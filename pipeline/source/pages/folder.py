@@ -1,6 +1,8 @@
 """A stack in a folder: one file a slice, in the natural order of their names, and its partner of labels."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +18,53 @@ _MAX_LISTED = 3
 
 
 class PageFolder:
-    """The slices of a folder of single pages: `stack[z]` reads slice z as (Y, X), native byte order.
+    """The slices of a folder of single pages: `stack[z]` reads slice z as (Y, X) or (Y, X, C), native byte order.
 
     Args:
         path: the folder.
         files: which of its files are the slices, in their order; by default all, in the natural order of their names.
         labels: whether it holds labels.
+        colour: whether labels may be colours, as in `TiffStack`.
+        channels_are_slices: whether planes are slices that a file calls channels; each file has but one slice, so that
+            they are channels where that is not known.
 
     Attributes:
         files: one for each slice.
         axis: empty, as each file has but one slice.
-        shape: (Z, Y, X).
+        shape: (Z, Y, X), or (Z, Y, X, C) of several channels.
         dtype: of every slice; of labels that are stored in 8 or 16 bits, the larger one.
+        channels: what the channels are called; empty where there is one.
         white_is_zero: whether labels are said to have white as zero; images are turned round one by one.
-        palette: the colours that labels stand for, as in `TiffStack`.
+        palette: the colours that pixels stand for, as in `TiffStack`.
+        notes: what to say of how pixels are read, and in how many of the files.
 
     Raises:
         ConfigError: it holds no such file, or files of several formats.
-        SourceError: a file is damaged, is not a single gray image, or differs in kind from the others.
+        SourceError: a file is damaged, is not a single image, or differs in kind from the others.
     """
 
     axis = ""
 
-    def __init__(self, path: Path, files: Sequence[Path] | None = None, *, labels: bool = False) -> None:
-        self.path, self._labels = path, labels
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[Path] | None = None,
+        *,
+        labels: bool = False,
+        colour: bool = False,
+        channels_are_slices: bool | None = None,
+    ) -> None:
+        self.path = path
+        are_slices = channels_are_slices is True
+        self._open = partial(open_file, labels=labels, colour=colour, channels_are_slices=are_slices, one_slice=True)
         self.files = page_files(path) if files is None else tuple(files)
-        first = open_file(self.files[0], labels=labels)
+        first = self._open(self.files[0])
         self.shape, self.dtype = (len(self.files), *first.shape[1:]), first.dtype
-        self.white_is_zero, self.palette = labels and first.white_is_zero, first.palette
+        self.white_is_zero, self.palette, self.channels = labels and first.white_is_zero, first.palette, first.channels
+        notes: Counter[str] = Counter()
         for file in self.files:
-            page = open_file(file, labels=labels)
+            page = self._open(file)
+            notes.update(page.notes)
             if len(page) != 1:
                 raise SourceError(
                     f"{file}: expected a single page in a folder of pages, found {len(page)}; name multi-page files "
@@ -56,6 +75,11 @@ class PageFolder:
                 raise SourceError(
                     f"{file}: {_kind(page)}, but {first.path.name} is {_kind(first)}; slices of one stack are alike: "
                     "export them again, or name each size as a stack of its own"
+                )
+            if page.channels != first.channels:
+                raise SourceError(
+                    f"{file}: has the channels {', '.join(page.channels)}, but {first.path.name} has "
+                    f"{', '.join(first.channels)}; slices of one stack are alike: export them again"
                 )
             if labels and page.white_is_zero != first.white_is_zero:
                 found = "white" if page.white_is_zero else "black"
@@ -68,6 +92,8 @@ class PageFolder:
                     f"{file}: its pixels stand for other colours than those of {first.path.name}; {TWO_TABLES}"
                 )
             self.dtype = max(self.dtype, page.dtype, key=lambda dtype: dtype.itemsize)
+        n = len(self.files)
+        self.notes = tuple(note if count == n else f"{note} (in {count} of {n} files)" for note, count in notes.items())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,7 +106,7 @@ class PageFolder:
         """
         if not 0 <= z < len(self):
             raise IndexError(f"slice {z} of {len(self)}")
-        return open_file(self.files[z], labels=self._labels)[0].astype(self.dtype, copy=False)
+        return self._open(self.files[z])[0].astype(self.dtype, copy=False)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices."""
@@ -188,4 +214,5 @@ def _are_equal(palette: NDArray[Any] | None, other: NDArray[Any] | None) -> bool
 
 
 def _kind(stack: FileSlices) -> str:
-    return f"{stack.shape[1]} x {stack.shape[2]} px, {stack.dtype.name}"
+    channels = f", {len(stack.channels)} channels" if stack.channels else ""
+    return f"{stack.shape[1]} x {stack.shape[2]} px, {stack.dtype.name}{channels}"

@@ -1,8 +1,8 @@
-"""Gray PNG pictures: their chunks are checked here, and the decoder sees no more of a file than its pixels.
+"""PNG pictures: their chunks are checked here, and the decoder sees no more of a file than its pixels.
 
 PNG (Portable Network Graphics) Specification, third edition (W3C 2025). Gray levels of 1, 2 and 4 bits are spread to
 0 to 255, as section 13.12 scales samples, so that it does not matter in how few bits a program saved black and white.
-The indices of a palette are what they are.
+The indices of a palette are what they are, but in images where the palette is gray: there they are its gray levels.
 """
 
 import struct
@@ -14,12 +14,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.source.pages.picture import COLOUR_IMAGE, COLOUR_LABEL, FoundPicture, PictureError, read_exactly
+from pipeline.source.colours import RGB
+from pipeline.source.pages.picture import FoundPicture, PictureError, indexed_image, read_exactly
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits, by type of colour
-_COLOURS = {2: "RGB", 3: "places in a table of colours", 4: "gray with transparency", 6: "RGBA"}
 _PALETTE = 3
+_RGB, _ALPHA = (2, 6), (4, 6)
 _KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _MAX_CHUNKS = 1 << 18  # those of 8 kB that most programs write would hold 2 GiB
 _PART_BYTES = 1 << 30  # of a chunk that is written here
@@ -37,6 +38,11 @@ class _Header(NamedTuple):
     compression: int
     filtering: int
     interlaced: int
+
+    @property
+    def n_values(self) -> int:
+        """Values a pixel."""
+        return (3 if self.colour in _RGB else 1) + (self.colour in _ALPHA)
 
     @property
     def passes(self) -> tuple["_Pass", ...]:
@@ -60,7 +66,7 @@ class _Pass(NamedTuple):
     height: int
 
     def n_bytes(self, bits: int) -> int:
-        """Return what its rows take: each a byte that says how it is filtered, then its pixels."""
+        """Return what rows of so many bits a pixel take: each begins with a byte that says how it is filtered."""
         return self.height * (1 + -(-self.width * bits // 8))
 
 
@@ -68,7 +74,8 @@ def find_png(file: BinaryIO, n_bytes: int, labels: bool) -> FoundPicture:
     """Return the picture in a PNG file, whose chunks are all there.
 
     Raises:
-        PictureError: it is not one whole picture in gray; a palette is labels' alone.
+        PictureError: it is not one whole picture.
+        PixelError: it is an image whose pixels are places in a table of colours that is not gray, nor a tint.
     """
     if file.read(len(_SIGNATURE)) != _SIGNATURE:
         raise PictureError("not a PNG file (it does not begin like one); export it again as PNG")
@@ -78,7 +85,7 @@ def find_png(file: BinaryIO, n_bytes: int, labels: bool) -> FoundPicture:
         if (name == b"IHDR") != (header is None) or (name == b"IDAT" and places and before != b"IDAT"):
             raise PictureError(f"the chunk {name.decode('latin-1')!r} is out of place; damaged: export it again")
         if name == b"IHDR":
-            header = _read_header(file, length, labels=labels)
+            header = _read_header(file, length)
         elif name == b"IDAT":
             places.append((place, length))
         elif name == b"acTL":
@@ -91,8 +98,12 @@ def find_png(file: BinaryIO, n_bytes: int, labels: bool) -> FoundPicture:
         before = name
     if header is None or not places or (header.colour == _PALETTE and palette is None):
         raise PictureError("has no pixels, or no palette; damaged: export it again")
-    dtype = np.dtype(np.uint16 if header.bits == 16 else np.uint8)
-    return FoundPicture((header.height, header.width), dtype, partial(_decode, file, header, places), palette)
+    size, dtype = (header.height, header.width), np.dtype(np.uint16 if header.bits == 16 else np.uint8)
+    decode = partial(_decode, file, header, places)
+    if palette is not None and not labels:
+        return indexed_image(size, decode, palette)
+    channels = RGB if header.colour in _RGB else ()
+    return FoundPicture(size, dtype, decode, palette, channels, alpha=header.colour in _ALPHA)
 
 
 def _read_palette(data: bytes) -> NDArray[np.uint16]:
@@ -117,7 +128,7 @@ def _chunks(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
     raise PictureError(f"more than {_MAX_CHUNKS:,} chunks; export it again")
 
 
-def _read_header(file: BinaryIO, length: int, *, labels: bool) -> _Header:
+def _read_header(file: BinaryIO, length: int) -> _Header:
     if length != 13:
         raise PictureError(f"a header of {length:,} bytes; damaged: export it again")
     header = _Header(*struct.unpack(">IIBBBBB", _read_data(file, b"IHDR", length)))
@@ -128,9 +139,6 @@ def _read_header(file: BinaryIO, length: int, *, labels: bool) -> _Header:
         or header.interlaced > 1
     ):
         raise PictureError(f"its header says {', '.join(map(str, header))}, which is no picture; export it again")
-    if header.colour != 0 and not (labels and header.colour == _PALETTE):
-        advice = COLOUR_LABEL if labels else COLOUR_IMAGE
-        raise PictureError(f"expected gray pixels, found {_COLOURS[header.colour]}; {advice}")
     return header
 
 
@@ -144,19 +152,19 @@ def _read_data(file: BinaryIO, name: bytes, length: int) -> bytes:
 
 
 def _decode(file: BinaryIO, header: _Header, places: list[tuple[int, int]]) -> NDArray[Any]:
-    """Return the pixels (Y, X)."""
+    """Return the pixels, (Y, X) or (Y, X, N)."""
     if not header.interlaced:
         (whole,) = header.passes
-        pixels = _decode_rows(_inflate(file, header, places), whole, header.bits)
+        pixels = _decode_rows(_inflate(file, header, places), whole, header)
     else:
         rows = memoryview(_inflate(file, header, places))
-        pixels = np.empty((header.height, header.width), np.uint16 if header.bits == 16 else np.uint8)
+        shape = (header.height, header.width, *([header.n_values] if header.n_values > 1 else []))
+        pixels = np.empty(shape, np.uint16 if header.bits == 16 else np.uint8)
         begin = 0
         for each in header.passes:
-            end = begin + each.n_bytes(header.bits)
-            pixels[each.row :: each.step_y, each.column :: each.step_x] = _decode_rows(
-                bytes(rows[begin:end]), each, header.bits
-            )
+            end = begin + each.n_bytes(header.bits * header.n_values)
+            part = _decode_rows(bytes(rows[begin:end]), each, header)
+            pixels[each.row :: each.step_y, each.column :: each.step_x] = part
             begin = end
     if header.colour == _PALETTE and header.bits < 8:
         pixels //= np.uint8(255 // (2**header.bits - 1))  # indices were spread like gray levels
@@ -165,7 +173,7 @@ def _decode(file: BinaryIO, header: _Header, places: list[tuple[int, int]]) -> N
 
 def _inflate(file: BinaryIO, header: _Header, places: list[tuple[int, int]]) -> bytes:
     """Return the filtered rows of all passes, exactly as many as the header says; never more are made."""
-    expected = sum(each.n_bytes(header.bits) for each in header.passes)
+    expected = sum(each.n_bytes(header.bits * header.n_values) for each in header.passes)
     parts = []
     for place, length in places:
         file.seek(place)
@@ -181,13 +189,15 @@ def _inflate(file: BinaryIO, header: _Header, places: list[tuple[int, int]]) -> 
     return rows
 
 
-def _decode_rows(rows: bytes, each: _Pass, bits: int) -> NDArray[Any]:
-    """Return the pixels of a pass, decoded as a gray picture of its own."""
+def _decode_rows(rows: bytes, each: _Pass, header: _Header) -> NDArray[Any]:
+    """Return the pixels of a pass, decoded as a picture of its own; indices are decoded as if they were gray levels."""
     import imagecodecs
 
     packed = memoryview(zlib.compress(rows, level=0))
     del rows  # a large picture is held twice, not four times
-    chunks = [(b"IHDR", memoryview(struct.pack(">IIBBBBB", each.width, each.height, bits, 0, 0, 0, 0)))]
+    colour = 0 if header.colour == _PALETTE else header.colour
+    head = struct.pack(">IIBBBBB", each.width, each.height, header.bits, colour, 0, 0, 0)
+    chunks = [(b"IHDR", memoryview(head))]
     chunks += [(b"IDAT", packed[begin : begin + _PART_BYTES]) for begin in range(0, len(packed), _PART_BYTES)]
     chunks += [(b"IEND", memoryview(b""))]
     pieces: list[bytes | memoryview] = [_SIGNATURE]
@@ -197,4 +207,4 @@ def _decode_rows(rows: bytes, each: _Pass, bits: int) -> NDArray[Any]:
     picture = b"".join(pieces)
     del packed, chunks, pieces, data
     pixels: NDArray[Any] = imagecodecs.png_decode(picture)
-    return pixels.reshape(each.height, each.width)
+    return pixels.reshape(each.height, each.width, *([header.n_values] if header.n_values > 1 else []))

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import AugpipeError, SourceError
+from pipeline.source.colours import PixelError
 
 _LOGGER = logging.getLogger("tifffile")
 _lock = threading.RLock()  # tifffile's logger and Python's warning filters belong to the whole process
 
 
-class TiffError(Exception):
+class TiffError(PixelError):
     """What is wrong with a file or a page of it; `tiff_errors` says with which."""
 
 
@@ -38,7 +39,7 @@ def tiff_errors(path: Path, part: str = "") -> Iterator[None]:
             yield
         except AugpipeError:
             raise
-        except TiffError as error:
+        except PixelError as error:
             raise SourceError(f"{where}: {error}") from error
         except MemoryError as error:
             raise SourceError(f"{where}: needs more memory than there is ({_one_line(error)}); use a part") from error

@@ -1,4 +1,4 @@
-"""The pages of a TIFF file: where they are, and whether each is a gray image that is wholly there."""
+"""The pages of a TIFF file: where they are, what their pixels are, and whether each is wholly there."""
 
 import math
 import struct
@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from pipeline.errors import SourceError
+from pipeline.source.colours import ONE_VALUE, RGB, TINT_NOTE, Values, require_tint
 from pipeline.source.tiff.failures import TiffError, brief
 
 _MAX_PAGES = 10**5
@@ -19,18 +20,18 @@ _MAX_TILE_BYTES = 1 << 26
 # none, LZW, deflate (two codes), PackBits, LZMA, ZSTD (two codes)
 _LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000, 34926}
 _PHOTOMETRIC_TAG = 262
-_GRAY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+# Of what a pixel may be, how many values that takes; more are an alpha channel, or channels.
+_COLOURS: dict[int, int] = {
+    _PHOTOMETRIC.MINISBLACK: 1,
+    _PHOTOMETRIC.MINISWHITE: 1,
+    _PHOTOMETRIC.PALETTE: 1,
+    _PHOTOMETRIC.RGB: 3,
+}
+_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+_MAX_VALUES = 4096
 _THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
 
-_ADVICE = {
-    "PALETTE": "its pixels are places in a table of colours; save it as gray (in ImageJ: Image > Lookup Tables > Grays "
-    "if the table only tints a gray picture, else Image > Type > 8-bit)",
-    "RGB": "save it as gray, one channel (in ImageJ: Image > Type > 8-bit)",
-}
-_LABEL_ADVICE = {
-    "RGB": "save one channel if all three are alike, else a whole number for each colour; turning colours into gray "
-    "would mix them"
-}
 # What to do where one value may have two meanings.
 TWO_TABLES = (
     "if each number means the same in all, save them as plain gray (in Python: numpy.array(PIL.Image.open(FILE)), then "
@@ -52,9 +53,11 @@ class PageKind:
     Attributes:
         shape: (height, width) in pixels.
         dtype: as decoded.
-        bits: of a pixel in the file.
+        bits: of a value in the file.
         white_is_zero: whether a higher value is darker.
         colours: the page's table of colours, uint16 (3, N), in bytes; None where its pixels are no places in one.
+        values: what the values of a pixel are.
+        planar: whether several values lie in planes of their own.
     """
 
     shape: tuple[int, int]
@@ -62,17 +65,40 @@ class PageKind:
     bits: int
     white_is_zero: bool
     colours: bytes | None = None
+    values: Values = ONE_VALUE
+    planar: bool = False
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """(Y, X); of several values (Y, X, N), or (N, Y, X) in planes."""
+        if self.values.n == 1:
+            return self.shape
+        return (self.values.n, *self.shape) if self.planar else (*self.shape, self.values.n)
 
     @property
     def n_bytes(self) -> int:
         """Bytes of a decoded page."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return math.prod(self.stored_shape) * self.dtype.itemsize
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of pixels that are read otherwise than they are shown."""
+        found = []
+        if self.white_is_zero and self.dtype.kind == "f":
+            found.append(
+                f"the file shows zero as white, as an inverting look-up table does; its {self.dtype.name} pixels are "
+                "read as they are"
+            )
+        if self.colours is not None:
+            found.append(TINT_NOTE)
+        return tuple(found)
 
     def __str__(self) -> str:
         depth = "" if self.bits in (1, 8 * self.dtype.itemsize) else f" of {self.bits} bits"
         white = ", places in a table of colours" if self.colours is not None else ""
         white += ", white is zero" if self.white_is_zero else ""
-        return f"{self.shape[0]} x {self.shape[1]} px, {self.dtype.name}{depth}{white}"
+        values = f", {self.values}{' in planes' if self.planar else ''}" if self.values.n > 1 else ""
+        return f"{self.shape[0]} x {self.shape[1]} px, {self.dtype.name}{depth}{values}{white}"
 
 
 def find_pages(path: Path) -> tuple[PageAddress, ...]:
@@ -144,32 +170,51 @@ def is_thumbnail(page: tifffile.TiffPage, first: PageKind) -> bool:
 
 
 def page_kind(page: tifffile.TiffPage, *, labels: bool) -> PageKind:
-    """Return what kind of gray image a page is, or of labels, which may be places in a table of colours.
+    """Return what kind of picture a page is.
 
     Raises:
-        TiffError: it is not a gray image of one channel, or its pixels are of a kind that cannot be read.
+        TiffError: its pixels are of a kind that cannot be read.
+        PixelError: they are places in a table of colours, and are no labels nor gray levels that are only tinted.
     """
     # tifffile takes a page without the photometric tag for white is zero: only a tag that is there counts
-    declared = page.photometric if _PHOTOMETRIC_TAG in page.tags else tifffile.PHOTOMETRIC.MINISBLACK
-    is_palette = labels and declared == tifffile.PHOTOMETRIC.PALETTE
-    if declared not in _GRAY and not is_palette:
-        known = _ADVICE | _LABEL_ADVICE if labels else _ADVICE
-        advice = known.get(brief(declared), "save it as gray, one channel")
-        raise TiffError(f"expected gray pixels, found {brief(declared)}; {advice}")
+    declared = page.photometric if _PHOTOMETRIC_TAG in page.tags else _PHOTOMETRIC.MINISBLACK
+    if declared not in _COLOURS:
+        raise TiffError(f"expected gray or RGB pixels, found {brief(declared)}; save it as gray or RGB")
     if page.subfiletype & _MASK:
         raise TiffError("is a transparency mask, not a slice; export the slices alone")
-    if page.samplesperpixel != 1:
-        raise TiffError(f"expected one channel, found {brief(page.samplesperpixel)} values a pixel; export one channel")
-    # a damaged tag may make a side a fraction or zero, and tifffile gives volumes and planes further axes
-    if len(page.shape) != 2 or not all(isinstance(side, int) and side > 0 for side in page.shape):
+    values, planar = _values(page, _COLOURS[declared]), page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+    if values.n > 1 and declared == _PHOTOMETRIC.MINISWHITE:
+        raise TiffError(f"expected one value a pixel where white is zero, found {values.n}; save it as gray or RGB")
+    # a damaged tag may make a side a fraction or zero, and tifffile gives volumes further axes
+    height, width = page.imagelength, page.imagewidth
+    if not all(isinstance(side, int) and side > 0 for side in (height, width)):
         raise TiffError(f"expected rows and columns of pixels, found {brief(page.shape)}; export it again")
-    if page.dtype is None:
+    if page.dtype is None or not isinstance(page.bitspersample, int):
         depth, form = brief(page.bitspersample), brief(page.sampleformat)
         raise TiffError(f"pixels of {depth} bits ({form}) cannot be read; save it as 8 or 16 bits")
-    height, width = page.shape
-    white_is_zero = declared == tifffile.PHOTOMETRIC.MINISWHITE
-    dtype, bits = np.dtype(page.dtype).newbyteorder("="), int(page.bitspersample)
-    return PageKind((height, width), dtype, bits, white_is_zero, _colours(page) if is_palette else None)
+    white_is_zero = declared == _PHOTOMETRIC.MINISWHITE
+    dtype, bits = np.dtype(page.dtype).newbyteorder("="), page.bitspersample
+    colours = _colours(page) if declared == _PHOTOMETRIC.PALETTE else None
+    kind = PageKind((height, width), dtype, bits, white_is_zero, colours, values, planar and values.n > 1)
+    if page.shape != kind.stored_shape:
+        raise TiffError(f"expected rows and columns of pixels, found {brief(page.shape)}; export it again")
+    if colours is not None and not labels:
+        require_tint(np.frombuffer(colours, "<u2").reshape(3, -1))
+    return kind
+
+
+def _values(page: tifffile.TiffPage, n_colours: int) -> Values:
+    """Return what the values of a page's pixels are, of which so many are its colours."""
+    n, extra = page.samplesperpixel, page.extrasamples
+    if not isinstance(n, int) or n < n_colours or n > _MAX_VALUES:
+        raise TiffError(f"expected {n_colours} to {_MAX_VALUES:,} values a pixel, found {brief(n)}; export it again")
+    if n == n_colours + 1 and len(extra) == 1 and extra[0] in _ALPHA:
+        return Values(RGB if n_colours > 1 else (), alpha=True)
+    if any(each in _ALPHA for each in extra):
+        raise TiffError(f"an alpha channel among {n} values a pixel; save all as channels without transparency")
+    if n == 1:
+        return ONE_VALUE
+    return Values((*RGB, *map(str, range(n_colours, n))) if n_colours > 1 else tuple(map(str, range(n))))
 
 
 def _colours(page: tifffile.TiffPage) -> bytes:
@@ -190,6 +235,7 @@ def require_slice(page: tifffile.TiffPage, kind: PageKind, *, labels: bool) -> N
 
     Raises:
         TiffError: it is of another kind, begins another series, may have changed its values, or is not wholly there.
+        PixelError: see `page_kind`.
     """
     if (found := page_kind(page, labels=labels)) != kind:
         if replace(found, colours=kind.colours) == kind:
@@ -226,15 +272,19 @@ def _require_whole(page: tifffile.TiffPage, kind: PageKind) -> None:
 
 def _count_segments(page: tifffile.TiffPage, kind: PageKind) -> int:
     """Return how many strips or tiles the page's size asks for."""
-    height, width = kind.shape
+    (height, width), n_planes = kind.shape, kind.values.n if kind.planar else 1
     if not page.is_tiled:
-        if page.rowsperstrip < 1:
-            raise TiffError(f"strips of {page.rowsperstrip} rows; damaged: export it again")
-        return math.ceil(height / page.rowsperstrip)
-    tile_bytes = page.tilelength * page.tilewidth * kind.dtype.itemsize
+        return n_planes * _strips_in_plane(page, kind)
+    tile_bytes = page.tilelength * page.tilewidth * kind.dtype.itemsize * (kind.values.n // n_planes)
     if not 0 < tile_bytes <= max(_MAX_TILE_BYTES, 2 * kind.n_bytes) or page.tiledepth != 1:
         raise TiffError(f"tiles of {page.tilelength} x {page.tilewidth} px for {height} x {width}; export it again")
-    return math.ceil(height / page.tilelength) * math.ceil(width / page.tilewidth)
+    return n_planes * math.ceil(height / page.tilelength) * math.ceil(width / page.tilewidth)
+
+
+def _strips_in_plane(page: tifffile.TiffPage, kind: PageKind) -> int:
+    if page.rowsperstrip < 1:
+        raise TiffError(f"strips of {page.rowsperstrip} rows; damaged: export it again")
+    return math.ceil(kind.shape[0] / page.rowsperstrip)
 
 
 def _segment_bytes(page: tifffile.TiffPage, kind: PageKind, index: int) -> int:
@@ -242,5 +292,6 @@ def _segment_bytes(page: tifffile.TiffPage, kind: PageKind, index: int) -> int:
     if page.is_tiled:
         n_rows, width = int(page.tilelength), page.tilewidth
     else:
-        n_rows, width = min(page.rowsperstrip, kind.shape[0] - index * page.rowsperstrip), kind.shape[1]
-    return n_rows * math.ceil(width * kind.bits / 8)
+        strip = index % _strips_in_plane(page, kind)
+        n_rows, width = min(page.rowsperstrip, kind.shape[0] - strip * page.rowsperstrip), kind.shape[1]
+    return n_rows * math.ceil(width * kind.bits * (1 if kind.planar else kind.values.n) / 8)

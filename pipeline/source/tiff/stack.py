@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.files import whole_file
-from pipeline.source.tiff.failures import tiff_errors
+from pipeline.source.colours import ONE_VALUE, kept_values
+from pipeline.source.tiff.failures import brief, tiff_errors
 from pipeline.source.tiff.layout import find_layout
 from pipeline.source.tiff.pages import find_pages, read_page
 
@@ -19,40 +20,61 @@ _MAX_CLASSIC_BYTES = (1 << 32) - (1 << 25)  # of pixels in a classic TIFF, with 
 
 
 class TiffStack:
-    """The slices of a TIFF file: `stack[z]` reads slice z as (Y, X), native byte order.
+    """The slices of a TIFF file: `stack[z]` reads slice z as (Y, X) or (Y, X, C), native byte order.
 
-    The file is open only while it is read. Images that are stored as white is zero are inverted. Labels are taken as
-    they are, be they places in a table of colours, and must be losslessly stored.
+    The file is open only while it is read. Images that are stored as white is zero are inverted, but for floats.
+    Labels are taken as they are, be they places in a table of colours, and must be losslessly stored.
 
     Args:
         path: the file.
         labels: whether it holds labels.
+        colour: whether labels may be colours; else they have one value a pixel, or three that are equal.
+        channels_are_slices: what planes are that the file calls channels, where it has no other axis: slices, or, if
+            False, the channels of one slice. They are slices where that is not known, and `axis` says "channels".
+        one_slice: whether the file is a slice among others in a folder: where it has a single page, that is the slice,
+            and what OME-XML says of other files does not matter.
 
     Attributes:
         files: the file.
-        shape: (Z, Y, X).
+        shape: (Z, Y, X), or (Z, Y, X, C) of several channels.
         dtype: of every slice; `bool` where a pixel is one bit.
-        palette: the colours that labels stand for, uint16 (3, N); None where they are no places in a table.
+        channels: what the channels are called; empty where there is one.
+        palette: the colours that pixels stand for, uint16 (3, N); None where they are no places in a table.
         white_is_zero: whether the file says that zero is white.
         axis: what the file calls its slices: slices, times or channels; empty where it says nothing.
+        notes: what to say of how its pixels are read, once all have been.
 
     Raises:
         ConfigError: there is no such file.
-        SourceError: the file is damaged, or not one stack of gray slices.
+        SourceError: the file is damaged, or not one stack of slices.
     """
 
-    def __init__(self, path: Path, *, labels: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        labels: bool = False,
+        colour: bool = False,
+        channels_are_slices: bool | None = None,
+        one_slice: bool = False,
+    ) -> None:
         self.path, self.files, self._labels = path, (path,), labels
         with tiff_errors(path):
             _require_file(path)
             self._version = _version(path)
             pages = find_pages(path)
             with _open(path) as tiff:
-                self._layout = find_layout(path, tiff, pages, labels=labels)
-        self.shape = (self._layout.n_slices, *self._layout.kind.shape)
-        self.dtype, self.white_is_zero = self._layout.kind.dtype, self._layout.kind.white_is_zero
-        self.axis = self._layout.axis
-        colours = self._layout.kind.colours
+                layout = find_layout(
+                    path, tiff, pages, labels=labels, channels_are_slices=channels_are_slices, one_slice=one_slice
+                )
+            values = ONE_VALUE if layout.values_are_slices else layout.kind.values
+            self._kept = kept_values(values, labels=labels, colour=colour)
+        self._layout = layout
+        self.channels = layout.channels or self._kept.channels
+        self.shape = (layout.n_slices, *layout.kind.shape, *([len(self.channels)] if self.channels else []))
+        self.dtype, self.white_is_zero, self.axis = layout.kind.dtype, layout.kind.white_is_zero, layout.axis
+        self.notes = self._kept.notes if labels else (*layout.kind.notes, *self._kept.notes)
+        colours = layout.kind.colours
         self.palette = None if colours is None else np.frombuffer(colours, "<u2").reshape(3, -1)
 
     def __len__(self) -> int:
@@ -84,28 +106,42 @@ class TiffStack:
                 yield pixels
 
     def _read(self, tiff: tifffile.TiffFile, z: int) -> NDArray[Any]:
-        layout = self._layout
-        shape, dtype = layout.kind.shape, layout.kind.dtype
         if _version(self.path) != self._version:  # its pages may be elsewhere now
             raise SourceError(f"{self.path}: slice {z} changed while it was being used; run the same again")
-        if (first_byte := layout.first_byte(z)) is None:
-            pixels = read_page(tiff, layout.pages[z]).asarray(maxworkers=1)
+        if self._layout.values_are_slices:
+            return np.ascontiguousarray(self._read_plane(tiff, 0)[..., z])
+        kind = self._layout.kind
+        planes = [self._kept.of(self._read_plane(tiff, plane), kind.bits) for plane in self._layout.planes_of(z)]
+        return np.stack(planes, axis=-1) if self._layout.channels else planes[0]
+
+    def _read_plane(self, tiff: tifffile.TiffFile, plane: int) -> NDArray[Any]:
+        """Return the pixels of a plane, (Y, X) or, of several values, (Y, X, N)."""
+        kind, dtype = self._layout.kind, self._layout.kind.dtype
+        if (first_byte := self._layout.first_byte(plane)) is None:
+            pixels = read_page(tiff, self._layout.pages[plane]).asarray(maxworkers=1)
         else:
-            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), first_byte)
-        pixels = pixels.reshape(shape).astype(dtype, copy=False)
-        if layout.kind.white_is_zero and not self._labels:
-            pixels = np.bitwise_xor(pixels, dtype.type((1 << layout.kind.bits) - 1))
+            n_values = math.prod(kind.stored_shape)
+            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), n_values, first_byte)
+        pixels = pixels.reshape(kind.stored_shape).astype(dtype, copy=False)
+        if kind.planar:
+            pixels = np.moveaxis(pixels, 0, -1)
+        if kind.white_is_zero and not self._labels and dtype.kind != "f":
+            pixels = np.bitwise_xor(pixels, dtype.type((1 << kind.bits) - 1))
         return pixels
 
 
 def open_stack(path: Path, *, labels: bool = False) -> TiffStack:
-    """Return the stack in a TIFF file, to be read slice by slice.
+    """Return the gray stack in a TIFF file, to be read slice by slice.
 
     Raises:
         ConfigError: there is no such file.
         SourceError: the file is damaged, or not one stack of gray slices.
     """
-    return TiffStack(path, labels=labels)
+    stack = TiffStack(path, labels=labels)
+    if stack.channels:
+        found = brief(", ".join(stack.channels))
+        raise SourceError(f"{path}: expected gray pixels, found {len(stack.channels)} channels ({found}); save one")
+    return stack
 
 
 def read_stack(path: Path, *, labels: bool = False) -> NDArray[Any]:
@@ -115,7 +151,7 @@ def read_stack(path: Path, *, labels: bool = False) -> NDArray[Any]:
         ConfigError: there is no such file.
         SourceError: the file is damaged, or not one stack of gray slices.
     """
-    stack = TiffStack(path, labels=labels)
+    stack = open_stack(path, labels=labels)
     with tiff_errors(path):
         pixels = np.empty(stack.shape, stack.dtype)
     for z, image in enumerate(stack):

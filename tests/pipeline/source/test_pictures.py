@@ -19,6 +19,7 @@ from small_worlds import small_config, small_stack, write_folder
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.colours import ALPHA_NOTE, EQUAL_NOTE, TINT_NOTE
 from pipeline.source.combining import make_source
 from pipeline.source.pages import png
 from pipeline.source.pages.folder import PageFolder
@@ -36,8 +37,8 @@ SPREAD = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}  # by what a level of so many bits 
 
 def packed(values: NDArray[Any], bits: int) -> bytes:
     """Return rows of values without a filter, each in so many bits."""
-    if bits == 16:
-        rows = [row.astype(">u2").tobytes() for row in values]
+    if bits == 16 or values.ndim > 2:
+        rows = [row.astype(">u2" if bits == 16 else "u1").tobytes() for row in values]
     else:
         single = np.unpackbits(values.astype(np.uint8)[..., None], axis=2)[..., 8 - bits :]
         rows = [np.packbits(row.ravel()).tobytes() for row in single]
@@ -58,10 +59,18 @@ def header(width: int, height: int, bits: int = 8, colour: int = GRAY, rest: tup
     return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, *rest))
 
 
-def hand_made(values: NDArray[Any], bits: int = 8, colour: int = GRAY, *, passes: bool = False) -> bytes:
-    height, width = values.shape
+def hand_made(
+    values: NDArray[Any],
+    bits: int = 8,
+    colour: int = GRAY,
+    *,
+    passes: bool = False,
+    table: bytes = bytes(range(3)) * 256,
+) -> bytes:
+    """Return a PNG file of values (Y, X) or (Y, X, N)."""
+    height, width = values.shape[:2]
     rows = interlaced(values, bits) if passes else packed(values, bits)
-    palette = chunk(b"PLTE", bytes(range(3)) * 2**bits) if colour == PALETTE else b""
+    palette = chunk(b"PLTE", table[: 3 * 2**bits]) if colour == PALETTE else b""
     return b"".join(
         [
             png._SIGNATURE,
@@ -125,7 +134,69 @@ def test_a_palette_is_its_indices_for_labels_and_refused_for_images(path: Path, 
     values = RANDOM.integers(0, 2**bits, (9, 10))
     data = hand_made(values, bits, PALETTE, passes=passes)
     assert np.array_equal(read(path, data, labels=True), values)
-    assert "expected gray pixels, found places in a table of colours; colour is not" in refusal(path, data)
+    assert f"expected gray pixels, found places in a table of {2**bits} colours, which is not" in refusal(path, data)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_gray_levels_in_a_table_are_those_levels_in_images(path: Path, bits: int) -> None:
+    """So programs save few gray levels in few bits; of labels, the places count, whatever they look like."""
+    places, levels = RANDOM.integers(0, 2**bits, (9, 10)), RANDOM.integers(0, 256, 2**bits, np.uint8)
+    data = hand_made(places, bits, PALETTE, table=np.repeat(levels, 3).tobytes())
+    assert np.array_equal(read(path, data), levels[places])
+    assert np.array_equal(read(path, data), np.array(Image.open(path).convert("L")))
+    assert open_file(path, labels=False).notes == ()
+    assert np.array_equal(read(path, data, labels=True), places)
+    short = hand_made(places, bits, PALETTE, table=np.repeat(levels, 3).tobytes()[:3])
+    assert "in a table of 1 colours; damaged" in refusal(path, short)
+
+
+def test_a_table_that_only_tints_a_png_is_left_out(path: Path) -> None:
+    table = np.outer(np.arange(256), [0, 1, 0.5]).astype(np.uint8).tobytes()
+    data = hand_made(PAGE, 8, PALETTE, table=table)
+    assert np.array_equal(read(path, data), PAGE)
+    assert open_file(path, labels=False).notes == (TINT_NOTE,)
+
+
+COLOURS_OF = {RGB: 3, GRAY_ALPHA: 2, RGBA: 4}
+
+
+@pytest.mark.parametrize("passes", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("colour", COLOURS_OF)
+def test_colours_are_read_and_opaque_alpha_is_dropped(path: Path, colour: int, bits: int, *, passes: bool) -> None:
+    dtype, n = np.dtype(f"uint{bits}"), COLOURS_OF[colour]
+    values = RANDOM.integers(0, 2**bits, (13, 11, n), dtype)
+    if colour != RGB:
+        values[..., -1] = 2**bits - 1
+    expected = values[..., 0] if colour == GRAY_ALPHA else values[..., :3]
+    found = read(path, hand_made(values, bits, colour, passes=passes))
+    assert (found.dtype, found.dtype.isnative) == (dtype, True)
+    assert np.array_equal(found, expected)
+    if bits == 8:
+        mode = "L" if colour == GRAY_ALPHA else "RGB"
+        assert np.array_equal(found, np.array(Image.open(path).convert(mode)))
+    picture = open_file(path, labels=False)
+    assert picture.shape == (1, *expected.shape)
+    assert picture.channels == (() if colour == GRAY_ALPHA else ("red", "green", "blue"))
+    assert picture.notes == (() if colour == RGB else (ALPHA_NOTE,))
+    if colour != RGB:
+        values[3, 4, -1] -= 1
+        line = refusal(path, hand_made(values, bits, colour, passes=passes))
+        assert "expected an alpha channel that is opaque everywhere, found 1 other" in line
+
+
+def test_a_gray_mask_that_was_saved_as_rgb_is_gray(path: Path) -> None:
+    assert np.array_equal(read(path, saved(in_mode("RGB")), labels=True), PAGE)
+    assert open_file(path, labels=True).notes == (EQUAL_NOTE,)
+    assert np.array_equal(read(path, saved(in_mode("RGBA")), labels=True), PAGE)
+    assert open_file(path, labels=True).notes == (ALPHA_NOTE, EQUAL_NOTE)
+    assert np.array_equal(read(path, saved(in_mode("LA")), labels=True), PAGE)
+    odd = np.stack([PAGE] * 3, axis=-1)
+    odd[2, 3, 1] += 1
+    assert "expected one number a pixel, found colours; save a whole number for" in refusal(
+        path, saved(odd), labels=True
+    )
+    assert np.array_equal(open_file(path, labels=True, colour=True)[0], odd)
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 8, 9])
@@ -201,9 +272,7 @@ REFUSED: Mapping[str, tuple[bytes, str]] = {
         png_of(header(11, 13), chunk(b"IDAT", zlib.compress(b"\7" + ROWS[1:])), END),
         "its pixels cannot be decoded",
     ),
-    "RGB": (saved(in_mode("RGB")), "found RGB; colour is not supported yet"),
-    "RGBA": (saved(in_mode("RGBA")), "found RGBA; colour is not supported yet"),
-    "gray and alpha": (saved(in_mode("LA")), "found gray with transparency; colour is not supported yet"),
+    "too few colours": (png_of(header(11, 13, 8, RGB), PIXELS, END), "expected 442 bytes of pixels, found fewer"),
 }
 
 
@@ -340,7 +409,36 @@ def test_bmp_of_pillow_is_read(tmp_path: Path) -> None:
 def test_bmp_colours_are_the_indices_of_labels_and_refused_for_images(tmp_path: Path) -> None:
     data = bmp(INDICES, 8, COLOURS)
     assert np.array_equal(read(tmp_path / "page.bmp", data, labels=True), INDICES)
-    assert "found places in a table of colours; colour is not supported yet" in refusal(tmp_path / "page.bmp", data)
+    assert "found places in a table of 3 colours, which is not one hue" in refusal(tmp_path / "page.bmp", data)
+    green = np.outer(np.arange(3), [0, 127, 10]).astype(np.uint8)
+    assert np.array_equal(read(tmp_path / "page.bmp", bmp(INDICES, 8, green)), INDICES)
+    assert open_file(tmp_path / "page.bmp", labels=False).notes == (TINT_NOTE,)
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize("bits", [24, 32])
+def test_bmp_colours_are_read(tmp_path: Path, bits: int, *, top_down: bool) -> None:
+    """The fourth byte is 0, or 255, or says which bits are which; a picture that it makes clear is refused."""
+    path, colours = tmp_path / "page.bmp", RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
+    fourths = [0, 255] if bits == 32 else [None]
+    for fourth in fourths:
+        pixels = colours[..., ::-1]
+        if fourth is not None:
+            pixels = np.concatenate([pixels, np.full((5, 7, 1), fourth, np.uint8)], axis=-1)
+        rows = [row.tobytes().ljust(4 * -(-7 * bits // 32), b"\7") for row in (pixels if top_down else pixels[::-1])]
+        head = struct.pack("<IiiHHIIiiII", 40, 7, -5 if top_down else 5, 1, bits, 0, 0, 0, 0, 0, 0)
+        data = struct.pack("<2sIII", b"BM", 54 + len(b"".join(rows)), 0, 54) + head + b"".join(rows)
+        assert np.array_equal(read(path, data), colours)
+        assert np.array_equal(np.array(Image.open(path).convert("RGB")), colours)
+        picture = open_file(path, labels=False)
+        assert (picture.channels, picture.notes) == (("red", "green", "blue"), (ALPHA_NOTE,) if bits == 32 else ())
+        masks = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+        masked = struct.pack("<2sIII", b"BM", 66, 0, 66) + head[:16] + b"\3" + head[17:] + masks + b"".join(rows)
+        if bits == 32:
+            assert np.array_equal(read(path, masked), colours)
+            assert "its pixels are compressed" in refusal(path, masked.replace(masks, masks[::-1]))
+    if bits == 32:
+        assert "opaque everywhere, found 1 other" in refusal(path, data[:57] + b"\3" + data[58:])
 
 
 @pytest.mark.parametrize(
@@ -349,7 +447,7 @@ def test_bmp_colours_are_the_indices_of_labels_and_refused_for_images(tmp_path: 
         (b"", "not a BMP file"),
         (saved(PAGE), "not a BMP file"),
         (b"BM" + bytes(10), "cut short"),
-        (saved(in_mode("RGB"), "BMP"), "found colours of 24 bits; colour is not supported yet"),
+        (bmp(INDICES, 8, ramp(3), depth=16), "its colours have 16 bits together"),
         (bmp(INDICES, 8, ramp(3), size=12), "a header of 12 bytes, which is not read"),
         (bmp(INDICES, 8, ramp(3), compression=1), "its pixels are compressed"),
         (bmp(INDICES, 8, ramp(3), depth=2), "of 2 bits; damaged"),
@@ -414,27 +512,21 @@ def test_one_picture_is_a_stack_of_one_slice(tmp_path: Path) -> None:
     assert source.inputs == make_source(images[None], labels[None], name="x").inputs
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
-def test_jpeg_is_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
-    images, labels = write_pictures(tmp_path, save_picture, suffix)
-    assert "JPEG is not read yet; save the image as PNG or TIFF" in refused_folder(images)
-    assert "expected labels stored without loss, found JPEG, which may" in refused_folder(labels, labels=True)
-
-
 def refused_folder(folder: Path, *, labels: bool = False) -> str:
     with pytest.raises(SourceError) as refused:
         PageFolder(folder, labels=labels)
     return str(refused.value)
 
 
-def test_a_folder_has_pages_of_one_format(tmp_path: Path) -> None:
-    """Beside TIFF files, a PNG is a picture of one, as it always was."""
+def test_a_folder_may_mix_formats_but_not_one_name(tmp_path: Path) -> None:
+    """Two files of one name are one slice twice, or an image and its label."""
     save_picture(tmp_path / "1.png", PAGE)
-    save_picture(tmp_path / "2.bmp", PAGE)
-    with pytest.raises(ConfigError, match="holds PNG and BMP files; put those of one kind into a folder"):
+    save_picture(tmp_path / "2.bmp", PAGE + 1)
+    tifffile.imwrite(tmp_path / "3.tif", PAGE + 2, photometric="minisblack")
+    assert np.array_equal(np.stack(list(PageFolder(tmp_path))), [PAGE, PAGE + 1, PAGE + 2])
+    save_picture(tmp_path / "3.png", PAGE)
+    with pytest.raises(ConfigError, match=r"3\.png and 3\.tif have one name, so they may be the same slice twice"):
         PageFolder(tmp_path)
-    tifffile.imwrite(tmp_path / "3.tif", PAGE, photometric="minisblack")
-    assert [file.name for file in PageFolder(tmp_path).files] == ["3.tif"]
 
 
 @pytest.mark.parametrize(

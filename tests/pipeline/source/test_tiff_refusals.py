@@ -187,12 +187,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "equal series": (appended(STACK, STACK), "page 3: another image series begins here"),
     "slice by slice": (appended(*STACK), "page 1: another image series begins here"),
-    "ImageJ channels": (described(text(HYPERSTACK.format("channels")), SIX), "found 2 channels x 3 slices"),
-    "ImageJ times": (described(text(HYPERSTACK.format("frames")), SIX), "found 3 slices x 2 frames"),
-    "OME channels": (described(ome(3, size_c=2), SIX), "found 2 channels x 3 slices"),
-    "OME times": (described(ome(3, size_t=2), SIX), "found 3 slices x 2 times"),
+    "ImageJ channels": (described(text(HYPERSTACK.format("channels")), SIX), "expected gray pixels, found 2 channels"),
+    "ImageJ times": (described(text(HYPERSTACK.format("frames")), SIX), "found 2 frames x 3 slices"),
+    "ImageJ's odd order": (described(text(HYPERSTACK.format("order=zz\nframes")), SIX), "orders its planes as zz"),
+    "OME channels": (described(ome(3, size_c=2), SIX), "expected gray pixels, found 2 channels"),
+    "OME times": (described(ome(3, size_t=2), SIX), "found 2 times x 3 slices"),
     "array of channels": (written(np.stack([STACK, STACK])), r"found 2 x 3 \(tifffile\)"),
-    "named channels": (written(np.stack([STACK, STACK]), metadata={"axes": "CZYX"}), "found 2 channels x 3 slices"),
+    "named channels": (written(np.stack([STACK, STACK]), metadata={"axes": "CZYX"}), "found 2 channels"),
     **{
         program: (hand_made([gray(image, tags={tag: (LONG, [0] * 64)}) for image in STACK]), f"3 pages that {program}")
         for program, tag in {"Zeiss LSM": 34412, "Micro-Manager": 51123, "FluoView": 34362}.items()
@@ -204,22 +205,33 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     # not gray
     "palette": (
         written(STACK, photometric="palette", colormap=np.zeros((3, 256), np.uint16)),
-        "page 0: expected gray pixels, found PALETTE; .*save it as gray",
+        "page 0: expected gray pixels, found places in a table of 256 colours.*save it as gray",
     ),
-    "RGB": (written(np.stack([STACK[0]] * 3, -1), photometric="rgb"), "page 0: expected gray pixels, found RGB"),
-    "planes of RGB": (
-        written(STACK, photometric="rgb", planarconfig="separate"),
-        "page 0: expected gray pixels, found RGB",
+    "palette without a table": (one({262: (SHORT, 3)}), "page 0: .* a table of 0 colours"),
+    "RGB": (written(np.stack([STACK[0]] * 3, -1), photometric="rgb"), "expected gray pixels, found 3 channels"),
+    "unlike colours": (
+        appended(STACK, np.stack([STACK[0]] * 3, -1), metadata=None, photometric="rgb"),
+        "page 1: 20 x 24 px, uint8, RGB, but page 0 is 20 x 24 px, uint8, RGB in planes;",
     ),
-    "gray and alpha": (
+    "clear": (
         written(np.stack([STACK[0]] * 2, -1), planarconfig="contig", extrasamples=["unassalpha"]),
-        "page 0: expected one channel, found 2 values a pixel",
+        "slice 0: expected an alpha channel that is opaque everywhere, found 47",
     ),
-    "channels without photometric": (
-        one({262: None, 277: (SHORT, 3), 258: (SHORT, [8] * 3)}, STACK.tobytes()),
-        "page 0: expected one channel, found 3",
+    "alpha among others": (
+        written(np.stack([STACK[0]] * 5, -1), photometric="rgb", extrasamples=["unassalpha", "unspecified"]),
+        "page 0: an alpha channel among 5 values a pixel",
     ),
-    "unknown colours": (second({262: (SHORT, 99)}), "page 1: expected gray pixels, found 99"),
+    "RGB of one value": (second({262: (SHORT, 2)}), "page 1: expected 3 to 4,096 values a pixel, found 1"),
+    "values without end": (second({277: (SHORT, 65535)}), "page 1: "),
+    "channels where white is zero": (
+        one({262: (SHORT, 0), 277: (SHORT, 3), 258: (SHORT, [8] * 3)}, STACK.tobytes()),
+        "page 0: expected one value a pixel where white is zero, found 3",
+    ),
+    "values of several depths": (
+        one({262: (SHORT, 2), 277: (SHORT, 3), 258: (SHORT, [5, 6, 5])}, STACK.tobytes()),
+        "page 0: pixels of .*5, 6, 5.* bits",
+    ),
+    "unknown colours": (second({262: (SHORT, 99)}), "page 1: expected gray or RGB pixels, found 99"),
     "mask": (second({254: (LONG, 4)}), "page 1: is a transparency mask"),
     "volume in a page": (one({32997: (LONG, 3)}, STACK.tobytes()), "expected rows and columns of pixels"),
     "odd floats": (one({258: (SHORT, 8), 339: (SHORT, 3)}), r"page 0: pixels of 8 bits \(IEEEFP\) cannot be read"),

@@ -1,0 +1,76 @@
+"""Networks take as many channels as the images of their dataset have."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_datasets import build_phantom, phantom_stack
+from small_runs import COSINE, PLATEAU, fit_small, lasting, read_log
+from torch.utils.data import DataLoader
+
+from pipeline.errors import ConfigError
+from training.dataset import ShardDataset
+from training.fitting import fit, resume
+from training.inference import evaluate, open_predictor
+from training.loading import measure_gray
+from training.run_folder import read_network, read_run
+
+
+@pytest.fixture(scope="module")
+def colour_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom in three channels: itself, half as bright, and inverted."""
+    images, _ = phantom_stack()
+    colour = np.stack([images, images // 2, 255 - images], axis=-1)
+    return build_phantom(tmp_path_factory.mktemp("colour") / "dataset", images=colour)
+
+
+def test_samples_have_their_channels_first(colour_dataset: Path) -> None:
+    data = ShardDataset(colour_dataset, "train")
+    assert data[0]["image"].shape == (3, 108, 108)
+    assert data[0]["label"].shape == (108, 108)
+    batch = next(iter(DataLoader(data, batch_size=4)))
+    assert batch["image"].shape == (4, 3, 108, 108)
+
+
+def test_every_channel_is_normalised_by_its_own_levels(colour_dataset: Path, phantom_dataset: Path) -> None:
+    gray, colour = (measure_gray(ShardDataset(folder, "train")) for folder in (phantom_dataset, colour_dataset))
+    assert isinstance(colour.mean, tuple)
+    assert isinstance(colour.std, tuple)
+    assert colour.mean[0] == gray.mean
+    assert colour.mean[2] == pytest.approx(255 - colour.mean[0], abs=0.5), "but for rounding"
+    assert colour.std[1] == pytest.approx(colour.std[0] / 2, rel=0.02)
+
+
+@pytest.mark.parametrize("config", [COSINE, PLATEAU], ids=["padded", "valid"])
+def test_a_run_on_colour_is_trained_read_and_evaluated(colour_dataset: Path, tmp_path: Path, config: object) -> None:
+    run = fit_small(colour_dataset, tmp_path / "run", config)  # type: ignore[arg-type]
+    assert run.config.network.inputs == 3
+    assert read_run(tmp_path / "run") == run
+    first = read_network(run, torch.device("cpu")).down[0][0]
+    assert first.weight.shape[1] == 3  # type: ignore[index, union-attr]
+    assert np.isfinite(read_log(tmp_path / "run")[-1]["val_loss"])
+    assert evaluate(run.folder, colour_dataset, "test").scores.pixels.misclassified < 1
+    predict = open_predictor(run, device="cpu")
+    images, _ = phantom_stack()
+    colour = np.stack([images[0], images[0] // 2, 255 - images[0]], axis=-1)
+    assert predict(colour).shape == images[0].shape
+    assert not np.array_equal(predict(colour), predict(colour[..., ::-1])), "each channel has weights of its own"
+    with pytest.raises(ConfigError, match="images of 3 channels, and gets 1"):
+        predict(images[0])
+
+
+def test_a_run_on_colour_goes_on_where_it_stopped(colour_dataset: Path, tmp_path: Path) -> None:
+    def stop(_row: object) -> None:
+        raise KeyboardInterrupt
+
+    fit_small(colour_dataset, tmp_path / "whole", PLATEAU)
+    with pytest.raises(KeyboardInterrupt):
+        fit(colour_dataset, tmp_path / "stopped", PLATEAU, pictures=False, on_round=stop)
+    resume(tmp_path / "stopped", pictures=False)
+    assert lasting(tmp_path / "stopped") == lasting(tmp_path / "whole")
+
+
+def test_pictures_of_a_run_on_colour_are_drawn(colour_dataset: Path, tmp_path: Path) -> None:
+    fit(colour_dataset, tmp_path / "run", COSINE)
+    assert list((tmp_path / "run").glob("*.png"))
