@@ -18,6 +18,7 @@ from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
+    from pipeline.plan.grouping import Grouping
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -159,12 +160,14 @@ class SourceChoice:
         folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels.
         pairs: images and labels, stack by stack, instead of a folder.
         options: for `read_folder` and `read_pairs`.
+        grouping: where the group of every slice is said; None where slices are in none.
         notes: what the user should know of the choice.
     """
 
     folder: Path | None
     pairs: tuple[tuple[Path, Path], ...]
     options: Mapping[str, Any]
+    grouping: "Grouping | None" = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -197,7 +200,26 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
         **user.only("name", "label_kind", "independent", "channels_are_slices"),
         "facts": dict(file.facts) if file else None,
     }
-    return SourceChoice(folder, tuple(zip(images, labels, strict=True)), options, _source_notes(user, file))
+    pairs = tuple(zip(images, labels, strict=True))
+    return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+
+
+def choose_grouping(user: UserOptions) -> "Grouping | None":
+    """Return where groups are said; one on the command line overrules one in a file.
+
+    Raises:
+        ConfigError: it is said twice, there is no such file, or the expression is none.
+    """
+    if user.flags & {"groups", "group_by"}:
+        user = user.without_file("groups", "group_by")
+    said = user.only("groups", "group_by")
+    if not said:
+        return None
+    if len(said) > 1:
+        raise ConfigError(f"{user.where('groups')}: {user.where('group_by')} says it, too; leave out one of them")
+    from pipeline.plan.grouping import Grouping
+
+    return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -221,6 +243,10 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         source = read_folder(folder, **choice.options)
     else:
         source = _read_phantom(choice, output)
+    if choice.grouping:
+        from pipeline.plan.grouping import group_slices
+
+        source = group_slices(source, choice.grouping)
     name = choice.options.get("name")
     if name is not None and source.name != name:
         output.line(f"name: {source.name}, because these are its pixels; the name {name} is not used")

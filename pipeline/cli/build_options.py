@@ -110,6 +110,16 @@ _OPTIONS = (
         type=PATH,
         help="With explicit: the split of every slice or file, or nnU-Net's splits_final.json.",
     ),
+    _split(
+        "--groups",
+        type=PATH,
+        help="CSV of file-or-slice,group: no group, such as a patient, is in two splits.",
+    ),
+    _split(
+        "--group-by",
+        metavar="REGEX",
+        help="The same from the names of files: its first (...), or all that it finds, is the group.",
+    ),
     _augmentation(
         "--preset",
         type=click.Choice(PRESETS),

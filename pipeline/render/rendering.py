@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
-from pipeline.plan.plan import Plan, PlannedSample, PlannedShard
+from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
 from pipeline.render.encoding import deflate_array
 from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
@@ -64,14 +64,15 @@ def manifest_row(
     )
 
 
-def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
+def weigh_label(label: NDArray[Any], kind: LabelKind, ignore: int | None = None) -> NDArray[np.float16]:
     """Return the weight (h, w) of every pixel of a label (h, w): `unet_weight_map` with the paper's constants.
 
-    A class of so few pixels that float16 cannot hold its weight gets the largest that it can, 65504.
+    Pixels of the value `ignore` get 0. A class of so few pixels that float16 cannot hold its weight gets the largest
+    that it can, 65504.
     """
     from augment.weight_map import round_weights, unet_weight_map
 
-    return round_weights(unet_weight_map(label, instances=kind == "instances"))
+    return round_weights(unet_weight_map(label, instances=kind == "instances", ignore=ignore))
 
 
 def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = None) -> SampleRenderer:
@@ -134,6 +135,7 @@ class ShardRenderer:
         self._jobs = jobs if jobs > 0 else os.cpu_count() or 1
         self._on_sample = on_sample
         self._folder = folder
+        _, self._ignore = stored_labels(plan.config, source.inputs)
         self._renderers: dict[str, SampleRenderer] = {}
         self._guard = threading.Lock()
 
@@ -184,7 +186,7 @@ class ShardRenderer:
         self._renderer(split)(sample.stack, sample.z, recipe, Sample(image, label))
         others = [label]
         if self._plan.config.weighted:
-            others.append(weigh_label(label, self._source.coding.kind))
+            others.append(weigh_label(label, self._source.coding.kind, self._ignore))
         digests = map(array_digest, (image, *others))
         row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
         return image, list(map(deflate_array, others)), row

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,15 @@ class Slices(Protocol):
         """Yield the slices in order."""
 
 
+@runtime_checkable
+class ObjectSlices(Slices, Protocol):
+    """Labels that are ids of single objects, however few they are."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the labels that were read so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
@@ -63,6 +72,7 @@ class RawStack:
         groups: what each slice belongs to, if it is said.
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
+        skipped: slices that no split may have, because nobody annotated them.
     """
 
     images: Slices
@@ -75,6 +85,7 @@ class RawStack:
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
+    skipped: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The files of a Zarr hierarchy, in a folder or in a zip file: links are not followed, and no more is read than asked."""
+"""The files of a Zarr hierarchy, in a folder or in a zip file: no link is followed, and no more is read than asked."""
 
 import io
 import os
@@ -146,7 +146,7 @@ def _first_byte(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
         raise PictureError(
             f"{entry.filename!a:.80} is encrypted, or compressed in a way that is not read; zip it again"
         )
-    return entry.header_offset + _LOCAL_HEADER_BYTES + n_name + n_extra
+    return int(entry.header_offset + _LOCAL_HEADER_BYTES + n_name + n_extra)
 
 
 def _checked(entry: zipfile.ZipInfo, data: bytes, key: str) -> bytes:

@@ -133,7 +133,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "label-kind": ("classes", "instances"),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
 OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
 
 
