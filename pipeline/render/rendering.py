@@ -107,8 +107,8 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
             if takes_highest and prepared.has_highest:
                 highest = ignore_value(prepared.label.dtype)
                 raise ConfigError(
-                    f"margin {config.margin}: slice {z} of stack {stack} has the id {highest}, which stands for what is "
-                    "ignored; use margin shared, or give that object another id"
+                    f"margin {config.margin}: slice {z} of stack {stack} has the id {highest}, which stands for what "
+                    "is ignored; use margin shared, or give that object another id"
                 )
             render_prepared(prepared, recipe, out, margin=config.margin)
 

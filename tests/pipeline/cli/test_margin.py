@@ -73,7 +73,7 @@ def test_classes_share_theirs_and_may_be_ignored(tmp_path: Path, augpipe: Run, o
     [
         (
             ("--margin", "own", "--label-kind", "classes"),
-            "margin own: it numbers mirrored objects, and these labels are classes",
+            "margin own: it numbers mirrored objects",
         ),
         (("--margin", "ignore", "--engine", "staged"), "margin ignore: the staged engine does not tell mirror images"),
     ],
