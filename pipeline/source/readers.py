@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
     from pipeline.source.pages.formats import FileSlices
+    from pipeline.source.regions import Boxes, Regions
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -36,6 +38,7 @@ def read_folder(
     label_kind: str = AUTO,
     independent: bool = False,
     channels_are_slices: bool = False,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -50,6 +53,7 @@ def read_folder(
         label_kind=label_kind,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        regions=regions,
         facts=facts,
     )
 
@@ -94,6 +98,7 @@ def read_pairs(
     label_kind: str = AUTO,
     independent: bool = False,
     channels_are_slices: bool = False,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -105,6 +110,8 @@ def read_pairs(
         label_kind: binary, classes, instances, or `auto`.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
         channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
+            is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -117,8 +124,23 @@ def read_pairs(
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
+    notes: list[str] = []
+    if regions is not None:
+        raw, notes = _cut(raw, regions)
     bases = [stem_of(images) for images, _ in pairs]
-    return combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    return replace(source, notes=(*notes, *source.notes))
+
+
+def _cut(raw: list[RawStack], regions: "Regions | Sequence[Boxes | None]") -> tuple[list[RawStack], list[str]]:
+    """Return stacks cut into boxes, and what to say of it."""
+    from pipeline.source.regions import Regions, cut_stack, cut_stacks
+
+    if isinstance(regions, Regions):
+        return cut_stacks(raw, regions)
+    if len(regions) != len(raw):
+        return raw, []  # its digests tell that it is another source
+    return [stack if boxes is None else cut_stack(stack, boxes) for stack, boxes in zip(raw, regions, strict=True)], []
 
 
 def read_images(path: Path) -> list[Slices]:

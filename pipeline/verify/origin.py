@@ -14,6 +14,7 @@ from pipeline.source.build_info import read_build_info
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
+from pipeline.source.regions import Boxes
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -116,6 +117,7 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
         "label_kind": record.label_kind,
         "independent": record.config.independent,
         "channels_are_slices": True,  # its digest tells whether it is the right stack
+        "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
 
 
