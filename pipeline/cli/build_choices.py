@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
 from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
@@ -19,6 +20,7 @@ from pipeline.source.pages.address import file_of
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
     from pipeline.plan.grouping import Grouping
+    from pipeline.source.labels import LabelOptions
     from pipeline.source.regions import Regions
     from pipeline.source.stacks import Source
 
@@ -205,6 +207,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[in
     options = {
         **user.only("name", "label_kind", "independent", "channels_are_slices"),
         "regions": choose_regions(user, window),
+        "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
     pairs = tuple(zip(images, labels, strict=True))
@@ -245,6 +248,18 @@ def choose_grouping(user: UserOptions) -> "Grouping | None":
     from pipeline.plan.grouping import Grouping
 
     return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
+
+
+def _label_options(user: UserOptions) -> "LabelOptions":
+    from pipeline.source.labels import LabelOptions
+
+    named = user.get("classes", ClassNames(()))
+    return LabelOptions(
+        ignore=tuple(value for values in user.get("ignore", ()) for value in values),
+        names=named.names,
+        values=named.values,
+        skip_unlabelled=bool(user.get("skip_unlabelled")),
+    )
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -344,6 +359,7 @@ def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ..
 
 
 def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
+    from pipeline.source.labels import DEFAULT_OPTIONS
     from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
 
     output.line(
@@ -356,6 +372,10 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
+    if choice.options["label_options"] != DEFAULT_OPTIONS:
+        raise ConfigError(
+            "labels: those of the built-in phantom have names, and all are annotated; leave their options out"
+        )
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

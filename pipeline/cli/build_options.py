@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from augment.ranges import PRESETS, Extent
+from pipeline.cli.label_types import LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
@@ -65,6 +66,18 @@ _OPTIONS = (
         type=click.Choice(["auto", *LABEL_KINDS]),
         default="auto",
         help="What the numbers in the labels are; auto looks at them.",
+    ),
+    _source(
+        "--ignore",
+        type=LabelValues(),
+        multiple=True,
+        help="Label value of pixels that mean nothing, such as -1 or 255. Repeatable.",
+    ),
+    _source("--classes", type=NamesOfClasses(), help="Names of the classes: background,cell or 0=background,255=cell."),
+    _source(
+        "--skip-unlabelled/--no-skip-unlabelled",
+        default=None,
+        help="Leave out of every split slices in which nothing is annotated.",
     ),
     _source(
         "--independent/--no-independent",

@@ -11,7 +11,7 @@ from pipeline.files import storage_errors
 from pipeline.shards.digest import bytes_digest, file_digest
 from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import PHANTOM
-from pipeline.source.labels import AUTO
+from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
@@ -36,6 +36,7 @@ def read_folder(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool = False,
     channels_are_slices: bool = False,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
@@ -51,6 +52,7 @@ def read_folder(
         [source_pair(folder)],
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
+        label_options=label_options,
         independent=independent,
         channels_are_slices=channels_are_slices,
         regions=regions,
@@ -96,6 +98,7 @@ def read_pairs(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool = False,
     channels_are_slices: bool = False,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
@@ -108,6 +111,7 @@ def read_pairs(
             folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
+        label_options: what else is to be made of the labels.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
         channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
         regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
@@ -128,7 +132,8 @@ def read_pairs(
     if regions is not None:
         raw, notes = _cut(raw, regions)
     bases = [stem_of(images) for images, _ in pairs]
-    source = combine(raw, name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    name = name or as_name("-".join(bases))
+    source = combine(raw, name=name, label_kind=label_kind, label_options=label_options, facts=facts)
     return replace(source, notes=(*notes, *source.notes))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, counted
 from pipeline.shards.config import DEFAULT_REGION_GAP_PX, REGION_WINDOWS
-from pipeline.source.stacks import ObjectSlices, RawStack, Slices
+from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices
 
 _MAX_KEPT_BYTES = 1 << 27
 _MAX_BOXES = 8  # along each axis: larger boxes have fewer edges to be mirrored at
@@ -108,6 +108,11 @@ class BoxSlices:
         """Of every slice."""
         return self._source.dtype
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of how the slices were read, once all have been."""
+        return self._source.notes if isinstance(self._source, ReadSlices) else ()
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -143,16 +148,11 @@ class BoxSlices:
 
 
 class BoxObjects(BoxSlices):
-    """The boxes of labels that are ids of single objects."""
+    """The boxes of labels that are known to be ids of single objects."""
 
-    def __init__(self, source: ObjectSlices, boxes: Boxes) -> None:
+    def __init__(self, source: Slices, boxes: Boxes, n_objects: int) -> None:
         super().__init__(source, boxes)
-        self._objects = source
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know of the labels that were read so far."""
-        return self._objects.notes
+        self.n_objects = n_objects
 
 
 def cut_stacks(raw: Sequence[RawStack], regions: Regions) -> tuple[list[RawStack], list[str]]:
@@ -200,7 +200,7 @@ def cut_stack(stack: RawStack, boxes: Boxes) -> RawStack:
         )
     labels: BoxSlices = BoxSlices(stack.labels, boxes)
     if isinstance(stack.labels, ObjectSlices):
-        labels = BoxObjects(stack.labels, boxes)
+        labels = BoxObjects(stack.labels, boxes, stack.labels.n_objects)
     of_slice = [corner[0] for corner in boxes.corners]
     names = stack.names if len(stack.names) != len(stack.images) else tuple(stack.names[z] for z in of_slice)
     return replace(

@@ -36,12 +36,21 @@ class Slices(Protocol):
 
 
 @runtime_checkable
-class ObjectSlices(Slices, Protocol):
-    """Labels that are ids of single objects, however few they are."""
+class ReadSlices(Protocol):
+    """What slices know of how they were read."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of the labels that were read so far."""
+        """What to say of that, once all slices have been read."""
+
+
+@runtime_checkable
+class ObjectSlices(Protocol):
+    """Labels that are known to be ids of single objects, however few they are."""
+
+    @property
+    def n_objects(self) -> int:
+        """How many they are."""
 
 
 @dataclass(frozen=True, slots=True)

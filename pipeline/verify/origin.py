@@ -12,6 +12,7 @@ from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.known_stacks import PHANTOM
+from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.regions import Boxes
@@ -115,10 +116,21 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
     return {
         "name": record.name,
         "label_kind": record.label_kind,
+        "label_options": _label_options(record.inputs),
         "independent": record.config.independent,
         "channels_are_slices": True,  # its digest tells whether it is the right stack
         "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
+
+
+def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:
+    """Return what was said of the labels, as far as it decides anything."""
+    names = inputs[0].labels.names or ()
+    return LabelOptions(
+        ignore=tuple({value for stack in inputs for value in stack.labels.ignored or ()}),
+        names=names,
+        values=inputs[0].labels.values if names else (),
+    )
 
 
 def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:

@@ -133,7 +133,19 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "label-kind": ("classes", "instances"),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
+TRIED_BELOW = {
+    "ignore",
+    "classes",
+    "skip-unlabelled",
+    "folder",
+    "images",
+    "labels",
+    "split-file",
+    "folds",
+    "fold",
+    "groups",
+    "group-by",
+}
 OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
 
 
