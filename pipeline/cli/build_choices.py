@@ -14,13 +14,14 @@ from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
-from pipeline.shards.config import CHANNELS, BuildConfig
+from pipeline.shards.config import CHANNELS, DEFAULT_REGION_GAP_PX, BuildConfig
 from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
     from pipeline.plan.grouping import Grouping
     from pipeline.source.labels import LabelOptions
+    from pipeline.source.regions import Regions
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -139,7 +140,7 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         ConfigError: options that do not go together, or are out of range.
     """
     user, options = _read_user_options(context, file), context.params
-    source, split = choose_source(user, file), choose_split(user)
+    source, split = choose_source(user, file, options["size"]), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
@@ -179,11 +180,16 @@ class SourceChoice:
         return all(path.exists() for path in named)
 
 
-def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
+def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[int, int]) -> SourceChoice:
     """Return the source that was asked for; one on the command line overrules one in a file.
 
+    Args:
+        user: what was asked for.
+        file: the config file.
+        window: (height, width) of a sample, in pixels.
+
     Raises:
-        ConfigError: a folder and files, or images without labels.
+        ConfigError: a folder and files, images without labels, or strips between regions that are not asked for.
     """
     if "source" in user.flags:
         user = user.without_file("images", "labels")
@@ -199,6 +205,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
         **_choose_scaling(user),
+        "regions": choose_regions(user, window),
         "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
@@ -220,6 +227,24 @@ def _choose_scaling(user: UserOptions) -> dict[str, Any]:
 
     low, high = user.get("scale_gray")
     return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
+    """Return how large slices are to be cut, if they are.
+
+    Raises:
+        ConfigError: strips between boxes are asked for, but no boxes, or strips of less than 0 px.
+    """
+    gap_px = user.get("region_gap", DEFAULT_REGION_GAP_PX)
+    if not user.get("regions"):
+        if "region_gap" in user:
+            raise ConfigError(f"{user.where('region_gap')}: it goes with --regions; add that, or leave this out")
+        return None
+    if gap_px < 0:
+        raise ConfigError(f"{user.where('region_gap')}: expected 0 or more pixels, got {gap_px}")
+    from pipeline.source.regions import Regions
+
+    return Regions(window, gap_px)
 
 
 def choose_grouping(user: UserOptions) -> "Grouping | None":
@@ -379,6 +404,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         f"source: the built-in phantom, a synthetic stack, because there is no {DEFAULT_FOLDER}. For a real one, "
         "name a folder with train-volume.tif and train-labels.tif, or --images and --labels (README: Data)"
     )
+    if choice.options.get("regions"):
+        raise ConfigError("regions: the slices of the built-in phantom are not cut; leave it out")
     if choice.options.get("independent"):
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):

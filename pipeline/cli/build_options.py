@@ -13,7 +13,17 @@ import click
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.label_types import LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, JOINS, LABEL_KINDS, MARGINS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import (
+    DEFAULT_FOLDS,
+    DEFAULT_REGION_GAP_PX,
+    ENGINES,
+    JOINS,
+    LABEL_KINDS,
+    MARGINS,
+    STRATEGIES,
+    WEIGHTS,
+    BuildConfig,
+)
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -103,6 +113,17 @@ _OPTIONS = (
         "--gray-bits",
         type=click.Choice(["8", "16"]),
         help="Bits that gray levels are scaled to, with --scale-gray.  [default: 16]",
+    ),
+    _source(
+        "--regions/--no-regions",
+        default=None,
+        help="Cut slices larger than four samples into boxes, each a slice of its own.",
+    ),
+    _source(
+        "--region-gap",
+        type=int,
+        metavar="PX",
+        help=f"With --regions: strips between boxes that are in none.  [default: {DEFAULT_REGION_GAP_PX}]",
     ),
     _source("--name", help="What to call the dataset.  [default: as the source]"),
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),

@@ -17,8 +17,10 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.mirror_tiles import ignore_value
 from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
+from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
 from pipeline.render.clipping import ClippingCount
 from pipeline.render.encoding import deflate_array
@@ -99,9 +101,16 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
 
         return render_by_stages
     cache = SliceCache(source, folder)
+    takes_highest = config.margin != "shared" and source.coding.ignore is None
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
         with cache.lend(stack, z) as prepared:
+            if takes_highest and prepared.has_highest:
+                highest = ignore_value(prepared.label.dtype)
+                raise ConfigError(
+                    f"margin {config.margin}: slice {z} of stack {stack} has the id {highest}, which stands for what "
+                    "is ignored; use margin shared, or give that object another id"
+                )
             render_prepared(prepared, recipe, out, margin=config.margin)
 
     return render_fused

@@ -43,6 +43,7 @@ from pipeline.source.labels import (
 )
 from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
 
+_ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -251,7 +252,7 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
     unlabelled = frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,)))
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
+        labels=labels.slices(partial(_encode_rows, partial(coding.encode, ids=ids), coding.dtype), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
@@ -301,6 +302,14 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     if not axis:
         return ()
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
+
+
+def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> NDArray[Any]:
+    """Return a label as it is stored; a few rows at a time, because that takes several times their memory."""
+    encoded = np.empty(label.shape, dtype)
+    for top in range(0, len(label), _ENCODED_ROWS):
+        encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
+    return encoded
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
@@ -15,7 +15,10 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
-from pipeline.source.stacks import Slices, Source
+from pipeline.source.stacks import RawStack, Slices, Source
+
+if TYPE_CHECKING:
+    from pipeline.source.regions import Boxes, Regions
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -39,6 +42,7 @@ def read_folder(
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     scale_gray: ScaleGray | None = None,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -56,6 +60,7 @@ def read_folder(
         channels_are_slices=channels_are_slices,
         channel=channel,
         scale_gray=scale_gray,
+        regions=regions,
         facts=facts,
     )
 
@@ -104,6 +109,7 @@ def read_pairs(
     channel: Sequence[str] = (),
     join: str = STACKS,
     scale_gray: ScaleGray | None = None,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -120,6 +126,8 @@ def read_pairs(
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
         join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         scale_gray: how to scale the gray levels of all stacks, if at all.
+        regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
+            is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -138,6 +146,9 @@ def read_pairs(
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
     names = part_names(groups)
     raw = [open_stack(group, names, how) for group in groups]
+    cut_notes: list[str] = []
+    if regions is not None:
+        raw, cut_notes = _cut(raw, regions)
     bases = [stem_of(images) for images, _ in pairs]
     source = combine(
         raw,
@@ -150,9 +161,20 @@ def read_pairs(
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,
-        notes=(*(note for stack in raw for note in stack.notes), *source.notes),
+        notes=(*cut_notes, *(note for stack in raw for note in stack.notes), *source.notes),
         options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
     )
+
+
+def _cut(raw: list[RawStack], regions: "Regions | Sequence[Boxes | None]") -> tuple[list[RawStack], list[str]]:
+    """Return stacks cut into boxes, and what to say of it."""
+    from pipeline.source.regions import Regions, cut_stack, cut_stacks
+
+    if isinstance(regions, Regions):
+        return cut_stacks(raw, regions)
+    if len(regions) != len(raw):
+        return raw, []  # its digests tell that it is another source
+    return [stack if boxes is None else cut_stack(stack, boxes) for stack, boxes in zip(raw, regions, strict=True)], []
 
 
 def read_images(path: Path) -> list[Slices]:

@@ -17,6 +17,7 @@ from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
+from pipeline.source.regions import Boxes
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -129,6 +130,7 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
         "independent": record.config.independent,
         "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
         "channels_are_slices": not record.arrays.channels,
+        "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
     if n_pairs > len(record.inputs):
         options["join"] = CHANNELS
