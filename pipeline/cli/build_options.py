@@ -4,9 +4,10 @@ Their defaults and choices are those of the library's own configuration. An opti
 by the preset or by the strategy; the help shows what they decide by default.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 DEFAULTS = BuildConfig()
 _RANGES = DEFAULTS.ranges
+# What a preset decides beside the ranges: the size of the set's images, (height, width), and weights.
+PRESET_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "ctc-phc-u373": {"size": (520, 696), "weights": "unet2015"},
+    "ctc-dic-hela": {"size": (512, 512), "weights": "unet2015"},
+}
 
 
 def use_config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> "ConfigFile | None":
@@ -63,6 +69,12 @@ _OPTIONS = (
     ),
     _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
     _source(
+        "--ctc",
+        type=PATH,
+        help="Set of the Cell Tracking Challenge (01, 01_GT, ...), instead of SOURCE.",
+    ),
+    _source("--silver/--no-silver", default=None, help="With --ctc: the computed annotations, 01_ST."),
+    _source(
         "--label-kind",
         type=click.Choice(["auto", *LABEL_KINDS]),
         default="auto",
@@ -83,7 +95,7 @@ _OPTIONS = (
     _source(
         "--independent/--no-independent",
         default=None,
-        help="Slices are fields of view without neighbours, not sections.",
+        help="Slices are fields of view without neighbours, not sections.  [default: as folders show]",
     ),
     _source(
         "--channels-are-slices/--no-channels-are-slices",
@@ -185,7 +197,8 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias.",
+        "shift, gain and bias. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights "
+        "unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",

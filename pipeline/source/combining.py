@@ -132,7 +132,7 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for stack in raw for note in _reading_notes(stack)),
+            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
             *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
             *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
@@ -261,6 +261,7 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         unlabelled=unlabelled,
         names=raw.names,
+        label_names=raw.label_names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,

@@ -38,21 +38,23 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
-    independent: bool = False,
+    independent: bool | None = None,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     scale_gray: ScaleGray | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
+    silver: bool = False,
+    ctc: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source in a folder; see `source_pair` for what it holds.
+    """Return the source in a folder; see `source_pairs` for what it holds, and `read_pairs` for the options.
 
     Raises:
         ConfigError: the folder or one of the files is missing, or the two do not belong together.
         SourceError: a file cannot be read.
     """
     return read_pairs(
-        [source_pair(folder)],
+        source_pairs(folder, silver=silver, ctc=ctc),
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         label_options=label_options,
@@ -65,32 +67,59 @@ def read_folder(
     )
 
 
-def source_pair(folder: Path) -> tuple[Path, Path]:
-    """Return the images and the labels in a source folder.
+def source_pairs(folder: Path, *, silver: bool = False, ctc: bool = False) -> list[tuple[Path, Path]]:
+    """Return the images and the labels in a source folder, one pair a stack or a layout.
 
-    They are train-volume.tif and train-labels.tif; where neither is there, the one folder of images and the one of
-    labels in it, by their names: images, image, imgs, img or raw; labels, label, masks, mask, annotations, seg, ...
+    They are train-volume.tif and train-labels.tif; where neither is there, what the folder is laid out like:
+
+    - imagesTr and labelsTr, as nnU-Net has them;
+    - sequences of the Cell Tracking Challenge: 01 and 01_GT/SEG, 02 and 02_GT/SEG;
+    - the one folder of images and the one of labels in it, by their names: images, image, imgs, img or raw; labels,
+      label, masks, mask, annotations, seg, ...;
+    - such folders in a folder for each picture: then the folder itself has both.
+
+    Args:
+        folder: the folder.
+        silver: of the Cell Tracking Challenge, take the computed annotations, 01_ST/SEG.
+        ctc: it must be a set of that challenge.
 
     Raises:
         ConfigError: the folder or one of the two is missing, or there are several.
     """
+    from pipeline.source.pages.fields import folders_each
     from pipeline.source.pages.layouts import inner_folders
+    from pipeline.source.pages.nnunet import case_folders
+    from pipeline.source.pages.tracking import sequence_pairs
 
     if not folder.is_dir():
         raise ConfigError(
             f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
             f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
         )
+    if ctc or silver:
+        if pairs := sequence_pairs(folder, silver=silver):
+            return pairs
+        raise ConfigError(
+            f"{folder}: expected a training set of the Cell Tracking Challenge, with 01 and 01_GT/SEG, found none"
+        )
     usual = folder / IMAGES_FILE, folder / LABELS_FILE
     missing = [path for path in usual if not path.is_file()]
-    if len(missing) == len(usual) and (found := inner_folders(folder)):
-        return found
+    if len(missing) == len(usual):
+        if found := case_folders(folder):
+            return [found]
+        if pairs := sequence_pairs(folder):
+            return pairs
+        if found := inner_folders(folder):
+            return [found]
+        if folders_each(folder):
+            return [(folder, folder)]
     if missing:
         raise ConfigError(
             f"{folder}: {missing[0].name} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}, or the "
-            "folders images and labels. Name other files, or folders of single pages, with --images and --labels"
+            "folders images and labels, or a folder with these for each picture. Name other files, or folders of "
+            "single pages, with --images and --labels"
         )
-    return usual
+    return [usual]
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
@@ -104,7 +133,7 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
-    independent: bool = False,
+    independent: bool | None = None,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     join: str = STACKS,
@@ -120,7 +149,8 @@ def read_pairs(
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         label_options: what else is to be made of the labels.
-        independent: the slices are fields of view without neighbours: numbers may be missing between their names.
+        independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
+            default as the layout of the files shows, see `find_layout`.
         channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
             as some programs call them, or, if False, the channels of one slice.
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
@@ -134,18 +164,29 @@ def read_pairs(
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
-    from pipeline.source.opening import Opening, open_stack, part_names
+    from pipeline.source.opening import Opening, open_layout, open_stack, part_names
     from pipeline.source.pages.formats import stem_of
 
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     if channel and channels_are_slices:
         raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
+    from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
+
     _require_own_files(pairs)
-    how = Opening(independent, channels_are_slices, tuple(channel))
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
+    layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
+    if independent is None:
+        independent = are_fields([group[0] for group in groups], layouts)
+    how = Opening(independent, channels_are_slices, tuple(channel))
     names = part_names(groups)
-    raw = [open_stack(group, names, how) for group in groups]
+    raw: list[RawStack] = []
+    for group, layout in zip(groups, layouts, strict=True):
+        if layout and layout.stacks:
+            raw += open_layout(group[0], layout, how)
+        else:
+            raw.append(open_stack(group, names, how))
+    raw = in_one_sequence(raw)
     cut_notes: list[str] = []
     if regions is not None:
         raw, cut_notes = _cut(raw, regions)
@@ -161,7 +202,13 @@ def read_pairs(
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,
-        notes=(*cut_notes, *(note for stack in raw for note in stack.notes), *source.notes),
+        notes=(
+            *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
+            *cut_notes,
+            *source.notes,
+        ),
+        independent=independent,
+        films=all(layout and layout.films for layout in layouts),
         options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
     )
 

@@ -24,7 +24,7 @@ from pipeline.source.readers import (
     read_files,
     read_folder,
     read_images,
-    source_pair,
+    source_pairs,
     write_phantom,
 )
 from pipeline.source.stacks import RawStack
@@ -303,7 +303,7 @@ def test_a_folder_of_two_folders_is_understood_by_their_names(tmp_path: Path, im
         for z, page in enumerate(pixels):
             write_stack(folder / name / f"{z}.tif", page[None])
     (folder / "notes").mkdir()
-    assert source_pair(folder) == (folder / images, folder / labels)
+    assert source_pairs(folder) == [(folder / images, folder / labels)]
     source = read_folder(folder)
     assert (source.name, source.inputs) == ("larva", make_source(IMAGES, LABELS, name="x").inputs)
     assert np.array_equal(np.stack(list(read_images(folder)[0])), IMAGES)
@@ -313,7 +313,7 @@ def test_a_folder_of_two_folders_is_understood_by_their_names(tmp_path: Path, im
     with pytest.raises(ConfigError, match=f"{LABELS_FILE} is missing"):
         read_folder(folder)
     write_stack(folder / LABELS_FILE, LABELS)
-    assert source_pair(folder) == (folder / IMAGES_FILE, folder / LABELS_FILE)
+    assert source_pairs(folder) == [(folder / IMAGES_FILE, folder / LABELS_FILE)]
 
 
 @pytest.mark.parametrize(
