@@ -32,7 +32,7 @@ def source_line(source: Source) -> str:
 
 
 def pair_lines(source: Source) -> list[str]:
-    """Return which labels belong to which images, in a line: the first few, and how many."""
+    """Return which labels belong to which images, in a line, where there are several: the first few, and how many."""
     pairs = [
         f"{image} with {label}"
         for stack in source.stacks
@@ -40,7 +40,7 @@ def pair_lines(source: Source) -> list[str]:
         if label
     ]
     more = ", ..." if len(pairs) > _MAX_PAIRS_SHOWN else ""
-    return [f"pairs: {', '.join(pairs[:_MAX_PAIRS_SHOWN])}{more} ({len(pairs)} in all)"] if pairs else []
+    return [f"pairs: {', '.join(pairs[:_MAX_PAIRS_SHOWN])}{more} ({len(pairs)} in all)"] if len(pairs) > 1 else []
 
 
 def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:

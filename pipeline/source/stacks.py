@@ -49,8 +49,8 @@ class ObjectSlices(Protocol):
     """Labels that are known to be ids of single objects, however few they are."""
 
     @property
-    def n_objects(self) -> int:
-        """How many they are."""
+    def values_are_objects(self) -> bool:
+        """True: it is what tells them from other labels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class ObjectMasks:
     axis, white_is_zero = "", False
     palette: NDArray[np.uint16] | None = None
     channels: tuple[str, ...] = ()
+    values_are_objects = True
 
     def __init__(self, path: Path, files: Sequence[Sequence[Path]]) -> None:
         self.path = path
@@ -75,12 +76,6 @@ class ObjectMasks:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the labels."""
         return (self[z] for z in range(len(self)))
-
-    @property
-    @property
-    def n_objects(self) -> int:
-        """How many masks there are."""
-        return len(self.files)
 
     @property
     def notes(self) -> tuple[str, ...]:
