@@ -10,15 +10,18 @@ from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
+from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
-from pipeline.shards.config import CHANNELS, BuildConfig
+from pipeline.shards.config import CHANNELS, DEFAULT_REGION_GAP_PX, BuildConfig
 from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
     from pipeline.plan.grouping import Grouping
+    from pipeline.source.labels import LabelOptions
+    from pipeline.source.regions import Regions
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels", "ctc"})
@@ -157,7 +160,7 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     user = _read_user_options(context, file)
     preset: str = context.params["preset"]
     options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
-    source, split = choose_source(user, file), choose_split(user)
+    source, split = choose_source(user, file, options["size"]), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
@@ -198,11 +201,16 @@ class SourceChoice:
         return all(path.exists() for path in named)
 
 
-def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
+def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[int, int]) -> SourceChoice:
     """Return the source that was asked for; one on the command line overrules one in a file.
 
+    Args:
+        user: what was asked for.
+        file: the config file.
+        window: (height, width) of a sample, in pixels.
+
     Raises:
-        ConfigError: a folder and files, or images without labels.
+        ConfigError: a folder and files, images without labels, or strips between regions that are not asked for.
     """
     if named := user.flags & _NAMES_A_SOURCE:
         together = {"images", "labels"} if named & {"images", "labels"} else named
@@ -220,10 +228,48 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     options = {
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
+        **_choose_scaling(user),
         **({"ctc": True, **user.only("silver")} if ctc else {}),
+        "regions": choose_regions(user, window),
+        "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
     return SourceChoice(ctc or folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+
+
+def _choose_scaling(user: UserOptions) -> dict[str, Any]:
+    """Return how gray levels are to be scaled, if they are.
+
+    Raises:
+        ConfigError: bits without percentiles, or percentiles that do not rise.
+    """
+    bits: Any = user.get("gray_bits")
+    if "scale_gray" not in user:
+        if bits is not None:
+            raise ConfigError(f"{user.where('gray_bits')}: says to how many bits --scale-gray scales; give that, too")
+        return {}
+    from pipeline.source.gray_levels import ScaleGray
+
+    low, high = user.get("scale_gray")
+    return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
+    """Return how large slices are to be cut, if they are.
+
+    Raises:
+        ConfigError: strips between boxes are asked for, but no boxes, or strips of less than 0 px.
+    """
+    gap_px = user.get("region_gap", DEFAULT_REGION_GAP_PX)
+    if not user.get("regions"):
+        if "region_gap" in user:
+            raise ConfigError(f"{user.where('region_gap')}: it goes with --regions; add that, or leave this out")
+        return None
+    if gap_px < 0:
+        raise ConfigError(f"{user.where('region_gap')}: expected 0 or more pixels, got {gap_px}")
+    from pipeline.source.regions import Regions
+
+    return Regions(window, gap_px)
 
 
 def choose_grouping(user: UserOptions) -> "Grouping | None":
@@ -265,6 +311,18 @@ def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> in
             f"{n_images} --images and {n_labels} --labels"
         )
     return n_images // n_labels
+
+
+def _label_options(user: UserOptions) -> "LabelOptions":
+    from pipeline.source.labels import LabelOptions
+
+    named = user.get("classes", ClassNames(()))
+    return LabelOptions(
+        ignore=tuple(value for values in user.get("ignore", ()) for value in values),
+        names=named.names,
+        values=named.values,
+        skip_unlabelled=bool(user.get("skip_unlabelled")),
+    )
 
 
 def read_source(choice: SourceChoice, output: Output) -> "Source":
@@ -370,18 +428,27 @@ def _source_notes(user: UserOptions, file: "ConfigFile | None") -> tuple[str, ..
 
 
 def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
+    from pipeline.source.labels import DEFAULT_OPTIONS
     from pipeline.source.readers import DEFAULT_FOLDER, phantom_source
 
     output.line(
         f"source: the built-in phantom, a synthetic stack, because there is no {DEFAULT_FOLDER}. For a real one, "
         "name a folder with train-volume.tif and train-labels.tif, or --images and --labels (README: Data)"
     )
+    if choice.options.get("regions"):
+        raise ConfigError("regions: the slices of the built-in phantom are not cut; leave it out")
     if choice.options.get("independent"):
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
     if choice.options.get("channel"):
         raise ConfigError("channel: the built-in phantom has one channel; leave it out")
+    if "scale_gray" in choice.options:
+        raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if choice.options["label_options"] != DEFAULT_OPTIONS:
+        raise ConfigError(
+            "labels: those of the built-in phantom have names, and all are annotated; leave their options out"
+        )
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from augment.ranges import PRESETS, Extent
+from pipeline.cli.label_types import LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
+    DEFAULT_REGION_GAP_PX,
     ENGINES,
     JOINS,
     LABEL_KINDS,
@@ -63,7 +65,7 @@ _OPTIONS = (
         "--images",
         type=PATH,
         multiple=True,
-        help="Slices, instead of SOURCE: a TIFF or a folder of TIFFs, PNGs. Repeatable.",
+        help="Slices, instead of SOURCE: a TIFF, a folder of pages, a.h5:/raw, a.zarr. Repeatable.",
     ),
     _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
     _source(
@@ -77,6 +79,18 @@ _OPTIONS = (
         type=click.Choice(["auto", *LABEL_KINDS]),
         default="auto",
         help="What the numbers in the labels are; auto looks at them.",
+    ),
+    _source(
+        "--ignore",
+        type=LabelValues(),
+        multiple=True,
+        help="Label value of pixels that mean nothing, such as -1 or 255. Repeatable.",
+    ),
+    _source("--classes", type=NamesOfClasses(), help="Names of the classes: background,cell or 0=background,255=cell."),
+    _source(
+        "--skip-unlabelled/--no-skip-unlabelled",
+        default=None,
+        help="Leave out of every split slices in which nothing is annotated.",
     ),
     _source(
         "--independent/--no-independent",
@@ -99,6 +113,29 @@ _OPTIONS = (
         type=click.Choice(JOINS),
         default=JOINS[0],
         help="What several --images are: stacks, or, with fewer --labels, the channels of one.",
+    ),
+    _source(
+        "--scale-gray",
+        type=float,
+        nargs=2,
+        metavar="P_LOW P_HIGH",
+        help="Scale gray levels: these percentiles of all pixels become black and white.",
+    ),
+    _source(
+        "--gray-bits",
+        type=click.Choice(["8", "16"]),
+        help="Bits that gray levels are scaled to, with --scale-gray.  [default: 16]",
+    ),
+    _source(
+        "--regions/--no-regions",
+        default=None,
+        help="Cut slices larger than four samples into boxes, each a slice of its own.",
+    ),
+    _source(
+        "--region-gap",
+        type=int,
+        metavar="PX",
+        help=f"With --regions: strips between boxes that are in none.  [default: {DEFAULT_REGION_GAP_PX}]",
     ),
     _source("--name", help="What to call the dataset.  [default: as the source]"),
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),

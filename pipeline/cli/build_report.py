@@ -32,7 +32,7 @@ def source_line(source: Source) -> str:
 
 
 def pair_lines(source: Source) -> list[str]:
-    """Return which labels belong to which images, in a line: the first few, and how many; of one file, nothing."""
+    """Return which labels belong to which images, in a line, where there are several: the first few, and how many."""
     pairs = [
         f"{image} with {label}"
         for stack in source.stacks

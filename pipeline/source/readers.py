@@ -5,22 +5,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, SourceError, counted
+from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
 from pipeline.shards.config import CHANNELS, JOINS, STACKS
-from pipeline.shards.digest import bytes_digest, file_digest
-from pipeline.shards.provenance import MAX_CHANNELS
 from pipeline.source.combining import combine, make_source
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
-from pipeline.source.labels import AUTO
+from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
-from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
+from pipeline.source.stacks import RawStack, Slices, Source
 
 if TYPE_CHECKING:
-    from pipeline.source.pages.folder_stacks import FolderLayout
-    from pipeline.source.pages.formats import FileSlices
+    from pipeline.source.regions import Boxes, Regions
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -39,9 +37,12 @@ def read_folder(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool | None = None,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
+    scale_gray: ScaleGray | None = None,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     silver: bool = False,
     ctc: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -56,9 +57,12 @@ def read_folder(
         source_pairs(folder, silver=silver, ctc=ctc),
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
+        label_options=label_options,
         independent=independent,
         channels_are_slices=channels_are_slices,
         channel=channel,
+        scale_gray=scale_gray,
+        regions=regions,
         facts=facts,
     )
 
@@ -128,10 +132,13 @@ def read_pairs(
     *,
     name: str | None = None,
     label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     independent: bool | None = None,
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     join: str = STACKS,
+    scale_gray: ScaleGray | None = None,
+    regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -141,18 +148,23 @@ def read_pairs(
             folder or zip file, or a folder of single TIFF, PNG, BMP or JPEG pages.
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
+        label_options: what else is to be made of the labels.
         independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
             default as the layout of the files shows, see `find_layout`.
         channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
             as some programs call them, or, if False, the channels of one slice.
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
         join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
+        scale_gray: how to scale the gray levels of all stacks, if at all.
+        regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
+            is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.opening import Opening, open_layout, open_stack, part_names
     from pipeline.source.pages.formats import stem_of
 
     if not pairs:
@@ -166,25 +178,50 @@ def read_pairs(
     layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
     if independent is None:
         independent = are_fields([group[0] for group in groups], layouts)
-    how = _How(independent, channels_are_slices, tuple(channel))
-    names = _part_names(groups)
+    how = Opening(independent, channels_are_slices, tuple(channel))
+    names = part_names(groups)
     raw: list[RawStack] = []
     for group, layout in zip(groups, layouts, strict=True):
-        raw += _laid_out(group[0], layout, how) if layout and layout.stacks else [_open_stack(group, names, how)]
+        if layout and layout.stacks:
+            raw += open_layout(group[0], layout, how)
+        else:
+            raw.append(open_stack(group, names, how))
+    raw = in_one_sequence(raw)
+    cut_notes: list[str] = []
+    if regions is not None:
+        raw, cut_notes = _cut(raw, regions)
     bases = [stem_of(images) for images, _ in pairs]
-    source = combine(in_one_sequence(raw), name=name or as_name("-".join(bases)), label_kind=label_kind, facts=facts)
+    source = combine(
+        raw,
+        name=name or as_name("-".join(bases)),
+        label_kind=label_kind,
+        label_options=label_options,
+        scale_gray=scale_gray,
+        facts=facts,
+    )
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,
         notes=(
             *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
-            *dict.fromkeys(note for stack in raw for note in stack.notes),  # a folder may hold several stacks
+            *cut_notes,
             *source.notes,
         ),
         independent=independent,
         films=all(layout and layout.films for layout in layouts),
         options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
     )
+
+
+def _cut(raw: list[RawStack], regions: "Regions | Sequence[Boxes | None]") -> tuple[list[RawStack], list[str]]:
+    """Return stacks cut into boxes, and what to say of it."""
+    from pipeline.source.regions import Regions, cut_stack, cut_stacks
+
+    if isinstance(regions, Regions):
+        return cut_stacks(raw, regions)
+    if len(regions) != len(raw):
+        return raw, []  # its digests tell that it is another source
+    return [stack if boxes is None else cut_stack(stack, boxes) for stack, boxes in zip(raw, regions, strict=True)], []
 
 
 def read_images(path: Path) -> list[Slices]:
@@ -197,15 +234,15 @@ def read_images(path: Path) -> list[Slices]:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
-    if (path / IMAGES_FILE).is_file():
-        path /= IMAGES_FILE
+    from pipeline.source.opening import open_slices
+    from pipeline.source.pages.fields import image_stacks
     from pipeline.source.pages.formats import is_page_folder
 
+    if (path / IMAGES_FILE).is_file():
+        path /= IMAGES_FILE
     if is_page_folder(path):
-        from pipeline.source.pages.fields import image_stacks
-
         return list(image_stacks(path))
-    return [_open(path, labels=False)]
+    return [open_slices(path, labels=False)]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -282,158 +319,3 @@ def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
         raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
     number = count()
     return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))
-
-
-def _part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
-    """Return what to call images that are the channels of a stack, in all stacks alike.
-
-    They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
-    """
-    from pipeline.source.pages.formats import stem_of
-    from pipeline.source.pages.partners import core_names
-
-    bases = [[stem_of(images) for images, _ in group] for group in groups]
-    for names in (bases, [core_names(each) for each in bases]):
-        if all(each == names[0] for each in names):
-            return names[0]
-    return list(map(str, range(max(map(len, bases)))))
-
-
-class _How(NamedTuple):
-    """How images are read; see `read_pairs`."""
-
-    independent: bool = False
-    channels_are_slices: bool | None = None
-    channel: tuple[str, ...] = ()
-
-    @property
-    def planes_are_slices(self) -> bool | None:
-        """Whether planes that are called channels are slices: not where some of them are chosen."""
-        return False if self.channel else self.channels_are_slices
-
-
-def _laid_out(pair: tuple[Path, Path], layout: "FolderLayout", how: _How) -> list[RawStack]:
-    """Return the stacks of two folders that hold more than one plain stack."""
-    return [
-        replace(
-            _raw_stack(stack.images, stack.labels, pair, how),
-            names=stack.names,
-            label_names=stack.label_names,
-            files=(_source_file(stack.images), _source_file(stack.labels)),
-            sequence=stack.sequence,
-            skipped=stack.skipped,
-        )
-        for stack in layout.stacks
-    ]
-
-
-def _open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: _How) -> RawStack:
-    """Return a stack; of several pairs, each has some of its channels, called so, and the same labels."""
-    from pipeline.source.pages.channels import JoinedChannels, require_same_labels
-
-    opened = [_open_pair(*pair, how) for pair in pairs]
-    images, labels = opened[0]
-    further = tuple(_source_file(each) for each, _ in opened[1:])
-    if len(pairs) > 1:
-        require_same_labels([each for _, each in opened], [path for path, _ in pairs])
-        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
-    return replace(
-        _raw_stack(images, labels, pairs[0], how),
-        names=images.slices if isinstance(images, JoinedChannels) else _names_in(pairs[0][0], images),
-        label_names=_names_in(pairs[0][1], labels),
-        files=(replace(_source_file(opened[0][0]), further=further), _source_file(labels)),
-    )
-
-
-def _names_in(path: Path, stack: "FileSlices") -> tuple[str, ...]:
-    """Return what slices are called, or what their file is."""
-    from pipeline.source.pages.formats import is_page_folder, stem_of
-
-    return tuple(file.stem for file in stack.files) if is_page_folder(path) else (stem_of(path),)
-
-
-def _raw_stack(images: "FileSlices", labels: "FileSlices", pair: tuple[Path, Path], how: _How) -> RawStack:
-    """Return a stack of the channels that were chosen; what its slices are called and where they were is not said."""
-    from pipeline.source.pages.channels import ChosenChannels, split_names
-
-    where = str(pair[0])
-    if how.channel:
-        if not images.channels:
-            raise ConfigError(f"{where}: has one channel, so that none can be chosen; leave out --channel")
-        images = ChosenChannels(images, split_names(how.channel, images))
-    if len(images.channels) > MAX_CHANNELS:
-        raise ConfigError(
-            f"{where}: expected at most {MAX_CHANNELS} channels, found {len(images.channels)}; choose some, such as "
-            "--channel 0,1,2"
-        )
-    notes = ((path, note) for path, stack in ((where, images), (str(pair[1]), labels)) for note in stack.notes)
-    return RawStack(
-        images,
-        labels,
-        where=(where, str(pair[1])),
-        palette=labels.palette,
-        channels=images.channels,
-        notes=tuple(f"{path}: {note}" for path, note in notes),
-    )
-
-
-def _open_pair(images_path: Path, labels_path: Path, how: _How) -> "tuple[FileSlices, FileSlices]":
-    """Return images and labels.
-
-    Raises:
-        ConfigError: the two do not belong together, or the images' planes may be slices or channels.
-        SourceError: one of them cannot be read.
-    """
-    from pipeline.source.pages.folder import open_folders
-    from pipeline.source.pages.formats import is_page_folder
-
-    images: FileSlices
-    labels: FileSlices
-    answer = how.planes_are_slices
-    if is_page_folder(images_path) and is_page_folder(labels_path):
-        images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
-    else:
-        images = _open(images_path, labels=False, channels_are_slices=answer)
-        labels = _open(labels_path, labels=True, channels_are_slices=answer)
-    if (images.path, images.files) == (labels.path, labels.files):
-        raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
-    if answer is None and images.axis == "channels":
-        n = len(images)
-        raise ConfigError(
-            f"{images_path}: its {n} planes may be the channels of one slice, or the slices of a stack; say "
-            f"--no-channels-are-slices for one slice of {n} channels, or --channels-are-slices for {n} slices (the "
-            f"labels have {len(labels)})"
-        )
-    if answer and images.channels:
-        raise ConfigError(
-            f"{images_path}: its channels ({', '.join(images.channels):.80}) are those of "
-            f"{counted(len(images), 'slice')} and cannot be slices; leave out --channels-are-slices, or choose one "
-            "with --channel"
-        )
-    if answer is False and len(images) == 1 < len(labels) == len(images.channels):
-        raise ConfigError(
-            f"{labels_path}: has {len(labels)} slices, for one slice of {len(images.channels)} channels in "
-            f"{images_path}; save the one label that all its channels share"
-        )
-    return images, labels
-
-
-def _open(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> "FileSlices":
-    from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import is_page_folder, open_file
-
-    if is_page_folder(path):
-        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
-    return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
-
-
-def _source_file(stack: "FileSlices") -> SourceFile:
-    """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
-    from pipeline.source.pages.formats import decoder_of
-
-    try:
-        digests = [file_digest(file) for file in stack.files]
-    except OSError as error:
-        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))

@@ -36,12 +36,21 @@ class Slices(Protocol):
 
 
 @runtime_checkable
-class ObjectSlices(Slices, Protocol):
-    """Labels that are ids of single objects, however few they are."""
+class ReadSlices(Protocol):
+    """What slices know of how they were read."""
 
     @property
-    def object_notes(self) -> tuple[str, ...]:
-        """What to know of the labels that were read so far, as whole lines."""
+    def notes(self) -> tuple[str, ...]:
+        """What to say of that, once all slices have been read."""
+
+
+@runtime_checkable
+class ObjectSlices(Protocol):
+    """Labels that are known to be ids of single objects, however few they are."""
+
+    @property
+    def values_are_objects(self) -> bool:
+        """True: it is what tells them from other labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +58,7 @@ class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
 
     Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
-    version.
-
-    Where channels are in files or folders of their own, `further` are those of all but the first.
+    version. Where channels are in files or folders of their own, `further` are those of all but the first.
     """
 
     path: Path
@@ -77,7 +84,6 @@ class RawStack:
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
         skipped: slices that no split may have, because nobody annotated them.
         label_names: what each name's label is called.
-        notes: what to say of how the two were read, once they have been.
     """
 
     images: Slices
@@ -92,7 +98,6 @@ class RawStack:
     boxes: tuple[tuple[int, int, int], ...] = ()
     skipped: frozenset[int] = frozenset()
     label_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

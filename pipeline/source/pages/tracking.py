@@ -31,7 +31,7 @@ class FrameLabels:
 
     axis = ""
     channels: tuple[str, ...] = ()
-    object_notes: tuple[str, ...] = ()
+    values_are_objects = True
 
     def __init__(self, labels: PageFolder, frames: Sequence[int], depth: int) -> None:
         self._labels, self._place = labels, {frame: place for place, frame in enumerate(frames)}
