@@ -201,7 +201,13 @@ class DatasetRecord:
     @property
     def n_groups(self) -> int:
         """How many groups slices belong to; 0 where none are recorded."""
-        return len({group for stack in self.inputs for group in stack.groups or ()})
+        used = (
+            group
+            for stack in self.inputs
+            for z, group in enumerate(stack.groups or ())
+            if z not in (stack.skipped or ())
+        )
+        return len(set(used))
 
     @property
     def n_skipped(self) -> int:

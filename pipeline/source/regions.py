@@ -200,14 +200,19 @@ def cut_stack(stack: RawStack, boxes: Boxes) -> RawStack:
     if isinstance(stack.labels, ObjectSlices):
         labels = BoxObjects(stack.labels, boxes)
     of_slice = [corner[0] for corner in boxes.corners]
-    names = stack.names if len(stack.names) != len(stack.images) else tuple(stack.names[z] for z in of_slice)
+
+    def of_boxes(names: tuple[str, ...]) -> tuple[str, ...]:
+        return names if len(names) != len(stack.images) else tuple(names[z] for z in of_slice)
+
     return replace(
         stack,
         images=BoxSlices(stack.images, boxes),
         labels=labels,
-        names=names,
+        names=of_boxes(stack.names),
+        label_names=of_boxes(stack.label_names),
         groups=tuple(stack.groups[z] for z in of_slice) if stack.groups else (),
         sequence=(),
+        skipped=frozenset(box for box, z in enumerate(of_slice) if z in stack.skipped),
         boxes=boxes.corners,
     )
 

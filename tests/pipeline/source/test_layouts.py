@@ -284,6 +284,17 @@ def test_frames_are_neighbours_in_time_and_one_sequence_is_a_block(augpipe: Run)
     assert "split        .T..T...E.  (T train 2, E test 1, . unused 7)" in out
 
 
+def test_boxes_of_frames_without_annotation_are_skipped_too(augpipe: Run) -> None:
+    for name, pages in (("01", pixels), ("01_GT/SEG", ids)):
+        for frame in range(6) if name == "01" else (1, 4):
+            write(Path("set", name, f"{'t' if name == '01' else 'man_seg'}{frame:03}.tif"), pages(frame, (80, 80)))
+    assert augpipe("build", "set", "--regions", "--region-gap", "8", "--out", "d", *SMALL, "--test", "0").code == 0
+    (stack,) = json.loads(Path("d/dataset.json").read_bytes())["inputs"]
+    without = [box for box, (z, _, _) in enumerate(stack["boxes"]) if z not in (1, 4)]
+    assert stack["skipped"] == without
+    assert 0 < len(without) < len(stack["boxes"])
+
+
 def test_silver_annotations_are_of_all_frames(augpipe: Run) -> None:
     tracking("set", ["01"])
     out = augpipe("build", "--ctc", "set", "--silver", "--dry-run", *SMALL).out
