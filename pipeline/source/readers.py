@@ -176,6 +176,7 @@ def read_pairs(
     _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
     layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
+    asked = independent is not None
     if independent is None:
         independent = are_fields([group[0] for group in groups], layouts)
     how = Opening(independent, channels_are_slices, tuple(channel))
@@ -203,7 +204,7 @@ def read_pairs(
     return replace(
         source,
         notes=(
-            *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
+            *(f"source: {note}" for layout in layouts if layout for note in layout.notes(asked=asked)),
             *cut_notes,
             *source.notes,
         ),

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.source.pages.folder import PageFolder, divided_files, has_pages, image_files, is_same_file, page_files
-from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
+from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
 from pipeline.source.pages.formats import FileSlices
 from pipeline.source.pages.layouts import image_folder, inner_folders, subfolders
 from pipeline.source.pages.object_masks import ObjectMasks
@@ -55,7 +55,7 @@ def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
             )
     fields = [Field(image.stem, image, (label,)) for image, label in zip(files[0], partners, strict=True)]
     stacks = _by_size(fields, sizes, images, lambda each: PageFolder(labels, [file for (file,) in each], labels=True))
-    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size; {AS_FIELDS}"
+    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size"
     return FolderLayout(stacks, (note,), independent=True)
 
 
@@ -83,7 +83,7 @@ def folder_each(root: Path) -> FolderLayout | None:
 
     sizes = [size_of(root, field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
-    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}; {AS_FIELDS}"]
+    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}"]
     if empty := [field.name for field in fields if not field.labels]:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)

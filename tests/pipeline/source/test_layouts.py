@@ -164,6 +164,11 @@ def test_one_mask_a_picture_is_its_label() -> None:
     source = read_folder(folder_each("set", [1, 1, 1], [(20, 24)] * 3))
     assert (source.coding.kind, len(source.stacks)) == ("binary", 1)
     assert "with one mask each; taken for fields of view" in source.notes[0]
+    assert read_folder(Path("set"), independent=True).notes[0].endswith("with one mask each")
+    sections = read_folder(Path("set"), independent=False)
+    assert (sections.independent, sections.notes[0]) == (False, source.notes[0].partition(";")[0])
+    with pytest.raises(SourceError, match=r"sections of one specimen have one size: .* or leave out --no-independent"):
+        read_folder(folder_each("other", [1, 1, 1]), independent=False)
 
 
 def test_a_folder_a_picture_is_built_and_found_again(augpipe: Run) -> None:
@@ -215,7 +220,7 @@ def test_pictures_of_nnunet_are_independent_cases() -> None:
     source = read_folder(nnunet("set"))
     (stack,) = source.stacks
     assert (source.independent, stack.names[1], stack.label_names[1]) == (True, "case_1_0000", "case_1")
-    assert "5 cases of nnU-Net, a picture each, taken for fields of view without neighbours" in source.notes[0]
+    assert "5 cases of nnU-Net, a picture each; taken for fields of view without neighbours" in source.notes[0]
     (stack,) = read_folder(nnunet("two", n_channels=2)).stacks
     assert (stack.channels, stack.names[1]) == (("0000", "0001"), "case_1")
 
@@ -309,12 +314,13 @@ def test_silver_annotations_are_of_all_frames(augpipe: Run) -> None:
         ("01_GT/SEG/man_seg010.tif", "", "man_seg010.tif: annotates frame 010, which is not in set/01"),
         ("01_GT/SEG/man_seg_001_003.tif", "", "man_seg_001_003 annotates one plane of a frame of several"),
         ("", "01/t005.tif", "set/01: frame 5 is missing"),
+        ("01/t000.tif", "", "t000.tif: has 2 pages, as a frame of several planes; sequences of volumes are not read"),
     ],
 )
 def test_what_is_no_sequence_of_plane_frames_is_refused(name: str, remove: str, words: str) -> None:
     tracking("set", ["01"])
     if name:
-        write(Path("set", name), ids(0))
+        write(Path("set", name), *[ids(0)] * (1 + name.startswith("01/")))
     if remove:
         Path("set", remove).unlink()
     with pytest.raises((ConfigError, SourceError), match=words):
