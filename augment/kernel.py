@@ -154,7 +154,7 @@ def _locate(y, x, shift_y, shift_x, basis, matrix, centre, size, stride, folds, 
 
 
 @compiled
-def _is_within(row_y, columns_x, far, shift_y, shift_x, matrix, centre, size):
+def is_within(row_y, columns_x, far, shift_y, shift_x, matrix, centre, size):
     """Return whether all of a block surely looks at the slice itself, and not at its mirror images.
 
     Undeformed, a block is a straight line: its ends are looked at. `far` is each control point's largest weight in it.
@@ -288,7 +288,7 @@ def resample(
             last_y = (counts * shift_y[first], shift_y[n_points - 2], shift_y[n_points - 1])
             last_x = (counts * shift_x[first], shift_x[n_points - 2], shift_x[n_points - 1])
             _begin(y, x, row_y, columns_x, left, basis_x, shift_y, shift_x)
-            if _is_within(row_y, columns_x, far, shift_y, shift_x, matrix, centre, slice_size):
+            if is_within(row_y, columns_x, far, shift_y, shift_x, matrix, centre, slice_size):
                 _locate(
                     y, x, last_y, last_x, basis, matrix, centre, slice_size, stride, False, corner, nearest, t_y, t_x
                 )

@@ -4,8 +4,9 @@ The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they 
 where in the slice to look. Only those pixels are computed, once, by `augment.kernel`.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
+from augment.mirror_tiles import Margin, find_tiles, highest_id, mark_mirrored
 from augment.native import Kernel
 from augment.recipe import Recipe
-from augment.spline import MARGIN_PX, MAX_PERIODS, ROOM, spline_coefficients
+from augment.spline import FILTERED_ROWS, MARGIN_PX, MAX_PERIODS, ROOM, coefficient_blocks
+
+Allocate: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
 
 _MAX_SLICE_PX = 2**31 - 1  # with its margin: the kernel counts pixels in int32
 _resample = Kernel("augment.kernel", "resample")
 MAX_CHANNELS = 32
+LABEL_DTYPES = ("uint8", "uint16", "uint32")
 _MAX_OVERSHOOT = 4.0  # an interpolating cubic spline in two dimensions stays below 2.5 times its control points
 
 
@@ -41,6 +46,7 @@ class PreparedSlice:
             side; float32 for 8-bit images, else float64.
         label: the label, flat, with the same margin.
         n_channels: of the image; None where it has but one, and no axis for it.
+        highest_id: in the label, the ignore value left aside.
     """
 
     size: tuple[int, int]
@@ -48,6 +54,7 @@ class PreparedSlice:
     coefficients: NDArray[np.floating[Any]]
     label: NDArray[Any]
     n_channels: int | None = None
+    highest_id: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -60,12 +67,20 @@ def mirror_pad(pixels: NDArray[Any], margin_px: int) -> NDArray[Any]:
     return np.pad(pixels, margin_px, mode="symmetric")
 
 
-def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
+def prepare_slice(
+    image: NDArray[Any],
+    label: NDArray[Any],
+    *,
+    allocate: Allocate = np.empty,
+    on_rows: Callable[[], None] = lambda: None,
+) -> PreparedSlice:
     """Return what the kernel needs of one slice.
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
+        allocate: gives an array of a shape and dtype, to keep the coefficients or the label in.
+        on_rows: called whenever a few rows of one of the two are written.
 
     Raises:
         ConfigError: shapes or dtypes that cannot be rendered.
@@ -77,8 +92,8 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         )
     if image.shape[2:] > (MAX_CHANNELS,):
         raise ConfigError(f"render: an image may have {MAX_CHANNELS} channels, got {image.shape[2]}; choose some")
-    if label.dtype.name not in ("uint8", "uint16"):
-        raise ConfigError(f"render: the label must be uint8 or uint16, got {label.dtype.name}")
+    if label.dtype.name not in LABEL_DTYPES:
+        raise ConfigError(f"render: the label must be {', '.join(LABEL_DTYPES)}, got {label.dtype.name}")
     height, width = label.shape
     if (height + 2 * MARGIN_PX) * (width + 2 * MARGIN_PX) > _MAX_SLICE_PX:
         raise ConfigError(f"render: a slice may have about {_MAX_SLICE_PX:,} pixels, got {label.size:,}")
@@ -86,26 +101,36 @@ def prepare_slice(image: NDArray[Any], label: NDArray[Any]) -> PreparedSlice:
         raise ConfigError("render: the image holds pixels that are not numbers (NaN or infinity); replace them")
     image, label = (pixels.astype(pixels.dtype.newbyteorder("="), copy=False) for pixels in (image, label))
     channels = [image] if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
-    coefficients = (mirror_pad(spline_coefficients(each, working_dtype(image.dtype)), MARGIN_PX) for each in channels)
+    real, padded = working_dtype(image.dtype), (height + 2 * MARGIN_PX, width + 2 * MARGIN_PX)
+    coefficients = allocate((len(channels), *padded), np.dtype(real))
+    for channel, room in zip(channels, coefficients, strict=True):
+        _fill(room, coefficient_blocks(channel, real), on_rows)
+    padded_label = allocate(padded, label.dtype)
+    _fill(padded_label, _blocks(label), on_rows)
     return PreparedSlice(
         size=(height, width),
         dtype=image.dtype,
-        coefficients=np.stack([each.ravel() for each in coefficients]),
-        label=np.ravel(mirror_pad(label, MARGIN_PX)),
+        coefficients=coefficients.reshape(len(channels), -1),
+        label=padded_label.reshape(-1),
         n_channels=None if image.ndim == 2 else image.shape[2],
+        highest_id=highest_id(label),
     )
 
 
-def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = None) -> Sample:
+def render_prepared(
+    source: PreparedSlice, recipe: Recipe, out: Sample | None = None, *, margin: Margin = "shared"
+) -> Sample:
     """Return the sample that `recipe` makes of a prepared slice.
 
     Args:
         source: the slice.
         recipe: what to make of it.
         out: arrays of the window's shape and the slice's dtypes to render into, instead of new ones.
+        margin: what becomes of the label where the window shows mirror images of the slice: it is that of the slice;
+            `own` gives every copy of an object an id of its own; `ignore` sets the dtype's highest value.
 
     Raises:
-        ConfigError: `out` has another shape or dtype.
+        ConfigError: `out` has another shape or dtype, or there are not enough ids for all copies.
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered, or has gray levels
             of another number of channels.
     """
@@ -135,16 +160,19 @@ def render_prepared(source: PreparedSlice, recipe: Recipe, out: Sample | None = 
         np.empty((3, recipe.n_points)),
     )
     lower_gray(out.image)
+    if margin != "shared" and (tiles := find_tiles(recipe, source.size)) is not None:
+        mark_mirrored(out.label, tiles, margin, source.label, source.highest_id)
     return out
 
 
-def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
+def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe, *, margin: Margin = "shared") -> Sample:
     """Return the sample that `recipe` makes of one slice: a cubic spline for the image, nearest for the label.
 
     Args:
         image: (Y, X), or (Y, X, C) with 1 to 32 channels; uint8, uint16, int16 or float32.
-        label: (Y, X) uint8 or uint16.
+        label: (Y, X) uint8, uint16 or uint32.
         recipe: what to make of it.
+        margin: what becomes of the label where the window shows mirror images of the slice, as for `render_prepared`.
 
     Returns:
         Image and label of the recipe's window, each in its own dtype; the image has channels as the slice has.
@@ -153,10 +181,10 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe) -> Sample:
         ConfigError: shapes or dtypes that cannot be rendered.
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered.
     """
-    return render_prepared(prepare_slice(image, label), recipe)
+    return render_prepared(prepare_slice(image, label), recipe, margin=margin)
 
 
-def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None:
+def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any], margin: Margin = "shared") -> None:
     """Load, or on a first run compile, what renders such slices; else the first sample would wait for it."""
     recipe = Recipe(
         window=(2, 2),
@@ -165,7 +193,25 @@ def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]) -> None
         matrix=((1.0, 0.0), (0.0, 1.0)),
         shift_px=(0.0, 0.0),
     )
-    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe)
+    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe, margin=margin)
+
+
+def _blocks(label: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    return ((top, label[top : top + FILTERED_ROWS]) for top in range(0, len(label), FILTERED_ROWS))
+
+
+def _fill(room: NDArray[Any], blocks: Iterable[tuple[int, NDArray[Any]]], on_rows: Callable[[], None]) -> None:
+    """Write blocks of rows, each with its first row's place, into the middle of an array, and mirror them around it."""
+    rows, columns = (np.pad(np.arange(side - 2 * MARGIN_PX), MARGIN_PX, mode="symmetric") for side in room.shape)
+    margins = slice(MARGIN_PX), slice(-MARGIN_PX, None)
+    for top, block in blocks:
+        written = room[MARGIN_PX + top : MARGIN_PX + top + len(block)]
+        written[:, MARGIN_PX:-MARGIN_PX] = block
+        for margin in margins:
+            written[:, margin] = block[:, columns[margin]]
+        on_rows()
+    for margin in margins:
+        room[margin] = room[MARGIN_PX + rows[margin]]
 
 
 def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:

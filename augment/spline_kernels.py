@@ -13,19 +13,19 @@ from augment.spline import BAND_PX
 _POLE = math.sqrt(3.0) - 2.0  # of the cubic B-spline's inverse filter
 _HORIZON_PX = 32  # |pole| ** 32 is below float64's resolution: no pixel further away counts
 
+# Along each axis two first-order filters with the same pole z, one up and one down (Thévenaz 2000, section on the
+# recursive filter):
+#
+#     c+[k] = s[k] + z c+[k-1]                c-[k] = z (c-[k+1] - 6 c+[k])
+#
+# where 6 is (1 - z)(1 - 1/z), the gain. Half-sample mirroring, s[-1-k] = s[k], decides how each begins:
+#
+#     c+[0] = s[0] + sum over k >= 0 of z^(k+1) s[k]          c-[N-1] = 6 z / (z - 1) c+[N-1]
+
 
 @compiled
-def _filter_columns(c, start):
-    """Filter along y in place, a whole row of pixels at a time.
-
-    Two first-order filters with the same pole z, down and then up (Thévenaz 2000, section on the recursive filter):
-
-        c+[k] = s[k] + z c+[k-1]                c-[k] = z (c-[k+1] - 6 c+[k])
-
-    where 6 is (1 - z)(1 - 1/z), the gain. Half-sample mirroring, s[-1-k] = s[k], decides how each begins:
-
-        c+[0] = s[0] + sum over k >= 0 of z^(k+1) s[k]          c-[N-1] = 6 z / (z - 1) c+[N-1]
-    """
+def _begin(c, start):
+    """Write what the mirrored pixels before the first row add to it; c are the first rows, or all there are."""
     height, width = c.shape
     for x in range(width):
         start[x] = 0.0
@@ -36,13 +36,31 @@ def _filter_columns(c, start):
         factor *= _POLE
         for x in range(width):
             start[x] += factor * row[x]
+
+
+@compiled
+def _down(c, start):
+    """Filter downwards in place, whole rows at a time; `start` is what the rows before add to the first."""
+    height, width = c.shape
     for x in range(width):
         c[0, x] += start[x]
     for y in range(1, height):
         for x in range(width):
             c[y, x] += _POLE * c[y - 1, x]
-    for x in range(width):
-        c[height - 1, x] *= 6.0 * _POLE / (_POLE - 1.0)
+
+
+@compiled
+def _end(c):
+    """Filter the last row of all upwards."""
+    last = c[c.shape[0] - 1]
+    for x in range(c.shape[1]):
+        last[x] *= 6.0 * _POLE / (_POLE - 1.0)
+
+
+@compiled
+def _up(c):
+    """Filter upwards in place, from the last but one row, whole rows at a time."""
+    height, width = c.shape
     for y in range(height - 2, -1, -1):
         for x in range(width):
             c[y, x] = _POLE * (c[y + 1, x] - 6.0 * c[y, x])
@@ -58,20 +76,53 @@ def _filter_rows(c, band, start):
         for x in range(width):
             for y in range(n):
                 part[x, y] = c[top + y, x]
-        _filter_columns(part, start)
+        _begin(part, start)
+        _down(part, start)
+        _end(part)
+        _up(part)
         for x in range(width):
             for y in range(n):
                 c[top + y, x] = part[x, y]
 
 
 @compiled
-def filter_pixels(c, band, start):
-    """Replace pixels by the spline's coefficients, in place.
+def filter_down(c, carried, is_first):
+    """Filter a block of rows along y, downwards, in place: the first half of the filter along y.
 
     Args:
-        c: float64 (Y, X).
-        band: float64 (X, BAND_PX), to work in.
-        start: float64, as long as the longer of X and BAND_PX, to work in.
+        c: float64 (rows, X) pixels. The first block has _HORIZON_PX rows or more, unless it has all.
+        carried: float64 (X,), the last row of the block above, filtered; becomes that of this block.
+        is_first: whether no block is above.
     """
-    _filter_columns(c, start)
+    if is_first:
+        _begin(c, carried)
+    else:
+        for x in range(carried.shape[0]):
+            carried[x] = _POLE * carried[x]
+    _down(c, carried)
+    for x in range(carried.shape[0]):
+        carried[x] = c[c.shape[0] - 1, x]
+
+
+@compiled
+def filter_up(c, carried, is_last, band, start):
+    """Make coefficients of a block of rows that `filter_down` has filtered, in place: up along y, then along x.
+
+    Args:
+        c: float64 (rows, X).
+        carried: float64 (X,), the first row of the block below, as it was before it was filtered along x; becomes
+            that of this block.
+        is_last: whether no block is below.
+        band: float64 (X, BAND_PX), to work in.
+        start: float64 (BAND_PX,), to work in.
+    """
+    if is_last:
+        _end(c)
+    else:
+        last = c[c.shape[0] - 1]
+        for x in range(carried.shape[0]):
+            last[x] = _POLE * (carried[x] - 6.0 * last[x])
+    _up(c)
+    for x in range(carried.shape[0]):
+        carried[x] = c[0, x]
     _filter_rows(c, band, start)

@@ -20,7 +20,7 @@ from augment.errors import ConfigError
 from augment.native import Kernel
 
 W0, SIGMA_PX = 10.0, 5.0  # the paper's
-MAX_VALUE = 65535  # of a label
+MAX_VALUE = 65535  # of a class
 
 _HALF_SPACING = 2.0**-12  # half the distance between two float16 numbers is at least this fraction of them
 FAR = 1 << 30  # above every squared distance, and a squared side can be added without overflow
@@ -50,7 +50,12 @@ class Cells(NamedTuple):
 
 
 def unet_weight_map(
-    label: NDArray[Any], *, w0: float = W0, sigma_px: float = SIGMA_PX, instances: bool = False
+    label: NDArray[Any],
+    *,
+    w0: float = W0,
+    sigma_px: float = SIGMA_PX,
+    instances: bool = False,
+    ignore: int | None = None,
 ) -> NDArray[np.float32]:
     """Return the weight (Y, X) of every pixel in the loss.
 
@@ -63,14 +68,18 @@ def unet_weight_map(
     weight, and the mean of w_c is 1. With one class, w_c is 1. Instances count as two classes, background and cell. A
     class of very few pixels gets very large weights.
 
+    Pixels of the value `ignore` get the weight 0, and count for nothing else: neither as pixels, nor as a class or as a
+    cell.
+
     Where d1 + d2 is so large that the emphasis is less than half the spacing of float16 at the smallest possible w_c,
     which is 1 / classes, it is left out: from 24 px on for two classes and the paper's constants.
 
     Args:
-        label: (Y, X) whole numbers from 0 to 65535.
+        label: (Y, X) whole numbers from 0 to 65535; ids up to 2^64 - 1.
         w0: weight that is added to a pixel squeezed between two cells, 0 to 1e6.
         sigma_px: how far that emphasis reaches, in pixels, 0.1 to 1000; time grows with it.
         instances: values are the ids of cells, not classes.
+        ignore: the value of pixels that mean nothing; None where there is none.
 
     Raises:
         ConfigError: the label or a number is not as above.
@@ -80,8 +89,9 @@ def unet_weight_map(
             f"weight map: expected w0 from 0 to {_MAX_W0:g} and sigma_px from 0.1 to {_MAX_SIGMA_PX:g}, "
             f"got {w0!r} and {sigma_px!r}"
         )
-    values = _checked(label)
-    class_weights, n_classes = _balance(values, instances=instances)
+    ignored = None if ignore is None else label == ignore
+    values = _checked(label if ignored is None else np.where(ignored, 0, label), instances=instances)
+    class_weights, n_classes = _balance(values if ignored is None else values[~ignored], instances=instances)
     spread = 1.0 / (2.0 * sigma_px * sigma_px)
     reach_px = _reach(w0, spread, n_classes, 2 * sum(values.shape))
     cells = find_cells(values, instances=instances)
@@ -92,28 +102,36 @@ def unet_weight_map(
         _measure(cells.number, cells.boxes, margin, nearest, second, below, padded, row)
     weights = np.empty(values.shape, np.float32)
     _weigh(values, class_weights, nearest, second, float(w0), spread, float(reach_px * reach_px), weights)
+    if ignored is not None:
+        weights[ignored] = 0
     return weights
 
 
-def _checked(label: NDArray[Any]) -> NDArray[np.int32]:
+def _checked(label: NDArray[Any], *, instances: bool) -> NDArray[np.int32]:
+    """Return a label as the kernels want it; ids that are large are numbered anew, in the same order."""
     if label.ndim != 2 or label.size == 0 or max(label.shape) > _MAX_SIDE_PX or label.dtype.kind not in "bui":
         raise ConfigError(
             f"weight map: expected a label (Y, X) of whole numbers, 1 to {_MAX_SIDE_PX} px a side, got "
             f"{label.shape} {label.dtype}"
         )
-    if label.dtype.itemsize > 1 and (int(label.min()) < 0 or int(label.max()) > MAX_VALUE):
-        raise ConfigError(f"weight map: expected values from 0 to {MAX_VALUE}, got {label.min()} to {label.max()}")
+    lowest, highest = int(label.min()), int(label.max())
+    if lowest < 0 or (highest > MAX_VALUE and not instances):
+        raise ConfigError(f"weight map: expected values from 0 to {MAX_VALUE}, got {lowest} to {highest}")
+    if highest > MAX_VALUE:
+        ids = np.unique(label)
+        label = np.searchsorted(ids, label) + (ids[0] > 0)
     return label.astype(np.int32, order="C")
 
 
 def _balance(values: NDArray[np.int32], *, instances: bool) -> tuple[NDArray[np.float64], int]:
     """Return w_c of every value up to the largest, and how many classes there are."""
-    counts = np.bincount(values.ravel())
+    counts = np.bincount(values.ravel(), minlength=1)
     if instances:
         counts[1:] = counts[1:].sum()
         n_classes = int(counts[0] > 0) + int(counts[0] < values.size)
     else:
         n_classes = int(np.count_nonzero(counts))
+    n_classes = max(n_classes, 1)  # of pixels that are all ignored
     return values.size / (n_classes * np.maximum(counts, 1).astype(np.float64)), n_classes
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import array_digest, canonical_json, content_digest
+from pipeline.shards.provenance import ImageInput, LabelInput, StackInput
 from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
@@ -49,6 +50,13 @@ def small_source(*, name: str = "small", depth: int = DEPTH) -> Source:
 def small_config(**changes: Any) -> BuildConfig:
     options = {"n": 12, "size": SIZE, "gap": 1, "test": 0.25, "shard_size": 4, **changes}
     return BuildConfig(**options)
+
+
+def inputs_of(depth: int, **what: Any) -> StackInput:
+    """Return what a record says of a stack of so many slices: of groups, a sequence or skipped slices, if of any."""
+    shape = (depth, 8, 9)
+    labels = LabelInput("0" * 64, shape, "uint8", "binary", (0, 255))
+    return StackInput(ImageInput("0" * 64, shape, "uint8"), labels, **what)
 
 
 def build_small(out: Path, **changes: Any) -> BuildResult:

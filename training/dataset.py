@@ -1,6 +1,7 @@
 """The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ class ShardDataset:
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
+        self.ignore = dataset.record.arrays.ignore
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
@@ -94,7 +96,7 @@ class ShardDataset:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
 
-        return round_weights(unet_weight_map(label, instances=self._instances))
+        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self.ignore))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
     """Return which samples to train on and which to validate with; no slice is on both sides.
 
     Validation is the dataset's split `val`. Where it has none, a contiguous block of the slices of `train` is held
-    out whole, and with it, unused, the slices nearer to it than the dataset's gap.
+    out whole, and with it, unused, the slices nearer to it than the dataset's gap. No group is on both sides either.
 
     Args:
         folder: the dataset.
@@ -151,7 +153,12 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         watched_split, watched = "val", tuple(range(len(dataset["val"])))
     else:
         watched_split = "train"
-        block, near = hold_out(shown, share=held_out, gap=_find_gap(dataset.record))
+        groups = {
+            Slice(index, z): group
+            for index, stack in enumerate(dataset.record.inputs)
+            for z, group in enumerate(stack.groups or ())
+        }
+        block, near = hold_out(shown, share=held_out, gap=_find_gap(dataset.record), groups=groups)
         watched = tuple(row for row in train if shown[row] in block)
         copies = {there[row].source_sha256 for row in watched}  # the same picture may stand in a stack twice
         lost = block | near
@@ -172,34 +179,62 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
     )
 
 
-def hold_out(slices: Sequence[Slice], *, share: float, gap: int) -> tuple[set[Slice], set[Slice]]:
+def hold_out(
+    slices: Sequence[Slice], *, share: float, gap: int, groups: Mapping[Slice, str] | None = None
+) -> tuple[set[Slice], set[Slice]]:
     """Return a contiguous block of slices to hold out, and the slices too near to it to train on.
 
     Of all blocks of that size, the one that costs the fewest slices is taken; among those, the first. Stacks follow
-    each other: a block may take the last slices of one and the first of the next, or several whole ones.
+    each other: a block may take the last slices of one and the first of the next, or several whole ones. Where slices
+    are in groups, a block is of whole groups, in the order of their first slices, and about of that size.
+
+    Args:
+        slices: what the training samples show.
+        share: of the slices to hold out.
+        gap: slices that are left out on either side.
+        groups: what slices belong to, such as patients; a slice without a group is one by itself.
 
     Raises:
         ConfigError: nothing would be left to train on.
     """
     there = sorted(set(slices))
+    units: dict[Slice | str, list[Slice]] = {}
+    for each in there:
+        units.setdefault((groups or {}).get(each, each), []).append(each)
     size = max(1, round(share * len(there)))
     choices = []
-    for first in range(len(there) - size + 1):
-        block = there[first : first + size]
-        ends = {stack: [s.z for s in block if s.stack == stack] for stack in {s.stack for s in block}}
-        near = {s for s in there if s.stack in ends and _distance(s.z, ends[s.stack]) <= gap} - set(block)
-        choices.append((len(near), first, set(block), near))
-    if size + min(choices)[0] >= len(there):
-        raise ConfigError(
-            f"validation needs {size} of {len(there)} training slices and a gap of {gap} beside them, and leaves none "
-            "to train on; build with --val, or with more slices"
-        )
+    for first, block in enumerate(_blocks(list(units.values()), size)):
+        held = {stack: sorted(s.z for s in block if s.stack == stack) for stack in {s.stack for s in block}}
+        near = {s for s in there if s.stack in held and _distance(s.z, held[s.stack]) <= gap} - block
+        choices.append((len(near) + abs(len(block) - size), first, block, near))
     _, _, block_held, near_held = min(choices, key=lambda choice: choice[:2])
+    if len(block_held) + len(near_held) >= len(there):
+        raise ConfigError(
+            f"validation needs {len(block_held)} of {len(there)} training slices and a gap of {gap} beside them, and "
+            "leaves none to train on; build with --val, or with more slices"
+        )
     return block_held, near_held
 
 
-def _distance(z: int, block: Sequence[int]) -> int:
-    return max(block[0] - z, z - block[-1], 0)
+def _blocks(units: Sequence[Sequence[Slice]], size: int) -> Iterator[set[Slice]]:
+    """Yield the consecutive units from each one on that have together about so many slices, as long as there are."""
+    n_left = sum(map(len, units))
+    for first, unit in enumerate(units):
+        if first and n_left < size:
+            return
+        block = set(unit)
+        for other in units[first + 1 :]:
+            if 2 * (size - len(block)) < len(other):
+                break
+            block |= set(other)
+        yield block
+        n_left -= len(unit)
+
+
+def _distance(z: int, held: Sequence[int]) -> int:
+    """Return how far a slice is from the nearest of some, which are in ascending order."""
+    above = bisect_left(held, z)
+    return min(abs(z - other) for other in held[max(0, above - 1) : above + 1])
 
 
 def _find_gap(record: DatasetRecord) -> int:

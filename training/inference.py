@@ -272,7 +272,7 @@ def _slice_pairs(
     predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path
 ) -> tuple[int, Iterable[_Pair]]:
     """Return how many slices of a stack are in the split, and prediction and label of each."""
-    from pipeline.source.labels import as_labels, label_dtype
+    from pipeline.source.label_values import as_labels, label_dtype
     from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
@@ -284,7 +284,8 @@ def _slice_pairs(
         raise ConfigError(
             f"{images}: its pixels have the digest {found[:12]}, the dataset was made of {made_of}; take that stack"
         )
-    found, expected = _digest(map(as_labels, truth), truth.shape, label_dtype(truth.dtype)), known[stack].labels.sha256
+    dtype, expected = label_dtype(truth, truth.dtype), known[stack].labels.sha256
+    found = _digest((as_labels(label, dtype) for label in truth), truth.shape, dtype)
     if found != expected:
         raise ConfigError(f"{labels}: its pixels have the digest {found[:12]}, the dataset's labels {expected[:12]}")
     there = record.split.slices
@@ -292,7 +293,7 @@ def _slice_pairs(
     if not slices:
         raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {', '.join(there)}")
     background = 0 if record.label_kind == "instances" else record.classes[0].value
-    return len(slices), ((predictor(gray[z]), as_labels(truth[z]) != background) for z in slices)
+    return len(slices), ((predictor(gray[z]), as_labels(truth[z], dtype) != background) for z in slices)
 
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:

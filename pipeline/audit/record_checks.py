@@ -129,6 +129,9 @@ def check_records(
     ]
     if independent:
         checks[3] = Check("M004", "not applicable", reason=_NO_NEIGHBOURS)
+    if names := {group for stack in record.inputs for group in stack.groups or ()}:
+        findings += find_cut_groups(record, counts.members | planned, counts)
+        checks.append(conclude("M006", findings, len(names), unread))
     if source:
         checks.append(conclude("R001", findings, n_replayed, unread))
     return RecordAudit(findings, checks, counts, unread, n_replayed, verification.proven)
@@ -138,6 +141,26 @@ def find_faults(faults: Iterable["Fault"]) -> list[Finding]:
     """Return the faults of a verification as findings: M001, M002, or R001 where it replayed."""
     checks = ((_CHECK_OF[fault.kind], fault) for fault in faults)
     return [Finding(check, "error", fault.text, _ADVICE[check], fault.sample) for check, fault in checks]
+
+
+def find_cut_groups(record: DatasetRecord, members: Iterable[tuple[Unit, str]], counts: SplitCounts) -> list[Finding]:
+    """Return M006: groups that a dataset records, with slices in several splits.
+
+    Args:
+        record: which slice belongs to what.
+        members: every slice with every split that it is in, whether it has samples there or not.
+        counts: how many samples each split takes from which slice.
+    """
+    group_of = {
+        slice_unit(index, z): Unit(f"group {group}")
+        for index, stack in enumerate(record.inputs)
+        for z, group in enumerate(stack.groups or ())
+    }
+    tallies: defaultdict[Unit, Counter[str]] = defaultdict(Counter)
+    for unit, split in members:
+        if unit in group_of:
+            tallies[group_of[unit]][split] += counts.units[unit][split] if unit in counts.units else 0
+    return find_spread(tallies, total=len(set(group_of.values())), check="M006", noun="groups")
 
 
 def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:

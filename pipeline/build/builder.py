@@ -195,7 +195,8 @@ class _Build:
             ThreadPoolExecutor(1) as writer,
             joblib.Parallel(self.jobs, backend="threading", batch_size=1, return_as="generator") as parallel,
         ):
-            renderer = ShardRenderer(self.plan, self.source, parallel, self.jobs, self.progress.advance)
+            beside = self.workspace.out.parent  # the same disk as the dataset
+            renderer = ShardRenderer(self.plan, self.source, parallel, self.jobs, self.progress.advance, beside)
             for shard, rendered in zip(shards, renderer.render(shards), strict=True):
                 for one_before in written[-1:]:
                     one_before.result()  # the memory is its own until then

@@ -54,7 +54,12 @@ def makers(card: Card) -> str:
 def rendering(card: Card) -> str:
     """Return how samples are made from slices."""
     config, ranges = card.record.config, card.record.config.ranges
-    steps = ["mirrored at its edges where the window reaches beyond them"]
+    mirrored = {
+        "shared": "",
+        "own": " (every mirrored object has an id of its own)",
+        "ignore": " (without labels there)",
+    }
+    steps = [f"mirrored at its edges where the window reaches beyond them{mirrored[config.margin]}"]
     if ranges.rotate_deg != (0, 0):
         steps.append(f"rotated by {range_text(ranges.rotate_deg, 'g')} degrees")
     if ranges.flip:

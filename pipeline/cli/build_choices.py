@@ -18,6 +18,7 @@ from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
+    from pipeline.plan.grouping import Grouping
     from pipeline.source.stacks import Source
 
 _NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
@@ -94,6 +95,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
     source: "SourceChoice"
@@ -101,6 +103,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -117,7 +120,10 @@ class BuildRequest:
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        return replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+            config = replace(config, margin="own")
+        return config
 
 
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
@@ -138,11 +144,12 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     config = BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
+        **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(options["preset"]), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges)
+    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +160,14 @@ class SourceChoice:
         folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels.
         pairs: images and labels, stack by stack, instead of a folder.
         options: for `read_folder` and `read_pairs`.
+        grouping: where the group of every slice is said; None where slices are in none.
         notes: what the user should know of the choice.
     """
 
     folder: Path | None
     pairs: tuple[tuple[Path, Path], ...]
     options: Mapping[str, Any]
+    grouping: "Grouping | None" = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -189,7 +198,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
         **(user.only("join") if images else {}),
         "facts": dict(file.facts) if file else None,
     }
-    return SourceChoice(folder, pairs, options, _source_notes(user, file))
+    return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
 
 
 def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> int:
@@ -215,6 +224,24 @@ def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> in
     return n_images // n_labels
 
 
+def choose_grouping(user: UserOptions) -> "Grouping | None":
+    """Return where groups are said; one on the command line overrules one in a file.
+
+    Raises:
+        ConfigError: it is said twice, there is no such file, or the expression is none.
+    """
+    if user.flags & {"groups", "group_by"}:
+        user = user.without_file("groups", "group_by")
+    said = user.only("groups", "group_by")
+    if not said:
+        return None
+    if len(said) > 1:
+        raise ConfigError(f"{user.where('groups')}: {user.where('group_by')} says it, too; leave out one of them")
+    from pipeline.plan.grouping import Grouping
+
+    return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
+
+
 def read_source(choice: SourceChoice, output: Output) -> "Source":
     """Return the source, after printing which one it is; then print what there is to know about it.
 
@@ -236,6 +263,10 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         source = read_folder(folder, **choice.options)
     else:
         source = _read_phantom(choice, output)
+    if choice.grouping:
+        from pipeline.plan.grouping import group_slices
+
+        source = group_slices(source, choice.grouping)
     name = choice.options.get("name")
     if name is not None and source.name != name:
         output.line(f"name: {source.name}, because these are its pixels; the name {name} is not used")

@@ -12,7 +12,16 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.options import PATH, Function, WindowSize, option
-from pipeline.shards.config import DEFAULT_FOLDS, ENGINES, JOINS, LABEL_KINDS, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import (
+    DEFAULT_FOLDS,
+    ENGINES,
+    JOINS,
+    LABEL_KINDS,
+    MARGINS,
+    STRATEGIES,
+    WEIGHTS,
+    BuildConfig,
+)
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -86,6 +95,13 @@ _OPTIONS = (
     _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
     _dataset(
+        "--margin",
+        type=click.Choice(MARGINS),
+        metavar="LABELS",
+        help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
+        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+    ),
+    _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=DEFAULTS.weights,
@@ -114,6 +130,16 @@ _OPTIONS = (
         "--split-file",
         type=PATH,
         help="With explicit: the split of every slice or file, or nnU-Net's splits_final.json.",
+    ),
+    _split(
+        "--groups",
+        type=PATH,
+        help="CSV of file-or-slice,group: no group, such as a patient, is in two splits.",
+    ),
+    _split(
+        "--group-by",
+        metavar="REGEX",
+        help="The same from the names of files: its first (...), or all that it finds, is the group.",
     ),
     _augmentation(
         "--preset",

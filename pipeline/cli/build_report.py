@@ -50,13 +50,11 @@ def split_warnings(plan: Plan) -> list[str]:
 
 
 def mirror_notes(plan: Plan, source: Source) -> list[str]:
-    """Return what to know of single objects where samples are larger than the slices that they are mirrored from."""
-    height, width = plan.config.size
-    small = [stack.slice_size for stack in source.stacks if stack.slice_size[0] < height or stack.slice_size[1] < width]
-    if not small or source.coding.kind != "instances":
+    """Return what to know of the ids of single objects where samples reach over the edge of the slice."""
+    if source.coding.kind != "instances" or plan.config.margin != "shared":
         return []
-    sizes = f"slices of {small[0][0]} x {small[0][1]} are mirrored to fill {height} x {width} px"
-    return [f"note         {sizes}: an object at an edge is one with its mirror image; a smaller --size has fewer"]
+    note = "where a sample reaches over the edge of its slice, an object and its mirror images have one id"
+    return [f"note         {note}; --margin own gives each its own"]
 
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:

@@ -52,6 +52,10 @@ class NamedFiles:
             for each in case:
                 self._by_case[each].add(number)
 
+    def knows(self, name: str) -> bool:
+        """Return whether a file of the source may be called that."""
+        return not _PAGE.search(name) and bool(self._find(name))
+
     def slices(self, name: str) -> list[tuple[int, int]]:
         """Return (stack, z) of the slices of a file.
 

@@ -5,6 +5,7 @@ Nothing is held in memory for a sample.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from augment.draw import draw_recipe
 from augment.recipe import Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
-from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
-from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
+from pipeline.plan.strategies import assign_slices
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
 from pipeline.shards.record import (
@@ -132,13 +134,15 @@ def plan_from_inputs(
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, or the ids have no room for so many stacks, slices or samples.
+        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
+            goes with other labels or another engine.
     """
     require_inputs(inputs)
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
-    assignment = assign_slices(config, tuple(stack.depth for stack in inputs))
+    _require_margin(config, inputs[0].labels.kind)
+    assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if replicates > _MAX_REPLICATES:
@@ -162,7 +166,7 @@ def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
     """
     if not any(stack.unlabelled for stack in source.stacks):
         return []
-    assignment = assign_slices(config, tuple(len(stack.labels) for stack in source.stacks))
+    assignment = assign_slices(config, source.inputs)
     notes = []
     for split in assignment.splits:
         slices = assignment.slices(split)
@@ -194,8 +198,7 @@ def describe_dataset(
         reading: what was done to its pixels before.
     """
     config, labels = plan.config, inputs[0].labels
-    label_dtype = max((stack.labels.stored_dtype for stack in inputs), key=lambda name: np.dtype(name).itemsize)
-    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    label_dtype, ignore = stored_labels(config, inputs)
     return DatasetRecord(
         schema=needed_schema(config, inputs, reading),
         name=plan.name,
@@ -216,15 +219,22 @@ def describe_dataset(
         arrays=ArraysRecord(
             window=config.size,
             images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
-            labels=label_dtype,  # type: ignore[arg-type]  # one of those that are stored
+            labels=label_dtype.name,  # type: ignore[arg-type]  # one of those that are stored
             weights="float16" if config.weighted else None,
             channels=inputs[0].images.channels,
-            ignore=int(np.iinfo(label_dtype).max) if has_ignored else None,
+            ignore=ignore,
         ),
         manifest=manifest,
         shards=tuple(shards),
         reading=reading,
     )
+
+
+def stored_labels(config: BuildConfig, inputs: Sequence[StackInput]) -> tuple[np.dtype[Any], int | None]:
+    """Return the dtype of labels in the shards, and the value of pixels that mean nothing; None where all do."""
+    dtype = max((np.dtype(stack.labels.stored_dtype) for stack in inputs), key=lambda dtype: dtype.itemsize)
+    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    return dtype, int(np.iinfo(dtype).max) if has_ignored else None
 
 
 def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
@@ -236,6 +246,19 @@ def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
         )
         for index, value in enumerate(values)
     )
+
+
+def _require_margin(config: BuildConfig, kind: LabelKind) -> None:
+    """Refuse a margin that needs ids where there are none, or that the engine cannot make."""
+    if config.margin == "own" and kind != "instances":
+        raise ConfigError(
+            f"margin own: it numbers mirrored objects, and these labels are {kind}; use margin shared, or ignore"
+        )
+    if config.margin != "shared" and config.engine == "staged":
+        raise ConfigError(
+            f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
+            "fused engine"
+        )
 
 
 def _require_distinct(source: Source, assignment: Assignment) -> None:

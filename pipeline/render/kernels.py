@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pipeline.shards.progress import Progress
 
 if TYPE_CHECKING:
-    from pipeline.shards.config import BuildConfig
+    from pipeline.shards.config import BuildConfig, Margin
     from pipeline.source.stacks import Source
 
 LoadRest: TypeAlias = Callable[["Source", "BuildConfig"], None]
@@ -38,7 +38,7 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
                 from augment import native
 
                 native.told_of_compiling.append(note_it)
-                _load("uint8", "uint8")
+                _load("uint8", "uint8", "shared")
                 then()
         finally:
             gc.freeze()  # what is there now is never looked through
@@ -51,7 +51,7 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
 
     def load_rest(source: "Source", config: "BuildConfig") -> None:
         thread.join()
-        _load(source.image_dtype.name, source.coding.dtype.name)
+        _load(source.image_dtype.name, source.coding.dtype.name, config.margin)
         if config.weighted:
             import numpy as np
 
@@ -74,9 +74,9 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
             native.told_of_compiling.remove(note_it)
 
 
-def _load(image_dtype: str, label_dtype: str) -> None:
+def _load(image_dtype: str, label_dtype: str, margin: "Margin") -> None:
     import numpy as np
 
     from augment.renderer import load_kernels
 
-    load_kernels(np.dtype(image_dtype), np.dtype(label_dtype))
+    load_kernels(np.dtype(image_dtype), np.dtype(label_dtype), margin)

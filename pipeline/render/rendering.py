@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import joblib
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.recipe import Recipe
-from augment.renderer import PreparedSlice, Sample, prepare_slice, render_prepared
-from pipeline.plan.plan import Plan, PlannedSample, PlannedShard
+from augment.renderer import Sample, render_prepared
+from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
 from pipeline.render.encoding import deflate_array
-from pipeline.shards.config import LabelKind
+from pipeline.render.slice_cache import SliceCache
+from pipeline.shards.config import BuildConfig, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -28,7 +30,6 @@ from pipeline.source.stacks import Source
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 _Arrays: TypeAlias = "queue.SimpleQueue[NDArray[Any] | None]"
 
-_MAX_CACHE_BYTES = 1 << 28
 _AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
 _scratch = threading.local()
 
@@ -41,36 +42,6 @@ class RenderedShard:
     deflated_labels: list[bytes]
     deflated_weights: list[bytes] | None
     rows: list[ManifestRow]
-
-
-class SliceCache:
-    """Prepared slices, each computed once and shared by all threads.
-
-    Samples go through a split's slices in a cycle, so the slices that came first stay and, once the cache is full, the
-    others are prepared each time: dropping the oldest would drop every slice just before it is needed again.
-    """
-
-    def __init__(self, source: Source, max_bytes: int = _MAX_CACHE_BYTES) -> None:
-        self._source = source
-        self._free_bytes = max_bytes
-        self._slices: dict[tuple[int, int], PreparedSlice] = {}
-        self._locks: dict[tuple[int, int], threading.Lock] = {}
-        self._guard = threading.Lock()
-
-    def get(self, stack: int, z: int) -> PreparedSlice:
-        """Return one prepared slice."""
-        with self._guard:
-            lock = self._locks.setdefault((stack, z), threading.Lock())
-        with lock:
-            if (found := self._slices.get((stack, z))) is not None:
-                return found
-            pixels = self._source.stacks[stack]
-            prepared = prepare_slice(pixels.images[z], pixels.labels[z])
-            with self._guard:
-                if prepared.nbytes <= self._free_bytes:
-                    self._free_bytes -= prepared.nbytes
-                    self._slices[stack, z] = prepared
-        return prepared
 
 
 def manifest_row(
@@ -93,23 +64,29 @@ def manifest_row(
     )
 
 
-def weigh_label(label: NDArray[Any], kind: LabelKind) -> NDArray[np.float16]:
+def weigh_label(label: NDArray[Any], kind: LabelKind, ignore: int | None = None) -> NDArray[np.float16]:
     """Return the weight (h, w) of every pixel of a label (h, w): `unet_weight_map` with the paper's constants.
 
-    A class of so few pixels that float16 cannot hold its weight gets the largest that it can, 65504.
+    Pixels of the value `ignore` get 0. A class of so few pixels that float16 cannot hold its weight gets the largest
+    that it can, 65504.
     """
     from augment.weight_map import round_weights, unet_weight_map
 
-    return round_weights(unet_weight_map(label, instances=kind == "instances"))
+    return round_weights(unet_weight_map(label, instances=kind == "instances", ignore=ignore))
 
 
-def sample_renderer(source: Source, engine: str) -> SampleRenderer:
-    """Return what renders one sample of `source` into given arrays.
+def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = None) -> SampleRenderer:
+    """Return what renders one sample of `source` into given arrays, by the engine and with the margin of a build.
+
+    Args:
+        source: the slices.
+        config: of the build.
+        folder: for prepared slices that have no room in memory; the system's own for temporary files unless named.
 
     Raises:
         MissingDependencyError: the engine needs a library that is missing or broken.
     """
-    if engine == "staged":
+    if config.engine == "staged":
         from augment.staged import render_staged, require_elasticdeform
 
         require_elasticdeform()
@@ -120,10 +97,11 @@ def sample_renderer(source: Source, engine: str) -> SampleRenderer:
             out.image[...], out.label[...] = sample
 
         return render_by_stages
-    cache = SliceCache(source)
+    cache = SliceCache(source, folder)
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
-        render_prepared(cache.get(stack, z), recipe, out)
+        with cache.lend(stack, z) as prepared:
+            render_prepared(prepared, recipe, out, margin=config.margin)
 
     return render_fused
 
@@ -139,16 +117,25 @@ class ShardRenderer:
         parallel: where the threads come from: joblib, threading backend, return_as="generator".
         jobs: how many threads that is; -1 for one a core.
         on_sample: called after every sample.
+        folder: for prepared slices that have no room in memory.
     """
 
     def __init__(
-        self, plan: Plan, source: Source, parallel: joblib.Parallel, jobs: int, on_sample: Callable[[], None]
+        self,
+        plan: Plan,
+        source: Source,
+        parallel: joblib.Parallel,
+        jobs: int,
+        on_sample: Callable[[], None],
+        folder: Path | None = None,
     ) -> None:
         self._plan = plan
         self._source = source
         self._parallel = parallel
         self._jobs = jobs if jobs > 0 else os.cpu_count() or 1
         self._on_sample = on_sample
+        self._folder = folder
+        _, self._ignore = stored_labels(plan.config, source.inputs)
         self._renderers: dict[str, SampleRenderer] = {}
         self._guard = threading.Lock()
 
@@ -199,7 +186,7 @@ class ShardRenderer:
         self._renderer(split)(sample.stack, sample.z, recipe, Sample(image, label))
         others = [label]
         if self._plan.config.weighted:
-            others.append(weigh_label(label, self._source.coding.kind))
+            others.append(weigh_label(label, self._source.coding.kind, self._ignore))
         digests = map(array_digest, (image, *others))
         row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
         return image, list(map(deflate_array, others)), row
@@ -208,7 +195,7 @@ class ShardRenderer:
         """Return what renders a split's samples: no two splits share a slice, so neither need they share a cache."""
         with self._guard:
             if split not in self._renderers:
-                self._renderers[split] = sample_renderer(self._source, self._plan.config.engine)
+                self._renderers[split] = sample_renderer(self._source, self._plan.config, self._folder)
             return self._renderers[split]
 
     def _drop_other_renderers(self, split: str) -> None:

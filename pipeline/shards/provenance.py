@@ -57,7 +57,7 @@ class Renumbering:
     Attributes:
         rule: `by value`, the only one there is.
         n: ids, without background and without what is ignored.
-        sha256: array digest of the ids as they were, int64 or uint64, in rising order.
+        sha256: array digest of the ids as they were, uint64, in rising order.
     """
 
     rule: Literal["by value"]

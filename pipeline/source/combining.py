@@ -5,6 +5,7 @@ What is small is held in memory, what is large read again, and refused when it i
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,19 +24,21 @@ from pipeline.source.label_notes import (
     label_notes,
     object_note,
     palette_note,
+    renumbering_note,
     shape_note,
 )
+from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
     AUTO,
+    DEFAULT_OPTIONS,
     LabelCoding,
-    are_labels,
-    as_labels,
+    LabelOptions,
     choose_coding,
-    label_dtype,
-    label_fault,
-    values_in,
+    describe_renumbering,
+    renumbered_ids,
+    without_ignored,
 )
-from pipeline.source.stacks import RawStack, Slices, Source, Stack
+from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
 
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
@@ -49,16 +52,18 @@ def make_source(
     name: str,
     label_kind: str = AUTO,
     channels: Sequence[str] = (),
+    label_options: LabelOptions = DEFAULT_OPTIONS,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
         images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
-        labels: whole numbers from 0 to 65535, as integers or as floats.
+        labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
+        label_options: what else is to be made of the labels.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -66,11 +71,16 @@ def make_source(
         SourceError: pixels or labels of a kind that cannot be used.
     """
     raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
-    return combine([raw], name=name, label_kind=label_kind, facts=facts)
+    return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
 
 
 def combine(
-    raw: Sequence[RawStack], *, name: str, label_kind: str = AUTO, facts: Mapping[str, Any] | None = None
+    raw: Sequence[RawStack],
+    *,
+    name: str,
+    label_kind: str = AUTO,
+    label_options: LabelOptions = DEFAULT_OPTIONS,
+    facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
 
@@ -83,12 +93,16 @@ def combine(
     for stack in raw:
         _require_pair(stack)
     images = [_scan_images(stack, len(raw)) for stack in raw]
-    labels = [_scan_labels(stack, len(raw)) for stack in raw]
+    labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
     _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    present = np.logical_or.reduce([scan.values for scan in labels])
-    coding = choose_coding(present, label_kind, where)
+    objects = [stack.labels for stack in raw if isinstance(stack.labels, ObjectSlices)]
+    if objects and label_kind == AUTO:
+        label_kind = "instances"
+    coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
+    meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
+    values = np.unique(np.concatenate(meant)).tolist()
     stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
     known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
@@ -105,10 +119,10 @@ def combine(
                 if known.get(key, value) != value
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
-            *palette_note(where, palette, present),
-            *label_notes(
-                where, coding, present, [(len(each.unlabelled), len(each.labels)) for each in stacks], glimpses
-            ),
+            *palette_note(where, palette, values),
+            *(note for each in objects for note in each.notes),
+            *renumbering_note(where, [stack.renumbered for stack in stacks]),
+            *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
@@ -150,28 +164,39 @@ class _Scan:
     """One pass over a stack: digests, gray levels or label values, and the slices themselves where they are few."""
 
     def __init__(
-        self, source: Slices, where: str, convert: Convert, dtype: np.dtype[Any], *, labels: bool, n_stacks: int
+        self,
+        source: Slices,
+        where: str,
+        convert: Convert,
+        dtype: np.dtype[Any],
+        *,
+        n_stacks: int,
+        labels: bool = False,
+        ignored: Sequence[int] = (),
     ) -> None:
         self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
         is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
         self._held = np.empty(source.shape, dtype) if is_small else None
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
-        self.values = np.zeros(1, np.bool_)
-        self.only_values: list[int | None] = []  # of each slice of labels, if it has but one
+        self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
+        self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
         depth, height, width = source.shape[:3]
         glimpsed, step = glimpse_places(depth, height, width, n_stacks)
         digest = StackDigest(source.shape, dtype)
         for z, found in enumerate(source):
             if labels and not are_labels(found):
-                raise label_fault(source, where)
+                raise label_fault(source, where, ignored)
             pixels = convert(found)
             digest.update(pixels)
             if labels:
                 present = values_in(pixels)
-                self.values = self.values | present
-                self.only_values.append(int(present.argmax()) if np.count_nonzero(present) == 1 else None)
+                self.values = np.union1d(self.values, present)
+                meant = without_ignored(present, ignored)
+                if meant.size and meant[0] < 0:
+                    raise label_fault(source, where, ignored)
+                self.few_values.append(tuple(meant[:2].tolist()))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
@@ -196,31 +221,40 @@ class _Scan:
 
 def _scan_images(stack: RawStack, n_stacks: int) -> _Scan:
     dtype = _renderable_dtype(stack)
-    return _Scan(stack.images, stack.where[0], as_renderable, dtype, labels=False, n_stacks=n_stacks)
+    return _Scan(stack.images, stack.where[0], as_renderable, dtype, n_stacks=n_stacks)
 
 
-def _scan_labels(stack: RawStack, n_stacks: int) -> _Scan:
-    dtype = label_dtype(stack.labels.dtype)
-    return _Scan(stack.labels, stack.where[1], as_labels, dtype, labels=True, n_stacks=n_stacks)
+def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Scan:
+    labels, where = stack.labels, stack.where[1]
+    dtype = label_dtype(labels, labels.dtype)
+    return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
 
 
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+    ids = renumbered_ids(labels.values, coding)
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(coding.encode, coding.dtype),
+        labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
-        unlabelled=frozenset(z for z, value in enumerate(labels.only_values) if value == coding.background),
+        unlabelled=frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,))),
         names=raw.names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,
         boxes=raw.boxes,
+        skipped=raw.skipped,
+        renumbered=None if ids is None else describe_renumbering(ids),
     )
+
+
+def _n_unlabelled(stack: Stack) -> tuple[int, int]:
+    """Return how many slices that are used hold the background alone, and how many are used."""
+    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
 
 
 def channel_names(axis: Sequence[int]) -> tuple[str, ...]:

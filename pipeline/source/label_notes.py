@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import counted
+from pipeline.shards.provenance import Renumbering
 from pipeline.source.labels import MAX_GRAY, NEAR, LabelCoding, near_ends
 
 MIN_OBJECT_CLASSES, MAX_OBJECT_SLICES = 9, 3  # fewer classes are taken as they are; slices to look for objects in
@@ -30,7 +31,7 @@ def glimpse_places(depth: int, height: int, width: int, n_stacks: int) -> tuple[
 def label_notes(
     where: str,
     coding: LabelCoding,
-    present: NDArray[np.bool_],
+    values: Sequence[int],
     unlabelled: Sequence[tuple[int, int]],
     glimpses: Sequence[Glimpse],
 ) -> list[str]:
@@ -39,11 +40,10 @@ def label_notes(
     Args:
         where: what to call them.
         coding: what they were taken for.
-        present: for each value from 0 to 65535, whether any label holds it.
+        values: those that any label holds, in rising order, without the ignored ones.
         unlabelled: for each stack, (slices that hold the background alone, slices).
         glimpses: some pixels of some slices.
     """
-    values = [int(value) for value in np.flatnonzero(present)]
     n_empty, n_slices = map(sum, zip(*unlabelled, strict=True))
     notes = []
     if n_empty:
@@ -97,17 +97,28 @@ def shape_note(stacks: Iterable[tuple[str, tuple[int, ...]]]) -> list[str]:
     return []
 
 
-def palette_note(where: str, palette: NDArray[np.uint16] | None, present: NDArray[np.bool_]) -> list[str]:
+def renumbering_note(where: str, stacks: Sequence[Renumbering | None]) -> list[str]:
+    """Return what to know of ids that were numbered anew, stack by stack."""
+    counts = [renumbered.n for renumbered in stacks if renumbered is not None]
+    if not counts:
+        return []
+    if len(stacks) == 1:
+        return [f"labels: {where}: {counts[0]} ids were renumbered 1 to {counts[0]} by value"]
+    ids, stacks_ = counted(sum(counts), "id"), f"{len(counts)} of {counted(len(stacks), 'stack')}"
+    return [f"labels: {where}: {ids} of {stacks_} were renumbered by value, those of each stack from 1"]
+
+
+def palette_note(where: str, palette: NDArray[np.uint16] | None, values: Sequence[int]) -> list[str]:
     """Return what to know of labels that are places in a table of colours.
 
     Args:
         where: what to call them.
         palette: (3, N) red, green and blue from 0 to 65535; None where there is none.
-        present: for each value from 0 to 65535, whether any label holds it.
+        values: those that any label holds, in rising order.
     """
     if palette is None:
         return []
-    values = [int(value) for value in np.flatnonzero(present) if value < palette.shape[1]]
+    values = [value for value in values if value < palette.shape[1]]
     colours = [
         f"{value} is #{(palette[:, value] >> 8).astype(np.uint8).tobytes().hex()}" for value in values[:_MAX_COLOURS]
     ]

@@ -1,28 +1,39 @@
 """What the values in a label stack mean: two classes, several, or the ids of single objects."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, SourceError, counted
+from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
-from pipeline.shards.provenance import MAX_LABEL_VALUE
+from pipeline.shards.digest import array_digest
+from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering
+from pipeline.source.label_values import FEW, listed
 
 AUTO = "auto"
 
 _MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the ids of objects
 _MAX_CLASSES = 256
-_FEW = 4  # values
-_MAX_WHOLE = 2.0**53  # floats above are all whole, whatever was meant
-_MARK_ADVICE = (
-    "an ignore value is not supported yet: set it to 0 in a copy, which leaves all other ids as they are, or cut "
-    "images and labels to what is annotated"
-)
+_MAX_CLASS_VALUE = 2**53 - 1  # the largest whole number that every reader of JSON keeps
 MAX_GRAY = 255
 NEAR = 16  # gray levels by which a picture saved with losses usually misses
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What is to be made of label values, beside their kind.
+
+    Attributes:
+        ignore: values that mean nothing, such as those of pixels that nobody annotated.
+    """
+
+    ignore: tuple[int, ...] = ()
+
+
+DEFAULT_OPTIONS = LabelOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class LabelCoding:
         names: what each class is called; empty where that is not known.
         colors: the colour of each class, as `#rrggbb`; empty where labels were no colours.
         ignored: the values that mean nothing, in rising order.
+        wide: there are ids that uint16 has no room for.
     """
 
     kind: LabelKind
@@ -42,6 +54,7 @@ class LabelCoding:
     names: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     ignored: tuple[int, ...] = ()
+    wide: bool = False
 
     @property
     def background(self) -> int:
@@ -50,99 +63,42 @@ class LabelCoding:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of labels as they are stored: uint8 class indices or uint16 ids."""
-        return np.dtype(np.uint16 if self.kind == "instances" else np.uint8)
+        """Of labels as they are stored: uint8 class indices, uint16 ids, or uint32 where uint16 has no room."""
+        if self.kind != "instances":
+            return np.dtype(np.uint8)
+        return np.dtype(np.uint32 if self.wide else np.uint16)
 
-    def encode(self, label: NDArray[Any]) -> NDArray[Any]:
-        """Return a label as it is stored: class indices, or ids as they are."""
-        if self.kind == "instances":
-            return label.astype(np.uint16, copy=False)
-        if len(self.values) <= _FEW:  # many times faster than by a table
-            indices = np.zeros(label.shape, np.uint8)
+    @property
+    def ignore(self) -> int | None:
+        """What is stored for pixels that mean nothing: the highest value of the dtype; None where there are none."""
+        return int(np.iinfo(self.dtype).max) if self.ignored else None
+
+    def encode(self, label: NDArray[Any], ids: NDArray[np.uint64] | None = None) -> NDArray[Any]:
+        """Return a label as it is stored: class indices, or ids.
+
+        Args:
+            label: (Y, X), or several at once.
+            ids: those that become 1, 2, ..., in rising order; None where ids are kept.
+        """
+        if ids is not None:
+            known = np.concatenate((np.zeros(1, np.uint64), ids))
+            stored = np.searchsorted(known, label.astype(np.uint64, copy=False)).astype(self.dtype)
+        elif self.kind == "instances":
+            stored = label.astype(self.dtype, copy=False)
+        elif len(self.values) <= FEW:  # many times faster than by a table
+            stored = np.zeros(label.shape, self.dtype)
             for index, value in enumerate(self.values[1:], start=1):
-                indices += np.multiply(label == value, np.uint8(index))
-            return indices
-        index_of_value = np.zeros(MAX_LABEL_VALUE + 1, np.uint8)
-        index_of_value[list(self.values)] = np.arange(len(self.values))
-        return index_of_value[label.astype(np.uint16, copy=False)]
-
-
-def label_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the dtype in which labels of `dtype` are digested and recorded: their own, but uint16 for floats.
-
-    No record has room for labels of floats, so that the whole numbers that they hold stand for them.
-    """
-    return np.dtype(np.uint16) if dtype.kind == "f" else dtype.newbyteorder("=")
-
-
-def as_labels(label: NDArray[Any]) -> NDArray[Any]:
-    """Return labels in C order and of `label_dtype`; floats must be whole numbers, see `are_labels`."""
-    with np.errstate(invalid="ignore"):
-        return np.ascontiguousarray(label, label_dtype(label.dtype))
-
-
-def are_labels(label: NDArray[Any]) -> bool:
-    """Return whether an array (Y, X) holds whole numbers from 0 to 65535 alone, as integers or as floats."""
-    if label.dtype.kind not in "buif":
-        return False
-    lowest, highest = label.min().item(), label.max().item()
-    if not (lowest >= 0 and highest <= MAX_LABEL_VALUE):  # NaN is neither
-        return False
-    return label.dtype.kind != "f" or bool((label == np.floor(label)).all())
-
-
-def label_fault(slices: Iterable[NDArray[Any]], where: str) -> SourceError:
-    """Return what to say of a stack of which some slice `are_labels` refuses; it is read through for that.
-
-    Args:
-        slices: (Y, X) each.
-        where: what to call the labels.
-    """
-    expected = f"{where}: expected labels as whole numbers from 0 to {MAX_LABEL_VALUE}"
-    n_below: list[int] = []  # pixels of each slice
-    below, above = np.zeros(0, np.int64), np.zeros(0, np.uint64)  # the different values below and above 0
-    for z, label in enumerate(slices):
-        if label.dtype.kind not in "buif":
-            return SourceError(f"{expected}, got {label.dtype.name}; save them as uint8 or uint16")
-        if label.dtype.kind == "f" and (odd := label[~_are_whole(label.astype(np.float64))]).size:
-            return SourceError(
-                f"{expected}, found {odd[0]} in slice {z} ({label.dtype.name}); threshold them if they are "
-                "probabilities, and resize labels without interpolation"
-            )
-        n_below.append(int(np.count_nonzero(label < 0)))
-        if n_below[-1]:
-            below = np.union1d(below, label[label < 0].astype(np.int64))
-        if above.size <= MAX_LABEL_VALUE:  # their number does not matter beyond that
-            above = np.union1d(above, label[label > 0].astype(np.uint64))
-    if below.size:
-        n_slices = f"{np.count_nonzero(n_below)} of {counted(len(n_below), 'slice')}"
-        is_mark = below.size <= _FEW
-        values = _listed(below.tolist()) if is_mark else f"{below[0]} to {below[-1]}"
-        advice = (
-            _MARK_ADVICE if is_mark else "if they are unsigned numbers that were read as signed, save them as uint16"
-        )
-        return SourceError(f"{expected}, found {values} in {sum(n_below):,} pixels of {n_slices}; {advice}")
-    if above.size > MAX_LABEL_VALUE:
-        return SourceError(
-            f"{expected}, found more different ones than that; cut the stack into stacks of their own, and renumber "
-            "the ids of each from 1"
-        )
-    return SourceError(
-        f"{expected}, found {above.size} ids or classes up to {above[-1]}; renumber them 1 to {above.size} and keep 0 "
-        "(in Python: skimage.segmentation.relabel_sequential)"
-    )
-
-
-def values_in(label: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of the values 0 to 65535 a label (Y, X) holds; it is one that `are_labels` accepts."""
-    present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
-    others = label.ravel()
-    for _ in range(_FEW):  # faster than by a table, where there are but a few
-        if others.size:
-            present[int(others[0])] = True
-            others = others[others != others[0]]
-    present[others.astype(np.uint16, copy=False)] = True
-    return present
+                stored += np.multiply(label == value, self.dtype.type(index))
+        elif self.values[-1] <= MAX_LABEL_VALUE:
+            index_of_value = np.zeros(MAX_LABEL_VALUE + 1, self.dtype)
+            index_of_value[list(self.values)] = np.arange(len(self.values))
+            stored = index_of_value[label.astype(np.uint16, copy=False)]
+        else:
+            values = np.array(self.values, np.uint64)
+            stored = np.searchsorted(values, label.astype(np.uint64, copy=False)).astype(self.dtype)
+        if self.ignored:
+            stored = np.where(_is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
+        return stored
 
 
 def near_ends(values: Sequence[int]) -> tuple[int, int]:
@@ -153,37 +109,89 @@ def near_ends(values: Sequence[int]) -> tuple[int, int]:
     )
 
 
-def choose_coding(present: NDArray[np.bool_], kind: str, where: str) -> LabelCoding:
+def without_ignored(values: NDArray[Any], ignored: Sequence[int]) -> NDArray[Any]:
+    """Return the values that mean something."""
+    return values[~_is_one_of(values, ignored)] if ignored else values
+
+
+def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptions, where: str) -> LabelCoding:
     """Return how to store labels that hold these values.
 
     Args:
-        present: for each value from 0 to 65535, whether any label holds it.
-        kind: one of LABEL_KINDS, or `auto`: two values are binary, up to 32 are classes, more are instances.
+        stacks: for each stack, the different values in its labels, in rising order; none that means something is
+            below 0.
+        kind: one of LABEL_KINDS, or `auto`: two values are binary, up to 32 from 0 to 65535 are classes, others are
+            instances.
+        options: what else was said of them.
         where: what to call the labels in error messages.
 
     Raises:
         ConfigError: there is no such kind, or the values are not of that kind.
         SourceError: nothing is annotated.
     """
-    values = tuple(int(value) for value in np.flatnonzero(present))
-    if len(values) < 2:
-        raise SourceError(f"{where}: expected 2 or more label values, found {_listed(values)}; nothing is annotated")
+    ignored = tuple(
+        sorted({value for value in options.ignore if any(_is_one_of(each, [value]).any() for each in stacks)})
+    )
+    meant = [without_ignored(each, ignored).astype(np.uint64) for each in stacks]
+    present = np.unique(np.concatenate(meant))
+    n, found = present.size, listed(present[:6].tolist())
+    beside = f" beside {listed(ignored)}, which --ignore leaves out" if ignored else ""
+    if n < 2:
+        raise SourceError(
+            f"{where}: expected 2 or more label values, found {found or 'none'}{beside}; nothing is annotated"
+        )
     if kind not in (AUTO, *LABEL_KINDS):
         raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
     if kind == AUTO:
-        kind = "binary" if len(values) == 2 else "classes" if len(values) <= _MAX_DETECTED_CLASSES else "instances"
-    found = f"{where} has {len(values)} label values ({_listed(values)})"
-    if kind == "binary" and len(values) != 2:
-        raise ConfigError(f"label-kind: binary labels have 2 values, {found}; {_binary_advice(values)}")
-    if kind == "classes" and len(values) > _MAX_CLASSES:
-        raise ConfigError(f"label-kind: expected at most {_MAX_CLASSES} classes, {found}; use --label-kind instances")
-    return LabelCoding(cast(LabelKind, kind), () if kind == "instances" else values)
+        are_classes = n <= _MAX_DETECTED_CLASSES and present[-1] <= MAX_LABEL_VALUE
+        kind = "binary" if n == 2 else "classes" if are_classes else "instances"
+    found = f"{where} has {n} label values ({found}){beside}"
+    if kind == "binary" and n != 2:
+        raise ConfigError(f"label-kind: binary labels have 2 values, {found}; {_binary_advice(present.tolist())}")
+    max_classes = _MAX_CLASSES - bool(ignored)
+    if kind == "classes" and n > max_classes:
+        raise ConfigError(f"label-kind: expected at most {max_classes} classes, {found}; use --label-kind instances")
+    if kind != "instances":
+        if present[-1] > _MAX_CLASS_VALUE:
+            raise ConfigError(
+                f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {present[-1]}; use "
+                "--label-kind instances, or --ignore it"
+            )
+        return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), ignored=ignored)
+    n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
+    return LabelCoding("instances", (), ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
 
 
-def _are_whole(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which numbers are whole, and not so large that a float cannot tell."""
-    whole: NDArray[np.bool_] = (np.abs(numbers) < _MAX_WHOLE) & (numbers == np.floor(numbers))
-    return whole
+def renumbered_ids(values: NDArray[Any], coding: LabelCoding) -> NDArray[np.uint64] | None:
+    """Return the ids of a stack that become 1, 2, ..., in rising order; None where they are kept as they are.
+
+    Those that uint16 holds are kept, but where the highest of them is needed for what means nothing.
+
+    Args:
+        values: the different values in the stack's labels.
+        coding: what they mean.
+    """
+    if coding.kind != "instances":
+        return None
+    return _ids_to_renumber(without_ignored(values, coding.ignored).astype(np.uint64), coding.ignored)
+
+
+def describe_renumbering(ids: NDArray[np.uint64]) -> Renumbering:
+    """Return what is recorded of ids that were numbered anew."""
+    return Renumbering("by value", ids.size, array_digest(ids))
+
+
+def _ids_to_renumber(values: NDArray[np.uint64], ignored: Sequence[int]) -> NDArray[np.uint64] | None:
+    ids = values[values > 0]
+    return ids if ids.size and ids[-1] > MAX_LABEL_VALUE - bool(ignored) else None
+
+
+def _is_one_of(label: NDArray[Any], values: Sequence[int]) -> NDArray[np.bool_]:
+    """Return where a label has one of a few values, which its dtype may not be able to hold."""
+    found = np.zeros(label.shape, np.bool_)
+    for value in values:
+        found |= label == value
+    return found
 
 
 def _binary_advice(values: Sequence[int]) -> str:
@@ -195,7 +203,3 @@ def _binary_advice(values: Sequence[int]) -> str:
     if sum(near) == len(values):
         return f"{threshold}: JPEG makes such values of two"
     return f"if it was smoothed or saved as JPEG, {threshold}; else {kinds}"
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")

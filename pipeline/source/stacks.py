@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,19 @@ class Slices(Protocol):
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices in order."""
+
+
+@runtime_checkable
+class ObjectSlices(Slices, Protocol):
+    """Labels that are ids of single objects, however few they are: no other labels say `are_objects`."""
+
+    @property
+    def are_objects(self) -> bool:
+        """True."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of the labels that were read so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ class RawStack:
         groups: what each slice belongs to, if it is said.
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
+        skipped: slices that no split may have, because nobody annotated them.
         notes: what to say of how the two were read, once they have been.
     """
 
@@ -77,6 +91,7 @@ class RawStack:
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
+    skipped: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
         source = read_pairs(pairs, **_as_before(dataset, len(pairs)))
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
+    source = _divided_as_before(source, dataset.record.inputs)
     if source.inputs != dataset.record.inputs:
         _require_same_decoder(dataset, source)
         read = [str(file.path) for pair in source.files for file in pair]
@@ -129,6 +131,22 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
     if "channel" in remembered:
         options["channels_are_slices"] = None
     return options | {key: value for key, value in remembered.items() if n_pairs or key != "join"}
+
+
+def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:
+    """Return a source with what the record says of its slices for the split: no file that was read may say that."""
+    if tuple(len(stack.images) for stack in source.stacks) != tuple(stack.depth for stack in inputs):
+        return source
+    stacks = tuple(
+        replace(
+            stack,
+            groups=recorded.groups or (),
+            sequence=recorded.sequence or (),
+            skipped=frozenset(recorded.skipped or ()),
+        )
+        for stack, recorded in zip(source.stacks, inputs, strict=True)
+    )
+    return replace(source, stacks=stacks)
 
 
 def _are_there(pairs: Sequence[tuple[Path, Path]]) -> bool:

@@ -116,7 +116,7 @@ def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, ro
     if digests != (row.image_sha256, row.label_sha256):
         return fault("rendering its recipe again gives other pixels than those recorded")
     if record.has_weights:
-        digests += (array_digest(weigh_label(out.label, source.coding.kind)),)
+        digests += (array_digest(weigh_label(out.label, source.coding.kind, record.arrays.ignore)),)
     return None if digests == row.array_digests else fault("its label gives other weights than those recorded")
 
 

@@ -207,7 +207,7 @@ class _Check:
     ) -> Verification:
         """Read the manifest, and compare and render what its rows name, in threads."""
         require_jobs(jobs)
-        renderer = sample_renderer(source, self.plan.config.engine) if source else None
+        renderer = sample_renderer(source, self.plan.config) if source else None
         stray = list(_stray_shards(self.dataset)) if digests else []
         with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
             found: list[Fault] = []

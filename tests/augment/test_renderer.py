@@ -266,8 +266,8 @@ def test_the_slice_s_shorter_side_decides_what_is_too_far(
     [
         (np.zeros((4, 5), np.int8), np.zeros((4, 5), np.uint8), "uint8, uint16, int16, float32, got int8"),
         (np.zeros((4, 5), np.float64), np.zeros((4, 5), np.uint8), "got float64"),
-        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.int32), "label must be uint8 or uint16, got int32"),
-        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), "label must be uint8 or uint16, got bool"),
+        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.int32), "label must be uint8, uint16, uint32, got int32"),
+        (np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool), "label must be uint8, uint16, uint32, got bool"),
         (np.zeros((4, 5), np.uint8), np.zeros((5, 4), np.uint8), r"got \(4, 5\) and \(5, 4\)"),
         (np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5, 3), np.uint8), r"got \(4, 5, 3\)"),
         (np.zeros(4, np.uint8), np.zeros(4, np.uint8), r"got \(4,\)"),

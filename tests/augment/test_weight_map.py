@@ -130,6 +130,42 @@ def test_instances_are_two_classes_however_many_they_are() -> None:
     assert unet_weight_map(label, instances=True)[0] == pytest.approx(w_c + 10 * np.exp(-(sums**2) / 50))
 
 
+def test_ids_of_any_size_are_cells() -> None:
+    small = np.array([[5, 5, 0, 0, 7, 9, 9, 7]])
+    large = np.where(small > 0, small + 2**40, 0).astype(np.uint64)
+    assert np.array_equal(unet_weight_map(large, instances=True), unet_weight_map(small, instances=True))
+    full = np.where(small > 0, small, 1)
+    assert np.array_equal(unet_weight_map(full + 2**40, instances=True), unet_weight_map(full, instances=True))
+
+
+@pytest.mark.parametrize("instances", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_ignored_pixels_have_no_weight_and_count_for_nothing(
+    dtype: type[np.unsignedinteger[Any]], instances: bool
+) -> None:
+    """As by the formula for what is left: no class, no cell, and no pixel of the background."""
+    label = np.zeros((30, 40), dtype)
+    label[5:12, 3:12], label[5:12, 14:30] = 1, 2
+    ignore = int(np.iinfo(dtype).max)
+    ignored = np.zeros(label.shape, np.bool_)
+    ignored[:, 25:], ignored[8:10] = True, True
+    label[ignored] = ignore
+    weights = unet_weight_map(label, instances=instances, ignore=ignore)
+    assert not weights[ignored].any()
+    meant = np.where(ignored, 0, label)
+    groups = meant if instances else number_regions(meant == 1)[0] + 10 * number_regions(meant == 2)[0]
+    far = [distance_transform_edt(groups != cell) for cell in np.unique(groups[groups > 0])]
+    nearest, second = np.sort(far, axis=0)[:2]
+    kinds = meant > 0 if instances else meant
+    balance = np.zeros(label.shape)
+    for kind in np.unique(kinds[~ignored]):
+        there = (kinds == kind) & ~ignored
+        balance[there] = np.count_nonzero(~ignored) / (len(np.unique(kinds[~ignored])) * np.count_nonzero(there))
+    expected = balance + 10 * np.exp(-((nearest + second) ** 2) / 50)
+    assert np.allclose(weights[~ignored], expected[~ignored], atol=1e-3)
+    assert not unet_weight_map(np.full((3, 4), ignore, dtype), instances=instances, ignore=ignore).any()
+
+
 def test_a_cell_in_parts_is_one_instance() -> None:
     """Its own other part is no second cell."""
     label = np.array([[3, 0, 3, 0, 0, 9]], np.uint16)

@@ -50,7 +50,7 @@ def test_a_run_on_colour_is_trained_read_and_evaluated(colour_dataset: Path, tmp
     first = read_network(run, torch.device("cpu")).down[0][0]
     assert first.weight.shape[1] == 3  # type: ignore[index, union-attr]
     assert np.isfinite(read_log(tmp_path / "run")[-1]["val_loss"])
-    assert evaluate(run.folder, colour_dataset, "test").scores.pixels.misclassified < 1
+    assert evaluate(run.folder, colour_dataset, "test").scores.misclassified < 1
     predict = open_predictor(run, device="cpu")
     images, _ = phantom_stack()
     colour = np.stack([images[0], images[0] // 2, 255 - images[0]], axis=-1)

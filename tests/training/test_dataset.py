@@ -386,6 +386,26 @@ def test_too_few_slices_are_refused(there: list[Slice], share: float, gap: int) 
         hold_out(there, share=share, gap=gap)
 
 
+GROUPS = {"a": [0, 1, 2], "b": [3, 4], "c": [5, 9], "d": [6, 7, 8]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "share", "gap", "block", "near"),
+    [
+        (GROUPS, 0.1, 0, [3, 4], []),
+        (GROUPS, 0.2, 1, [0, 1, 2], [3]),  # one more than asked for, but one less is lost beside it
+        (GROUPS, 0.4, 0, [3, 4, 5, 9], []),
+        ({"a": [0, 4], "b": [1, 2, 3, 5, 6, 7, 8, 9]}, 0.2, 1, [0, 4], [1, 3, 5]),
+    ],
+)
+def test_what_is_held_out_are_whole_groups(
+    groups: dict[str, list[int]], share: float, gap: int, block: list[int], near: list[int]
+) -> None:
+    group_of = {Slice(0, z): group for group, zs in groups.items() for z in zs}
+    held = hold_out(slices(range(10)), share=share, gap=gap, groups=group_of)
+    assert held == (set(slices(block)), set(slices(near)))
+
+
 PLACES = st.lists(st.builds(Slice, st.integers(0, 2), st.integers(0, 12)), min_size=1, max_size=25)
 
 

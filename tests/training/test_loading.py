@@ -243,7 +243,11 @@ def test_images_of_one_gray_level_do_not_divide_by_zero() -> None:
 
 
 def test_normalise_by_hand() -> None:
-    assert normalise(torch.tensor([10, 14], dtype=torch.uint8), Normalisation(12.0, 2.0)).tolist() == [-1.0, 1.0]
+    shown = normalise(torch.tensor([[10, 14]], dtype=torch.uint8), Normalisation(12.0, 2.0))
+    assert shown.tolist() == [[[-1.0, 1.0]]], "a channel is added"
+    channels = torch.tensor([[[10, 14]], [[3, 5]]], dtype=torch.uint8)
+    shown = normalise(channels, Normalisation((12.0, 3.0), (2.0, 4.0)))
+    assert shown.tolist() == [[[-1.0, 1.0]], [[0.0, 0.5]]]
 
 
 # Choosing

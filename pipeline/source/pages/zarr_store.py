@@ -1,4 +1,4 @@
-"""The files of a Zarr hierarchy, in a folder or in a zip file: links are not followed, and no more is read than asked."""
+"""The files of a Zarr hierarchy, in a folder or in a zip file: no link is followed, and no more is read than asked."""
 
 import io
 import os
@@ -143,8 +143,10 @@ def _first_byte(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
     if start[:4] != b"PK\3\4" or name != entry.orig_filename:
         raise PictureError(f"{entry.filename!a:.80} is not where the zip file says; damaged: copy it again")
     if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _ZIP_METHODS:
-        raise PictureError(f"{entry.filename!a:.80} is encrypted, or compressed in a way that is not read; zip it again")
-    return entry.header_offset + _LOCAL_HEADER_BYTES + n_name + n_extra
+        raise PictureError(
+            f"{entry.filename!a:.80} is encrypted, or compressed in a way that is not read; zip it again"
+        )
+    return int(entry.header_offset + _LOCAL_HEADER_BYTES + n_name + n_extra)
 
 
 def _checked(entry: zipfile.ZipInfo, data: bytes, key: str) -> bytes:

@@ -127,12 +127,13 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "extent": ("padded", "window"),
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
+    "margin": ("ignore", "shared"),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold"}
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 

@@ -25,7 +25,7 @@ TRANSCRIPT = (
     f"build small --out d {SMALL}",
     f"build small --out d {SMALL} --json -",
     "build small --n 12 --size 70 --split random --gap 0 --dry-run",
-    "build small --n 12 --size 70 --label-kind instances --independent --dry-run",
+    "build small --n 12 --size 70 --label-kind instances --independent --margin shared --dry-run",
     "build small --n 12 --size 64 --label-kind instances --split random --gap 3 --dry-run",
     "verify d --replay",
     "verify d --json -",

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from small_worlds import small_config, small_source, small_stack
+from small_worlds import inputs_of, small_config, small_source, small_stack
 
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import PlannedSample, make_plan
-from pipeline.plan.split import Assignment, SliceAddress, assign_slices, share_samples, split_fractions
+from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
+from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import BuildConfig
 from pipeline.source.combining import make_source
 
@@ -36,8 +37,13 @@ def configs(draw: st.DrawFn, split: str | None = None) -> BuildConfig:
     )
 
 
+def assign_depths(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
+    """Return the split of every slice of stacks of which nothing is said but how many slices they have."""
+    return assign_slices(config, [inputs_of(depth) for depth in depths])
+
+
 def share(config: BuildConfig, depths: tuple[int, ...] = (1000,)) -> dict[str, Fraction]:
-    return split_fractions(config, assign_slices(config, depths))
+    return split_fractions(config, assign_depths(config, depths))
 
 
 several = st.lists(st.integers(1, 40), min_size=1, max_size=5).map(tuple)
@@ -46,7 +52,7 @@ several = st.lists(st.integers(1, 40), min_size=1, max_size=5).map(tuple)
 def assign(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
     """Return the assignment; examples for which there is none are left to the test of the advice."""
     try:
-        return assign_slices(config, depths)
+        return assign_depths(config, depths)
     except ConfigError:
         assume(False)
         raise
@@ -54,17 +60,17 @@ def assign(config: BuildConfig, depths: tuple[int, ...]) -> Assignment:
 
 def test_the_end_of_the_stack_is_tested_on() -> None:
     """30 slices as in the README: 21 to train, a gap of 3, 6 to test."""
-    owners = assign_slices(BuildConfig(), (30,)).stacks[0]
+    owners = assign_depths(BuildConfig(), (30,)).stacks[0]
     assert owners == ("train",) * 21 + (None,) * 3 + ("test",) * 6
 
 
 def test_validation_lies_between_train_and_test_with_a_gap_on_both_sides() -> None:
-    owners = assign_slices(small_config(val=0.2, test=0.2, gap=1), (10,)).stacks[0]
+    owners = assign_depths(small_config(val=0.2, test=0.2, gap=1), (10,)).stacks[0]
     assert owners == (*["train"] * 4, None, "val", "val", None, "test", "test")
 
 
 def test_random_slices_differ_from_seed_to_seed_and_not_from_call_to_call() -> None:
-    drawn = [assign_slices(small_config(split="random", gap=0, seed=seed), (30,)).stacks for seed in (0, 0, 1)]
+    drawn = [assign_depths(small_config(split="random", gap=0, seed=seed), (30,)).stacks for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
@@ -95,7 +101,7 @@ def test_a_block_is_the_end_of_the_stack_and_as_large_as_asked_for(config: Build
 def test_every_split_asked_for_has_a_slice_or_advice_is_given(config: BuildConfig, depths: tuple[int, ...]) -> None:
     wanted = {"train", *["val"] * (config.val > 0), *["test"] * (config.test > 0)}
     try:
-        assignment = assign_slices(config, depths)
+        assignment = assign_depths(config, depths)
     except ConfigError as error:
         assert "use" in str(error)  # noqa: PT017
     else:
@@ -137,7 +143,7 @@ def test_what_was_assigned_can_be_said_again_as_a_picture(config: BuildConfig, d
     assignment = assign(config, depths)
     assume(len(assignment.splits) > 1)
     explicit = small_config(split="explicit", picture=assignment.pictures)
-    assert assign_slices(explicit, depths) == assignment
+    assert assign_depths(explicit, depths) == assignment
 
 
 @given(configs(), several)
@@ -155,7 +161,7 @@ def test_the_gap_is_counted_and_not_promised(config: BuildConfig, depths: tuple[
 
 def test_slices_that_touch_a_training_slice_are_counted() -> None:
     config = small_config(split="explicit", picture=("TTTE.E...E", "EE", "TVT"))
-    assignment = assign_slices(config, (10, 2, 3))
+    assignment = assign_depths(config, (10, 2, 3))
     assert assignment.touching("test", 1) == 1
     assert assignment.touching("test") == 2
     assert assignment.touching("val", 1) == 1
@@ -163,21 +169,21 @@ def test_slices_that_touch_a_training_slice_are_counted() -> None:
 
 
 def test_independent_slices_need_no_gap() -> None:
-    owners = assign_slices(BuildConfig(independent=True), (10,)).stacks[0]
+    owners = assign_depths(BuildConfig(independent=True), (10,)).stacks[0]
     assert owners == ("train",) * 8 + ("test",) * 2
 
 
 def test_the_middle_fold_has_gaps_on_both_sides_and_validation_at_the_end() -> None:
-    owners = assign_slices(BuildConfig(split="kfold", folds=3, fold=1, gap=1, val=0.2), (12,)).pictures
+    owners = assign_depths(BuildConfig(split="kfold", folds=3, fold=1, gap=1, val=0.2), (12,)).pictures
     assert owners == ("TTT.EEEE..VV",)
 
 
 def test_whole_stacks_are_shared_out_by_their_slices() -> None:
     config = small_config(split="stack", test=0.3, val=0.2)
-    assert assign_slices(config, (5, 1, 4)).pictures == ("TTTTT", "V", "EEEE")
+    assert assign_depths(config, (5, 1, 4)).pictures == ("TTTTT", "V", "EEEE")
     assert share(config, (5, 1, 4)) == {"train": Fraction(5, 10), "val": Fraction(1, 10), "test": Fraction(4, 10)}
     with pytest.raises(ConfigError, match="2 stacks are too few for 1 test and 1 val"):
-        assign_slices(config, (5, 4))
+        assign_depths(config, (5, 4))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +197,7 @@ def test_whole_stacks_are_shared_out_by_their_slices() -> None:
 )
 def test_a_picture_of_something_else_is_refused(picture: tuple[str, ...], depths: tuple[int, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        assign_slices(small_config(split="explicit", picture=picture), depths)
+        assign_depths(small_config(split="explicit", picture=picture), depths)
 
 
 def test_the_same_picture_in_two_splits_is_refused() -> None:
@@ -210,7 +216,7 @@ def test_the_same_picture_in_two_splits_is_refused() -> None:
 @pytest.mark.parametrize("split", ["block", "random"])
 def test_an_empty_split_is_an_error_that_names_it(split: str) -> None:
     with pytest.raises(ConfigError, match=r"no slice of 4 is left for train with test 0\.25, val 0 and gap 3"):
-        assign_slices(small_config(split=split, gap=3), (4,))
+        assign_depths(small_config(split=split, gap=3), (4,))
 
 
 @pytest.mark.parametrize(
@@ -227,14 +233,14 @@ def test_an_empty_split_is_an_error_that_names_it(split: str) -> None:
 def test_one_slice_is_not_split_and_the_advice_helps(options: dict[str, Any], advice: str) -> None:
     """No gap and no fraction would help."""
     with pytest.raises(ConfigError, match=f"one slice cannot be split {advice}"):
-        assign_slices(BuildConfig(**options), (1,))
-    assert assign_slices(BuildConfig(test=0), (1,)).pictures == ("T",)
-    assert assign_slices(BuildConfig(gap=0, test=0.5), (2,)).pictures == ("TE",)
+        assign_depths(BuildConfig(**options), (1,))
+    assert assign_depths(BuildConfig(test=0), (1,)).pictures == ("T",)
+    assert assign_depths(BuildConfig(gap=0, test=0.5), (2,)).pictures == ("TE",)
 
 
 def test_random_slices_are_told_to_try_a_block() -> None:
     with pytest.raises(ConfigError, match="--split block"):
-        assign_slices(small_config(split="random", gap=30), (30,))
+        assign_depths(small_config(split="random", gap=30), (30,))
 
 
 def test_300_samples_are_240_and_60() -> None:
@@ -310,5 +316,5 @@ def test_another_split_changes_no_recipe() -> None:
 
 
 def test_slices_are_addressed_by_stack_and_z() -> None:
-    assignment = assign_slices(small_config(gap=0, test=0.5), (2, 2))
+    assignment = assign_depths(small_config(gap=0, test=0.5), (2, 2))
     assert assignment.slices("test") == (SliceAddress(0, 1), SliceAddress(1, 1))

@@ -62,8 +62,8 @@ def test_all_that_a_build_needs_is_compiled_before_it_begins(monkeypatch: pytest
     monkeypatch.setattr("augment.weight_map.unet_weight_map", lambda *_: called.append(("weights",)))
     ids = make_source(*make_phantom((4, 32, 32)), name="small", label_kind="instances")
     with loading_kernels(Notes(), then=lambda: None) as load_rest:
-        load_rest(ids, BuildConfig(weights="unet2015"))
-    assert called == [("uint8", "uint8"), ("uint8", "uint16"), ("weights",)]
+        load_rest(ids, BuildConfig(weights="unet2015", margin="own"))
+    assert called == [("uint8", "uint8", "shared"), ("uint8", "uint16", "own"), ("weights",)]
 
 
 def test_who_gives_up_meanwhile_is_told_nothing_later() -> None:

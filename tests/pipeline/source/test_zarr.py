@@ -133,12 +133,12 @@ def test_a_zip_file_is_what_it_holds(tmp_path: Path, path: Path, version: int, *
 
 
 CODECS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": lambda data: imagecodecs.gzip_encode(data),
-    "zlib": lambda data: zlib.compress(data),
-    "bz2": lambda data: imagecodecs.bz2_encode(data),
+    "gzip": imagecodecs.gzip_encode,
+    "zlib": zlib.compress,
+    "bz2": imagecodecs.bz2_encode,
     "blosc": lambda data: imagecodecs.blosc_encode(data, compressor="lz4", shuffle=2, typesize=2),
     "lz4": lambda data: imagecodecs.lz4_encode(data, header=True),
-    "zstd": lambda data: imagecodecs.zstd_encode(data),
+    "zstd": imagecodecs.zstd_encode,
 }
 
 
@@ -195,8 +195,14 @@ def test_broken_metadata_are_refused(path: Path) -> None:
         ("[]", ".zattrs holds no JSON object"),
         ("{", ".zattrs is no JSON"),
         ('{"multiscales": []}', "are not those of one image"),
-        ('{"multiscales": [{"axes": ["z", "y", "x"], "datasets": [{"path": "../half"}]}]}', "no place in a Zarr folder"),
-        ('{"multiscales": [{"axes": ["z", "y", "x"], "datasets": [{"path": "9"}]}]}', "full resolution, 9, is not there"),
+        (
+            '{"multiscales": [{"axes": ["z", "y", "x"], "datasets": [{"path": "../half"}]}]}',
+            "no place in a Zarr folder",
+        ),
+        (
+            '{"multiscales": [{"axes": ["z", "y", "x"], "datasets": [{"path": "9"}]}]}',
+            "full resolution, 9, is not there",
+        ),
         ('{"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "full"}]}]}', "axes 'yx' for an array of"),
     ]:
         (path / ".zattrs").write_text(text)

@@ -27,12 +27,22 @@ def write_array(folder: Path, pixels: NDArray[Any], steps: tuple[int, ...], *, v
     little = pixels.dtype.newbyteorder("<")
     if version == 2:
         metadata = {
-            **{"zarr_format": 2, "shape": pixels.shape, "chunks": steps, "dtype": little.str, "fill_value": 0},
-            **{"order": "C", "filters": None, "compressor": {"id": "zstd", "level": 1}, "dimension_separator": "/"},
+            "zarr_format": 2,
+            "shape": pixels.shape,
+            "chunks": steps,
+            "dtype": little.str,
+            "fill_value": 0,
+            "order": "C",
+            "filters": None,
+            "compressor": {"id": "zstd", "level": 1},
+            "dimension_separator": "/",
         }
     else:
         metadata = {
-            **{"zarr_format": 3, "node_type": "array", "shape": pixels.shape, "data_type": little.name},
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": pixels.shape,
+            "data_type": little.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": steps}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": 0,
@@ -80,7 +90,9 @@ def write_image(
         write_group(folder / "labels", {"labels": list(labels)}, version=version)
         for name, label in labels.items():
             place = folder / "labels" / name
-            write_image(place, label, axes[-label.ndim :], chunks[-label.ndim :], version=version, **{"image-label": {}})
+            write_image(
+                place, label, axes[-label.ndim :], chunks[-label.ndim :], version=version, **{"image-label": {}}
+            )
     return folder
 
 
