@@ -49,6 +49,9 @@ class JoinedChannels:
     ) -> None:
         first, self.parts = parts[0], tuple(parts)
         self.path, self.axis, self.dtype = first.path, first.axis, first.dtype
+        places = [(part.path, part.files) for part in parts]
+        if twice := next((place for place in places if places.count(place) > 1), None):
+            raise ConfigError(f"{twice[0]}: is named twice for channels of one stack; name every channel once")
         for part in parts:
             if (part.shape[:3], part.dtype) != (first.shape[:3], first.dtype):
                 raise ConfigError(
@@ -56,9 +59,6 @@ class JoinedChannels:
                     "alike: export them again"
                 )
         self.files = tuple(file for part in parts for file in part.files)
-        places = [(part.path, part.files) for part in parts]
-        if twice := next((place for place in places if places.count(place) > 1), None):
-            raise ConfigError(f"{twice[0]}: is named twice for channels of one stack; name every channel once")
         self.slices = tuple(slices)
         called = [channel for part, name in zip(parts, names, strict=True) for channel in part.channels or (name,)]
         self.channels = channel_names(called, len(called))
