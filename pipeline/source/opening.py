@@ -115,7 +115,9 @@ def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[File
         images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
     else:
         images = open_slices(images_path, labels=False, channels_are_slices=answer)
-        labels = open_slices(labels_path, labels=True, channels_are_slices=answer)
+        labels = open_slices(labels_path, labels=True)
+        if labels.axis == "channels" and len(labels) > len(images) == 1:  # then it may be one label, saved as colours
+            labels = open_slices(labels_path, labels=True, channels_are_slices=False)
     if (images.path, images.files) == (labels.path, labels.files):
         raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if answer is None and images.axis == "channels":

@@ -14,7 +14,7 @@ from small_worlds import small_config, small_stack
 
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.source.combining import make_source
 from pipeline.source.pages.channel_files import channel_files
 from pipeline.source.readers import read_pairs
@@ -265,3 +265,21 @@ def test_arrays_of_one_file_are_joined(tmp_path: Path) -> None:
     assert np.array_equal(images_of(source), CUBE[..., :2])
     assert source.stacks[0].channels == ("green", "red")
     assert source.stacks[0].names == ("all",)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_labels_that_tifffile_took_for_colours_are_as_many_as_images(tmp_path: Path) -> None:
+    """Three labels, saved with its defaults, are planar RGB in the file; so is one label that was saved as RGB."""
+    tifffile.imwrite(tmp_path / "hyper.tif", CUBE[:3, ..., :2].transpose(0, 3, 1, 2), imagej=True)
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS[:3])
+    three = [(tmp_path / "hyper.tif", tmp_path / "labels.tif")]
+    for channel in ((), ("1",)):
+        source = read_pairs(three, channel=channel)
+        assert np.array_equal(np.stack(list(source.stacks[0].labels)) * 255, LABELS[:3])
+    tifffile.imwrite(tmp_path / "one.tif", CUBE[0], photometric="rgb")
+    tifffile.imwrite(tmp_path / "label.tif", np.stack([LABELS[0]] * 3), photometric="rgb", planarconfig="separate")
+    source = read_pairs([(tmp_path / "one.tif", tmp_path / "label.tif")])
+    assert np.array_equal(source.stacks[0].labels[0] * 255, LABELS[0])
+    assert "equal in every pixel" in source.notes[0]
+    with pytest.raises(SourceError, match="expected one number a pixel, found colours"):
+        read_pairs([(tmp_path / "one.tif", tmp_path / "labels.tif")])

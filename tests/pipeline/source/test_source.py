@@ -233,7 +233,7 @@ def test_dtypes_that_cannot_be_rendered_become_ones_that_hold_all_their_values(d
     assert source.stacks[0].images[0].max() == (255 if dtype == "bool" else 1)
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 4, 5)])
+@pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 3, 4, 5)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="expected a stack of slices"):
         make_source(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), name="x")
