@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts, require_channels
+from pipeline.shards.provenance import SourceReading, make_facts, require_channels
 from pipeline.shards.record import NAME
+from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
     MIN_OBJECT_CLASSES,
     glimpse_places,
+    ignore_notes,
     label_notes,
     object_note,
     palette_note,
     renumbering_note,
     shape_note,
+    skip_notes,
 )
 from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
@@ -38,8 +41,9 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
+from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
 
+_ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -53,17 +57,20 @@ def make_source(
     label_kind: str = AUTO,
     channels: Sequence[str] = (),
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
-        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
+        images: uint8, uint16, int16 or float32 gray levels; float16 and float64 become float32, int8 int16, bits 0 and
+            255, and integers of 32 and 64 bits 16 where these hold all levels.
         labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         label_options: what else is to be made of the labels.
+        scale_gray: how to scale the gray levels, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -71,7 +78,9 @@ def make_source(
         SourceError: pixels or labels of a kind that cannot be used.
     """
     raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
-    return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
+    return combine(
+        [raw], name=name, label_kind=label_kind, label_options=label_options, scale_gray=scale_gray, facts=facts
+    )
 
 
 def combine(
@@ -80,6 +89,7 @@ def combine(
     name: str,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
@@ -92,18 +102,18 @@ def combine(
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
     for stack in raw:
         _require_pair(stack)
+    raw, scaling, level_notes = in_few_bits(raw, scale_gray)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
     _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    objects = [stack.labels for stack in raw if isinstance(stack.labels, ObjectSlices)]
-    if objects and label_kind == AUTO:
+    if label_kind == AUTO and any(isinstance(stack.labels, ObjectSlices) for stack in raw):
         label_kind = "instances"
     coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
     meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
     values = np.unique(np.concatenate(meant)).tolist()
-    stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
+    stacks = tuple(_stack(*parts, coding, label_options) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
     known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
     glimpses = [pair for one, other in zip(images, labels, strict=True) for pair in one.glimpse_with(other)]
@@ -112,7 +122,9 @@ def combine(
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
+        reading=SourceReading(scaling) if scaling else None,
         notes=(
+            *level_notes,
             *(
                 f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
                 for key, value in own.items()
@@ -120,8 +132,10 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for each in objects for note in each.notes),
+            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
+            *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
+            *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
             *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
@@ -180,6 +194,7 @@ class _Scan:
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
+        self.n_ignored: dict[int, int] = dict.fromkeys(ignored, 0)  # pixels, by value
         self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
         depth, height, width = source.shape[:3]
@@ -197,6 +212,8 @@ class _Scan:
                 if meant.size and meant[0] < 0:
                     raise label_fault(source, where, ignored)
                 self.few_values.append(tuple(meant[:2].tolist()))
+                for value in self.n_ignored:
+                    self.n_ignored[value] += int(np.count_nonzero(pixels == value))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
@@ -230,26 +247,46 @@ def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Sca
     return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
 
 
-def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, options: LabelOptions) -> Stack:
     ids = renumbered_ids(labels.values, coding)
+    unlabelled = frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,)))
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
+        labels=labels.slices(partial(_encode_rows, partial(coding.encode, ids=ids), coding.dtype), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
-        unlabelled=frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,))),
+        unlabelled=unlabelled,
         names=raw.names,
+        label_names=raw.label_names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,
         boxes=raw.boxes,
-        skipped=raw.skipped,
+        skipped=raw.skipped | (unlabelled if options.skip_unlabelled else frozenset()),
         renumbered=None if ids is None else describe_renumbering(ids),
     )
+
+
+def _reading_notes(stack: RawStack) -> Iterator[str]:
+    """Yield what files say of how they were read."""
+    for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
+        if isinstance(slices, ReadSlices):
+            yield from (f"{what}: {where}: {note}" for note in slices.notes)
+
+
+def _ignored_shares(labels: Sequence[_Scan], ignored: Sequence[int]) -> list[float]:
+    """Return the share of all pixels that each ignored value has."""
+    n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
+    return [sum(scan.n_ignored[value] for scan in labels) / n_pixels for value in ignored]
+
+
+def _n_skipped(stack: Stack) -> tuple[int, int]:
+    """Return how many slices are in no split because nothing is annotated in them, and how many slices there are."""
+    return len(stack.unlabelled & stack.skipped), len(stack.labels)
 
 
 def _n_unlabelled(stack: Stack) -> tuple[int, int]:
@@ -268,6 +305,14 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
 
 
+def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> NDArray[Any]:
+    """Return a label as it is stored; a few rows at a time, because that takes several times their memory."""
+    encoded = np.empty(label.shape, dtype)
+    for top in range(0, len(label), _ENCODED_ROWS):
+        encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
+    return encoded
+
+
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
     """Return a note where classes look like single objects; a few labelled slices are looked at."""
     n_classes = len(stacks[0].coding.values)
@@ -284,8 +329,8 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
     dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
-            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
-            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+            f"{stack.where[0]}: expected gray levels, whole or real numbers, got {dtype.name}; convert the stack (in "
+            "ImageJ: Image > Type > 16-bit)"
         )
     return dtype
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.shards.digest import bytes_digest, file_digest
@@ -14,6 +14,9 @@ from pipeline.source.pages.folder import PageFolder, open_folders
 from pipeline.source.pages.formats import FileSlices, decoder_of, is_page_folder, open_file, stem_of
 from pipeline.source.pages.partners import core_names
 from pipeline.source.stacks import RawStack, SourceFile
+
+if TYPE_CHECKING:
+    from pipeline.source.pages.folder_stacks import FolderLayout
 
 
 class Opening(NamedTuple):
@@ -63,9 +66,38 @@ def open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: Op
         require_same_labels([each for _, each in opened], [path for path, _ in pairs])
         slices = _slice_names(images, images_path)
         images = JoinedChannels([each for each, _ in opened], names[: len(pairs)], slices=slices)
-    where = str(images_path), str(labels_path)
-    slices = _slice_names(images, images_path)
     files = [_source_file(each) for each, _ in opened]
+    return replace(
+        _raw_stack(images, labels, pairs[0], how),
+        names=_slice_names(images, images_path),
+        label_names=_slice_names(labels, labels_path),
+        files=(replace(files[0], further=tuple(files[1:])), _source_file(labels)),
+    )
+
+
+def open_layout(pair: tuple[Path, Path], layout: "FolderLayout", how: Opening) -> list[RawStack]:
+    """Return the stacks of two folders that hold more than one plain stack.
+
+    Raises:
+        ConfigError: there are no such channels.
+        SourceError: a file cannot be read.
+    """
+    return [
+        replace(
+            _raw_stack(stack.images, stack.labels, pair, how),
+            names=stack.names,
+            label_names=stack.label_names,
+            files=(_source_file(stack.images), _source_file(stack.labels)),
+            sequence=stack.sequence,
+            skipped=stack.skipped,
+        )
+        for stack in layout.stacks
+    ]
+
+
+def _raw_stack(images: FileSlices, labels: FileSlices, pair: tuple[Path, Path], how: Opening) -> RawStack:
+    """Return a stack of the channels that were chosen, without what its slices are called and where they were."""
+    where = str(pair[0]), str(pair[1])
     if how.channel:
         if not images.channels:
             raise ConfigError(f"{where[0]}: has one channel, so that none can be chosen; leave out --channel")
@@ -75,18 +107,7 @@ def open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: Op
             f"{where[0]}: expected at most {MAX_CHANNELS} channels, found {len(images.channels)}; choose some, such as "
             "--channel 0,1,2"
         )
-    return RawStack(
-        images,
-        labels,
-        where=where,
-        palette=labels.palette,
-        names=slices,
-        files=(replace(files[0], further=tuple(files[1:])), _source_file(labels)),
-        channels=images.channels,
-        notes=tuple(
-            f"{path}: {note}" for path, each in zip(where, (images, labels), strict=True) for note in each.notes
-        ),
-    )
+    return RawStack(images, labels, where=where, palette=labels.palette, channels=images.channels)
 
 
 def open_slices(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> FileSlices:

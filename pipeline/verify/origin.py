@@ -12,9 +12,12 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
+from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
+from pipeline.source.regions import Boxes
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -119,11 +122,15 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
         n_pairs: how many pairs of images and labels will be read; of more than there are stacks, some are channels.
     """
     record = dataset.record
+    scaling = record.reading.scale_gray if record.reading else None
     options: dict[str, Any] = {
         "name": record.name,
         "label_kind": record.label_kind,
+        "label_options": _label_options(record.inputs),
         "independent": record.config.independent,
+        "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
         "channels_are_slices": not record.arrays.channels,
+        "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
     if n_pairs > len(record.inputs):
         options["join"] = CHANNELS
@@ -131,6 +138,16 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
     if "channel" in remembered:
         options["channels_are_slices"] = None
     return options | {key: value for key, value in remembered.items() if n_pairs or key != "join"}
+
+
+def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:
+    """Return what was said of the labels, as far as it decides anything."""
+    names = inputs[0].labels.names or ()
+    return LabelOptions(
+        ignore=tuple({value for stack in inputs for value in stack.labels.ignored or ()}),
+        names=names,
+        values=inputs[0].labels.values if names else (),
+    )
 
 
 def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:

@@ -93,7 +93,7 @@ def test_files_of_channels_are_joined_where_labels_say_so(tmp_path: Path, labels
     assert np.array_equal(images_of(source), CUBE)
     assert source.stacks[0].names == tuple(numbered("img_{}"))
     assert source.notes[0].startswith(
-        f"{tmp_path / 'images'}: names that end in {', '.join(ends)} are taken for the ch"
+        f"source: {tmp_path / 'images'}: names that end in {', '.join(ends)} are taken for the ch"
     )
     build_dataset(source, small_config(), out=tmp_path / "d")
     assert verify_dataset(tmp_path / "d", replay=True).findings == ()

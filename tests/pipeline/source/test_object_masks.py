@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source.combining import combine
+from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.object_masks import ObjectMasks
 from pipeline.source.stacks import RawStack
 
@@ -27,8 +28,7 @@ def test_masks_are_numbered_in_natural_order_and_the_first_wins(tmp_path: Path) 
     assert (masks.shape, masks.dtype, len(masks)) == ((3, 1, 3), np.uint16, 3)
     assert [label.tolist() for label in masks] == [[[2, 2, 3]], [[0, 0, 0]], [[0, 0, 1]]]
     assert [file.name for file in masks.files] == ["m2.png", "m9.png", "m10.png", "x.png"]
-    assert len(masks.notes) == 1
-    assert "masks overlap in 1 pixel of 1 image; they belong to the object whose file comes first" in masks.notes[0]
+    assert masks.notes == ("masks overlap in 1 pixel of 1 image; they belong to the object whose file comes first",)
 
 
 def test_they_are_instances_however_few_they_are(tmp_path: Path) -> None:
@@ -37,6 +37,23 @@ def test_they_are_instances_however_few_they_are(tmp_path: Path) -> None:
     source = combine([RawStack(np.zeros(labels.shape, np.uint8), labels)], name="x")
     assert (source.coding.kind, source.stacks[0].labels[0].tolist()) == ("instances", [[1, 2, 3]])
     assert not any("overlap" in note for note in source.notes)
+
+
+def test_a_label_in_one_file_is_not_taken_for_masks(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, a=[[0, 1, 2]])
+    labels = open_file(file, labels=True)
+    assert combine([RawStack(np.zeros(labels.shape, np.uint8), labels)], name="x").coding.kind == "classes"
+
+
+@pytest.mark.parametrize(
+    ("images", "note"),
+    [("LA", "source: a.png: the alpha channel hides nothing, and is left out"), ("L", None)],
+)
+def test_how_files_were_read_is_a_note(tmp_path: Path, images: str, note: str | None) -> None:
+    (file,) = written(tmp_path, a=[[0, 1, 2]])
+    Image.open(file).convert(images).save(file)
+    raw = RawStack(open_file(file, labels=False), np.array([[[0, 1, 2]]], np.uint8), where=("a.png", "b"))
+    assert [each for each in combine([raw], name="x").notes if each.startswith("source")] == [note] * (note is not None)
 
 
 @pytest.mark.parametrize(
