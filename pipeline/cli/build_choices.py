@@ -199,6 +199,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None") -> SourceChoice:
     options = {
         **user.only("name", "label_kind", "independent", "channels_are_slices"),
         **_choose_scaling(user),
+        **_choose_pixel_size(user),
         "facts": dict(file.facts) if file else None,
     }
     pairs = tuple(zip(images, labels, strict=True))
@@ -220,6 +221,24 @@ def _choose_scaling(user: UserOptions) -> dict[str, Any]:
 
     low, high = user.get("scale_gray")
     return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def _choose_pixel_size(user: UserOptions) -> dict[str, Any]:
+    """Return how large pixels are to be, if stacks are to be resampled.
+
+    Raises:
+        ConfigError: no size to resample to, or one that is no positive number.
+    """
+    sizes = user.get("pixel_size_of", ())
+    if "pixel_size" not in user:
+        if sizes:
+            raise ConfigError(
+                f"{user.where('pixel_size_of')}: says how large pixels are, but no --pixel-size to be made"
+            )
+        return {}
+    from pipeline.source.resampling import PixelSize
+
+    return {"pixel_size": PixelSize(user.get("pixel_size"), tuple(sizes))}
 
 
 def choose_grouping(user: UserOptions) -> "Grouping | None":
@@ -349,6 +368,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
     if "scale_gray" in choice.options:
         raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if "pixel_size" in choice.options:
+        raise ConfigError("pixel-size: the built-in phantom is no picture of anything, of any size; leave it out")
     if choice.options["facts"]:
         output.line("facts: the built-in phantom has its own; those in [source] of the config file are not used")
     return phantom_source(name=choice.options.get("name"))

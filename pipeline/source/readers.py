@@ -13,6 +13,8 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO
 from pipeline.source.pages.address import holds_many, split_address
+from pipeline.source.pixel_size import stored_pixel_nm
+from pipeline.source.resampling import PixelSize, at_pixel_size
 from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def read_folder(
     independent: bool = False,
     channels_are_slices: bool = False,
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in a folder; see `source_pair` for what it holds.
@@ -53,6 +56,7 @@ def read_folder(
         independent=independent,
         channels_are_slices=channels_are_slices,
         scale_gray=scale_gray,
+        pixel_size=pixel_size,
         facts=facts,
     )
 
@@ -98,6 +102,7 @@ def read_pairs(
     independent: bool = False,
     channels_are_slices: bool = False,
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source in pairs of images and labels, one stack a pair.
@@ -110,6 +115,7 @@ def read_pairs(
         independent: the slices are fields of view without neighbours: numbers may be missing between their names.
         channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
         scale_gray: how to scale the gray levels of all stacks, if at all.
+        pixel_size: how large the pixels of all stacks are to be, if they are to be resampled.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -122,9 +128,18 @@ def read_pairs(
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
     raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
+    reading = None
+    if pixel_size is not None:
+        stored = [None if pixel_size.stacks_nm else stored_pixel_nm(stack.images) for stack in raw]
+        raw, reading = at_pixel_size(raw, pixel_size, stored)
     bases = [stem_of(images) for images, _ in pairs]
     return combine(
-        raw, name=name or as_name("-".join(bases)), label_kind=label_kind, scale_gray=scale_gray, facts=facts
+        raw,
+        name=name or as_name("-".join(bases)),
+        label_kind=label_kind,
+        scale_gray=scale_gray,
+        reading=reading,
+        facts=facts,
     )
 
 

@@ -15,6 +15,7 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
+from pipeline.source.resampling import PixelSize
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -113,11 +114,14 @@ def _as_before(dataset: Dataset) -> dict[str, Any]:
     """Return the options that the source was read with when the dataset was made."""
     record = dataset.record
     scaling = record.reading.scale_gray if record.reading else None
+    pixel_nm = record.reading.pixel_size_nm if record.reading else None
+    stacks_nm = record.reading.stack_pixel_sizes_nm if record.reading else None
     return {
         "name": record.name,
         "label_kind": record.label_kind,
         "independent": record.config.independent,
         "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
+        "pixel_size": None if pixel_nm is None else PixelSize(pixel_nm, stacks_nm or ()),
         "channels_are_slices": True,  # its digest tells whether it is the right stack
     }
 

@@ -134,7 +134,19 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "scale-gray": ([0.5, 99], [1, 99.8]),
 }
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
+TRIED_BELOW = {
+    "folder",
+    "images",
+    "labels",
+    "split-file",
+    "folds",
+    "fold",
+    "groups",
+    "group-by",
+    "gray-bits",
+    "pixel-size",
+    "pixel-size-of",
+}
 OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
 
 
