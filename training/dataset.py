@@ -16,6 +16,8 @@ from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow
 from training.config import Weights
 
+IGNORE = 255  # where nothing is known, as torch's ignore_index is mostly set to
+
 
 class Slice(NamedTuple):
     """One slice of the source: number of its stack, and its place there."""
@@ -28,8 +30,9 @@ class ShardDataset:
     """Some samples of one split, read from the shards when they are asked for: a map-style dataset for torch and Keras.
 
     A sample is a dict of `image` (h, w), or (C, h, w) of several channels, in the dtype of the shards, `label` (h, w)
-    uint8, 1 where there is a cell, and, where weights were asked for, `weights` (h, w) float16. They are numpy arrays:
-    the default collate of `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
+    uint8, and, where weights were asked for, `weights` (h, w) float16. A label is 1 where there is a cell, 0 where
+    there is none, and `ignore` where that is not known; weights are 0 there. They are numpy arrays: the default collate
+    of `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
 
     It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
     when it first reads from them, since no HDF5 handle may cross from one process into another.
@@ -39,6 +42,9 @@ class ShardDataset:
         split: `train`, `val` or `test`.
         rows: positions within the split; None: all of them.
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
+
+    Attributes:
+        ignore: the value of label pixels that must not count, 255 as by custom; None where all count.
 
     Raises:
         ConfigError: there is no such split, no sample is left, or a row does not exist.
@@ -51,7 +57,8 @@ class ShardDataset:
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
-        self.ignore = dataset.record.arrays.ignore
+        self._ignored = dataset.record.arrays.ignore
+        self.ignore = None if self._ignored is None else IGNORE
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
@@ -67,7 +74,10 @@ class ShardDataset:
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Return one sample."""
         label = self._split.labels[self.rows[index]]
-        sample = {"image": self.image(index), "label": (label > 0).astype(np.uint8)}
+        cells = (label > 0).astype(np.uint8)
+        if self.ignore is not None:
+            cells[label == self._ignored] = self.ignore
+        sample = {"image": self.image(index), "label": cells}
         if self.weights != "none":
             sample["weights"] = self._weigh(self.rows[index], label)
         return sample
@@ -96,7 +106,7 @@ class ShardDataset:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
 
-        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self.ignore))
+        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self._ignored))
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,8 +259,12 @@ def _sample_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterab
     valid = config.network.padding == "valid"
     target = config.target or (config.network.output_side(config.crop) if valid else 0)
     samples = (data[index] for index in range(len(data)))
+
+    def truth(label: NDArray[Any]) -> NDArray[Any]:
+        return label if data.ignore is None else np.ma.masked_equal(label, data.ignore)
+
     return len(data), (
-        (centre(predictor(_channels_last(s["image"])), target), centre(s["label"], target)) for s in samples
+        (centre(predictor(_channels_last(s["image"])), target), centre(truth(s["label"]), target)) for s in samples
     )
 
 
@@ -293,7 +297,13 @@ def _slice_pairs(
     if not slices:
         raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {', '.join(there)}")
     background = 0 if record.label_kind == "instances" else record.classes[0].value
-    return len(slices), ((predictor(gray[z]), as_labels(truth[z], dtype) != background) for z in slices)
+    ignored = known[stack].labels.ignored
+
+    def cells(label: NDArray[Any]) -> NDArray[Any]:
+        found = label != background
+        return found if ignored is None else np.ma.array(found, mask=np.isin(label, ignored))
+
+    return len(slices), ((predictor(gray[z]), cells(as_labels(truth[z], dtype))) for z in slices)
 
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:

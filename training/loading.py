@@ -38,7 +38,10 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """image (B, C, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weights (B, Y, X) float32 or None."""
+    """image (B, C, Y, X) float32 normalised, label (B, Y, X) float32 0 or 1, weights (B, Y, X) float32 or None.
+
+    Ignored pixels, where there are any, have label 0 and weight 0; without other weights, all others have weight 1.
+    """
 
     image: Tensor
     label: Tensor
@@ -108,7 +111,7 @@ class Batches:
                 "set crop smaller"
             )
         self.store, self.ids, self._window = store, data.ids, data.window
-        self._config, self._normalisation, self._device = config, normalisation, device
+        self._config, self._normalisation, self._device, self._ignore = config, normalisation, device, data.ignore
 
     def __getitem__(self, number: int) -> Batch:
         """Return one batch."""
@@ -117,9 +120,9 @@ class Batches:
         crops = [self._cut(self.store.read(index), rng) for index in indices]
         parts = {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
         parts = {name: part.to(self._device, non_blocking=True) for name, part in parts.items()}
-        weights = parts["weights"].float() if "weights" in parts else None
+        label, weights = without_ignored(parts["label"], parts.get("weights"), self._ignore)
         image = normalise(parts["image"], self._normalisation)
-        return Batch(image, parts["label"].float(), weights, tuple(self.ids[index] for index in indices))
+        return Batch(image, label, weights, tuple(self.ids[index] for index in indices))
 
     def stream(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches from number `start` up to `stop`; the next one is read while one is used."""
@@ -144,6 +147,21 @@ class Batches:
         y, x = (int(rng.integers(n - side + 1)) for n in self._window)
         turn = int(rng.integers(8)) if self._config.turns else 0
         return {name: turned(part[..., y : y + side, x : x + side], turn) for name, part in sample.items()}
+
+
+def without_ignored(label: Tensor, weights: Tensor | None, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+    """Return a label as float32 0 or 1, and float32 weights that are 0 where it is ignored; None where all weigh 1.
+
+    Args:
+        label: uint8 of any shape.
+        weights: of the same shape, or None.
+        ignore: the label of pixels that do not count, if there are any.
+    """
+    weights = None if weights is None else weights.float()
+    if ignore is None:
+        return label.float(), weights
+    counts = (label != ignore).float()
+    return label.float() * counts, counts if weights is None else weights * counts
 
 
 def turned(image: Tensor, turn: int) -> Tensor:

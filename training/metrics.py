@@ -138,6 +138,9 @@ def score_lines(report: Mapping[str, Any]) -> list[str]:
 def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
     """Return all scores of (prediction, labels) slices, each (Y, X); only one pair is held in memory at a time.
 
+    Labels may be masked (`numpy.ma`): masked pixels are left out of labels and prediction alike. Those of whole cells
+    take them for membrane in both.
+
     Raises:
         ScoreError: the shapes of a pair differ, there are no pairs, or a prediction is not in 0..1.
     """
@@ -147,10 +150,10 @@ def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
     adapted, n_slices = 0.0, 0
     for prediction, labels in pairs:
         where = f"slice {n_slices}"
-        probability, cells = _check(prediction, labels, where)
+        probability, cells, counted = _check(prediction, labels, where)
         if cells.ndim != 2:
             raise ScoreError(f"{where}: expected a shape of (Y, X), got {cells.shape}; score a stack slice by slice")
-        counts += _count(probability, cells)
+        counts += _count(probability, cells, counted)
         overlaps = find_overlaps(cells, (probability > floor for floor in _FLOORS))
         v_rand += [rand_scores(overlap)[2] for overlap in overlaps]
         v_info += [info_score(overlap) for overlap in overlaps]
@@ -178,7 +181,8 @@ def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
 def count_pixels(prediction: ArrayLike, labels: ArrayLike) -> NDArray[np.int64]:
     """Return how many membrane (row 0) and cell pixels (row 1) are above none, one, ..., all of the thresholds.
 
-    Add the counts of several pictures, and `pixel_scores` of the sum are those of all of them. Arrays of any shape.
+    Add the counts of several pictures, and `pixel_scores` of the sum are those of all of them. Arrays of any shape;
+    masked labels do not count.
 
     Raises:
         ScoreError: the shapes differ, or the prediction is not in 0..1.
@@ -211,16 +215,25 @@ def pixel_scores(counts: NDArray[np.int64]) -> PixelScores:
     )
 
 
-def _count(probability: NDArray[np.float32], cells: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _count(
+    probability: NDArray[np.float32], cells: NDArray[np.bool_], counted: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
     """Return the (2, 12) counts of checked arrays."""
     n_bins = len(THRESHOLDS) + 1
+    if counted is not None:
+        probability, cells = probability[counted], cells[counted]
     bins = np.searchsorted(_FLOORS, probability.ravel(), side="left")
     bins += n_bins * cells.ravel()
     return np.bincount(bins, minlength=2 * n_bins).reshape(2, n_bins)
 
 
-def _check(prediction: ArrayLike, labels: ArrayLike, where: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the prediction as float32 and which pixels are labelled as cell."""
+def _check(
+    prediction: ArrayLike, labels: ArrayLike, where: str
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Return the prediction as float32, which pixels are labelled as cell, and which count; None where all do.
+
+    Those that do not count are predicted and labelled as membrane.
+    """
     probability, label = np.asarray(prediction, np.float32), np.asarray(labels)
     if probability.shape != label.shape or not label.size:
         raise ScoreError(
@@ -235,4 +248,7 @@ def _check(prediction: ArrayLike, labels: ArrayLike, where: str) -> tuple[NDArra
         )
     if np.isnan(label).any():
         raise ScoreError(f"{where}: expected labels without NaN, got some; 0 is membrane, anything else cell")
-    return probability, label != 0
+    if not isinstance(labels, np.ma.MaskedArray):
+        return probability, label != 0, None
+    counted = ~np.ma.getmaskarray(labels)
+    return np.where(counted, probability, np.float32(0)), (label != 0) & counted, counted

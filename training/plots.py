@@ -25,12 +25,16 @@ _DPI, _TEXT_PT, _LINE_PX, _FRAME = 100, 9, 17, 200
 _MIN_PX, _MAX_PX = 240, 320  # sides in samples.png: what is smaller is enlarged, what is larger cropped
 _GAP_PX, _HEAD_PX, _FOOT_PX = 12, 34, 56
 _PANEL_PX = 575  # in thresholds.png, which has one panel or two
+UNKNOWN = 0.5
 _PALE = 0.5  # how far the image is lightened under the errors, so that both colours stand out
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One validation sample to look at: image, label and probability of cell, each (h, w) float32."""
+    """One validation sample to look at: image, label and probability of cell, each (h, w) float32.
+
+    The label is 0 for membrane, 1 for cell, and UNKNOWN, a gray between them, where it is ignored.
+    """
 
     id: str
     image: NDArray[np.float32]
@@ -93,12 +97,12 @@ def overlay_errors(image: NDArray[Any], label: NDArray[Any], probability: NDArra
 
     Args:
         image: (h, w), gray.
-        label: (h, w), 0 = membrane.
+        label: (h, w), 0 = membrane, 1 = cell, UNKNOWN where nothing is right or wrong.
         probability: (h, w), of cell; what is not above 0.5 is predicted as membrane.
     """
     shown = _as_rgb(_PALE + (1 - _PALE) * _stretch(image))
     shown[(label == 0) & (probability > 0.5)] = MISSED
-    shown[(label != 0) & (probability <= 0.5)] = FALSE
+    shown[(label == 1) & (probability <= 0.5)] = FALSE
     return shown
 
 

@@ -12,15 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augment.gray import as_plane
 from pipeline.errors import AugpipeError
 from pipeline.shards.progress import Progress, SilentProgress
 from training.config import FitConfig
 from training.dataset import ShardDataset
 from training.device import autocast
-from training.loading import Batch, Batches, normalise, open_store
+from training.loading import Batch, Batches, normalise, open_store, without_ignored
 from training.metrics import count_pixels, pixel_scores
-from training.plots import Example, draw_run
+from training.plots import UNKNOWN, Example, draw_run
 from training.run_folder import (
     CHECKPOINT_FILE,
     CONFIG_FILE,
@@ -118,7 +117,8 @@ class Validation:
                     f"validation: the loss of sample {self._data.ids[index]} is {loss}; the last checkpoint is kept; "
                     "lower the learning rate or --set clip_norm"
                 )
-            losses.append(loss)
+            if not np.ma.getmaskarray(label).all():
+                losses.append(loss)
             counts = counts + count_pixels(probability, label)
             on_sample()
         self.pixels = scores = pixel_scores(counts)
@@ -131,8 +131,8 @@ class Validation:
         for index in self._data.firsts[:n]:
             probability, label, _ = self._run(network, index)
             image = centre(self._store.read(index)["image"], label.shape[-1]).float().cpu().numpy()
-            image = as_plane(image if image.ndim == 2 else np.moveaxis(image, 0, -1))
-            found.append(Example(self._data.ids[index], image, label, probability))
+            image = image if image.ndim == 2 else image.mean(axis=0)  # only to be looked at
+            found.append(Example(self._data.ids[index], image, np.ma.filled(label, UNKNOWN), probability))
         return found
 
     def draw(self, folder: Path, rows: Sequence[Row], network: nn.Module) -> None:
@@ -144,17 +144,23 @@ class Validation:
         draw_run(folder, rows, self.examples(network), self.pixels)
 
     def _run(self, network: nn.Module, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        """Return the probabilities, the label, masked where it is ignored, and the loss."""
         parts = {name: centre(part, self._side).to(self._device) for name, part in self._store.read(index).items()}
         image = normalise(parts["image"], self._normalisation)[None]
-        label = parts["label"].float()[None]
-        weights = parts["weights"].float()[None] if "weights" in parts else None
+        weights = parts["weights"][None] if "weights" in parts else None
+        label, weights = without_ignored(parts["label"][None], weights, self._data.ignore)
         network.eval()
         with torch.inference_mode():
             with autocast(self._device, self._config.precision):
                 scores = centre(network(image), self._config.target)
             loss = weighted_cross_entropy(scores, label, weights)
             probability = torch.sigmoid(cell_logits(scores).float())[0]
-            return probability.cpu().numpy(), centre(label, scores.shape[-1])[0].cpu().numpy(), loss.item()
+        side = scores.shape[-1]
+        truth = centre(label, side)[0].cpu().numpy()
+        if self._data.ignore is not None:
+            ignored = centre(parts["label"], side) == self._data.ignore
+            truth = np.ma.array(truth, mask=ignored.cpu().numpy())
+        return probability.cpu().numpy(), truth, loss.item()
 
 
 class Trainer:

@@ -93,7 +93,8 @@ def weighted_cross_entropy(scores: Tensor, label: Tensor, weight: Tensor | None 
     if weight is None:
         return functional.binary_cross_entropy_with_logits(logits, label)
     weight = centre(weight, logits.shape[-1])
-    return functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / weight.sum()
+    total = weight.sum().clamp(min=torch.finfo(torch.float32).tiny)  # where no pixel counts, the loss is 0
+    return functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / total
 
 
 def centre(image: Image, height: int, width: int = 0) -> Image:

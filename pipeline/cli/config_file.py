@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.label_types import LabelValues, NamesOfClasses, is_list_of_names
 from pipeline.cli.options import WindowSize, file_key
 from pipeline.errors import ConfigError, advise
 
@@ -152,6 +153,8 @@ def _is_size(value: Any) -> bool:
 
 
 _TYPES: tuple[tuple[type, str, Accepts], ...] = (
+    (LabelValues, "a whole number", _is_whole),
+    (NamesOfClasses, 'names such as ["background", "cell"], or a table of them by value', is_list_of_names),
     (WindowSize, 'a side such as 700, or "512x700", or [512, 700]', _is_size),
     (click.Path, "a path", lambda value: isinstance(value, str) and value != "" and "\0" not in value),
     (click.types.BoolParamType, "true or false", lambda value: type(value) is bool),
@@ -167,6 +170,8 @@ def _as_click_takes_it(parameter: click.Parameter, value: Any, folder: Path) -> 
         if not parameter.multiple:
             return folder / value
         return [folder / path for path in (value if isinstance(value, list) else [value])]
+    if parameter.multiple:
+        return value if isinstance(value, list) else [value]
     if isinstance(parameter.type, WindowSize):
         return "x".join(map(str, value)) if isinstance(value, list) else str(value)
     return value

@@ -23,11 +23,13 @@ from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
     MIN_OBJECT_CLASSES,
     glimpse_places,
+    ignore_notes,
     label_notes,
     object_note,
     palette_note,
     renumbering_note,
     shape_note,
+    skip_notes,
 )
 from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
@@ -40,8 +42,9 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
+from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
 
+_ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -109,13 +112,12 @@ def combine(
     _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
-    objects = [stack.labels for stack in raw if isinstance(stack.labels, ObjectSlices)]
-    if objects and label_kind == AUTO:
+    if label_kind == AUTO and any(isinstance(stack.labels, ObjectSlices) for stack in raw):
         label_kind = "instances"
     coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
     meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
     values = np.unique(np.concatenate(meant)).tolist()
-    stacks = tuple(_stack(*parts, coding) for parts in zip(raw, images, labels, strict=True))
+    stacks = tuple(_stack(*parts, coding, label_options) for parts in zip(raw, images, labels, strict=True))
     recognised_name, recognised_facts = recognise([stack.identity for stack in stacks], name)
     known, own = recognised_facts.to_json(), make_facts(facts or {}).to_json()
     glimpses = [pair for one, other in zip(images, labels, strict=True) for pair in one.glimpse_with(other)]
@@ -134,8 +136,10 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for each in objects for note in each.notes),
+            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
+            *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
+            *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
             *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
@@ -201,6 +205,7 @@ class _Scan:
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
+        self.n_ignored: dict[int, int] = dict.fromkeys(ignored, 0)  # pixels, by value
         self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
         depth, height, width = source.shape[:3]
@@ -218,6 +223,8 @@ class _Scan:
                 if meant.size and meant[0] < 0:
                     raise label_fault(source, where, ignored)
                 self.few_values.append(tuple(meant[:2].tolist()))
+                for value in self.n_ignored:
+                    self.n_ignored[value] += int(np.count_nonzero(pixels == value))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
@@ -251,26 +258,46 @@ def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Sca
     return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
 
 
-def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding) -> Stack:
+def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, options: LabelOptions) -> Stack:
     ids = renumbered_ids(labels.values, coding)
+    unlabelled = frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,)))
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
+        labels=labels.slices(partial(_encode_rows, partial(coding.encode, ids=ids), coding.dtype), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
         coding=coding,
         slice_sha256=tuple(images.slice_sha256),
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
-        unlabelled=frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,))),
+        unlabelled=unlabelled,
         names=raw.names,
+        label_names=raw.label_names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,
         boxes=raw.boxes,
-        skipped=raw.skipped,
+        skipped=raw.skipped | (unlabelled if options.skip_unlabelled else frozenset()),
         renumbered=None if ids is None else describe_renumbering(ids),
     )
+
+
+def _reading_notes(stack: RawStack) -> Iterator[str]:
+    """Yield what files say of how they were read."""
+    for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
+        if isinstance(slices, ReadSlices):
+            yield from (f"{what}: {where}: {note}" for note in slices.notes)
+
+
+def _ignored_shares(labels: Sequence[_Scan], ignored: Sequence[int]) -> list[float]:
+    """Return the share of all pixels that each ignored value has."""
+    n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
+    return [sum(scan.n_ignored[value] for scan in labels) / n_pixels for value in ignored]
+
+
+def _n_skipped(stack: Stack) -> tuple[int, int]:
+    """Return how many slices are in no split because nothing is annotated in them, and how many slices there are."""
+    return len(stack.unlabelled & stack.skipped), len(stack.labels)
 
 
 def _n_unlabelled(stack: Stack) -> tuple[int, int]:
@@ -287,6 +314,14 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     if not axis:
         return ()
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
+
+
+def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> NDArray[Any]:
+    """Return a label as it is stored; a few rows at a time, because that takes several times their memory."""
+    encoded = np.empty(label.shape, dtype)
+    for top in range(0, len(label), _ENCODED_ROWS):
+        encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
+    return encoded
 
 
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:

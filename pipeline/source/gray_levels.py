@@ -62,6 +62,12 @@ class ConvertedSlices:
         self._slices, self._convert = slices, convert
         self.dtype, self.shape = np.dtype(dtype), slices.shape if shape is None else shape
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of how the slices were read, once all have been."""
+        notes: tuple[str, ...] = getattr(self._slices, "notes", ())
+        return notes
+
     def __len__(self) -> int:
         return len(self._slices)
 

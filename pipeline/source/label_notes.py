@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import counted
+from pipeline.shards.config import LabelKind
 from pipeline.shards.provenance import Renumbering
 from pipeline.source.labels import MAX_GRAY, NEAR, LabelCoding, near_ends
 
@@ -20,6 +21,7 @@ _MAX_ASPECT = 8
 _MIN_SINGLE = 0.9  # of the ids in a slice, for ids of objects
 _MAX_NUMBERED = 32  # classes that are numbered from 0, beside 255 for what nobody annotated
 _MAX_COLOURS = 5
+_HIGHEST = (2**16 - 1, 2**32 - 1, 2**64 - 1)
 
 
 def glimpse_places(depth: int, height: int, width: int, n_stacks: int) -> tuple[frozenset[int], int]:
@@ -49,18 +51,16 @@ def label_notes(
     if n_empty:
         notes.append(
             f"nothing but {coding.background} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
-            "leave them out with a --split-file: they teach that nothing is there"
+            "say --skip-unlabelled: they teach that nothing is there"
         )
     if len(values) > 2 and _is_damaged_mask(values, glimpses):
         notes.append(
             f"most of its {len(values)} values lie near 0 or {MAX_GRAY}, as in a mask that was smoothed or saved as "
             "JPEG; threshold it (mask > 127), or each value is a class or an object of its own"
         )
-    if coding.kind == "classes" and _has_void(values):
-        notes.append(
-            f"{MAX_GRAY} becomes a class like the others (index {len(values) - 1}); if it marks what nobody annotated, "
-            "set it to 0 in a copy, or cut images and labels: an ignore value is not supported yet"
-        )
+    if (void := _void(values, coding.kind)) is not None:
+        taken = "an object" if coding.kind == "instances" else f"class {len(values) - 1}"
+        notes.append(f"{void} becomes {taken}; if it marks what nobody annotated, say --ignore {void}")
     if _are_images(glimpses):
         notes.append("they are nearly equal to the images; are they the images themselves?")
     return [f"labels: {where}: {note}" for note in notes]
@@ -108,6 +108,31 @@ def renumbering_note(where: str, stacks: Sequence[Renumbering | None]) -> list[s
     return [f"labels: {where}: {ids} of {stacks_} were renumbered by value, those of each stack from 1"]
 
 
+def ignore_notes(where: str, asked: Sequence[int], coding: LabelCoding, shares: Sequence[float]) -> list[str]:
+    """Return which values were to be ignored and are nowhere, and of which share of the pixels nothing is said.
+
+    Args:
+        where: what to call the labels.
+        asked: values to ignore.
+        coding: what was found.
+        shares: of all pixels that are ignored, for each of the values that are.
+    """
+    absent = [value for value in asked if value not in coding.ignored]
+    notes = [f"no pixel has {value}, which was to be ignored" for value in absent]
+    notes += [
+        f"{value} is ignored, {share:.1%} of the pixels" for value, share in zip(coding.ignored, shares, strict=True)
+    ]
+    return [f"labels: {where}: {note}" for note in notes]
+
+
+def skip_notes(where: str, stacks: Sequence[tuple[int, int]]) -> list[str]:
+    """Return how many slices of all stacks are left out of every split, from what each has, and of how many."""
+    n_skipped, n_slices = map(sum, zip(*stacks, strict=True))
+    if not n_skipped:
+        return [f"labels: {where}: something is annotated in every slice; none is skipped"]
+    return [f"labels: {where}: {n_skipped} of {counted(n_slices, 'slice')} are skipped: nothing is annotated in them"]
+
+
 def palette_note(where: str, palette: NDArray[np.uint16] | None, values: Sequence[int]) -> list[str]:
     """Return what to know of labels that are places in a table of colours.
 
@@ -136,15 +161,21 @@ def _is_damaged_mask(values: Sequence[int], glimpses: Sequence[Glimpse]) -> bool
         return False
     counts = np.zeros(MAX_GRAY + 1, np.intp)
     for _, label in glimpses:
-        counts += np.bincount(label.ravel().astype(np.intp), minlength=MAX_GRAY + 1)
+        gray = label[(label >= 0) & (label <= MAX_GRAY)]  # others are ignored
+        counts += np.bincount(gray.astype(np.intp), minlength=MAX_GRAY + 1)
     dark, bright = counts[: MAX_GRAY // 2 + 1], counts[: MAX_GRAY // 2 : -1]  # both from their end inwards
     return all(side[: NEAR + 1].sum() >= _MIN_NEAR * max(1, side.sum()) for side in (dark, bright))
 
 
-def _has_void(values: Sequence[int]) -> bool:
-    """Return whether the values are 0, 1, ..., and then 255."""
-    n = len(values) - 1
-    return 2 <= n < _MAX_NUMBERED and list(values) == [*range(n), MAX_GRAY]
+def _void(values: Sequence[int], kind: LabelKind) -> int | None:
+    """Return the highest value where it may mark what nobody annotated: 255 after 0, 1, ..., or a dtype's highest.
+
+    That of 16 bits may be the last of many ids.
+    """
+    n, highest = len(values) - 1, values[-1]
+    if kind == "instances":
+        return highest if highest in _HIGHEST and values[-2] < highest - 1 else None
+    return highest if 2 <= n < _MAX_NUMBERED and list(values) == [*range(n), MAX_GRAY] else None
 
 
 def _are_images(glimpses: Sequence[Glimpse]) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
-from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering
+from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
 from pipeline.source.label_values import FEW, listed
 
 AUTO = "auto"
@@ -28,9 +28,29 @@ class LabelOptions:
 
     Attributes:
         ignore: values that mean nothing, such as those of pixels that nobody annotated.
+        names: what the classes are called, in the order of their values; for instances, background and the objects.
+        values: the values that have these names, where that is said; they are classes, even where no pixel has them.
+        skip_unlabelled: slices without annotation are in no split.
+
+    Raises:
+        ConfigError: a name or value that cannot be recorded, or two that are the same.
     """
 
     ignore: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    values: tuple[int, ...] = ()
+    skip_unlabelled: bool = False
+
+    def __post_init__(self) -> None:
+        for value in (*self.ignore, *self.values):
+            if not -(2**63) <= value < 2**64:
+                raise ConfigError(f"labels: expected values of up to 64 bits, got {value}")
+        if not all(map(is_name, self.names)) or len(set(self.names)) < len(self.names):
+            raise ConfigError(
+                f"classes: expected different names, each short and in one line, got {listed(self.names)}"
+            )
+        if both := set(self.ignore) & set(self.values):
+            raise ConfigError(f"classes: {min(both)} has a name, and is to be ignored; say one of the two")
 
 
 DEFAULT_OPTIONS = LabelOptions()
@@ -129,17 +149,16 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
         ConfigError: there is no such kind, or the values are not of that kind.
         SourceError: nothing is annotated.
     """
-    ignored = tuple(
-        sorted({value for value in options.ignore if any(_is_one_of(each, [value]).any() for each in stacks)})
-    )
+    ignored = tuple(sorted(value for value in set(options.ignore) if any((each == value).any() for each in stacks)))
     meant = [without_ignored(each, ignored).astype(np.uint64) for each in stacks]
     present = np.unique(np.concatenate(meant))
-    n, found = present.size, listed(present[:6].tolist())
     beside = f" beside {listed(ignored)}, which --ignore leaves out" if ignored else ""
-    if n < 2:
-        raise SourceError(
-            f"{where}: expected 2 or more label values, found {found or 'none'}{beside}; nothing is annotated"
-        )
+    if present.size < 2:
+        found = listed(present.tolist()) or "none"
+        raise SourceError(f"{where}: expected 2 or more label values, found {found}{beside}; nothing is annotated")
+    if options.values:
+        present = _named_values(present, options, where)
+    n, found = present.size, listed(present[:6].tolist())
     if kind not in (AUTO, *LABEL_KINDS):
         raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
     if kind == AUTO:
@@ -157,9 +176,33 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
                 f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {present[-1]}; use "
                 "--label-kind instances, or --ignore it"
             )
-        return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), ignored=ignored)
+        names = _fitting_names(options, n, f"{where} has {n} ({found}){beside}")
+        return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), names=names, ignored=ignored)
     n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
-    return LabelCoding("instances", (), ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
+    names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
+    return LabelCoding("instances", (), names=names, ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
+
+
+def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:
+    """Return the values that have names, in rising order: those that labels hold must be among them."""
+    if nameless := sorted(set(present.tolist()) - set(options.values)):
+        raise ConfigError(
+            f"classes: {listed(options.values)} have names, but {where} also has {listed(nameless)}; name every value, "
+            "or say --ignore"
+        )
+    if min(options.values) < 0:
+        raise ConfigError(
+            f"classes: expected values from 0, got {min(options.values)}; say --ignore {min(options.values)}"
+        )
+    return np.array(options.values, np.uint64)
+
+
+def _fitting_names(options: LabelOptions, n: int, found: str) -> tuple[str, ...]:
+    if options.names and len(options.names) != n:
+        raise ConfigError(
+            f"classes: expected a name for each class, got {len(options.names)} ({listed(options.names)}), but {found}"
+        )
+    return options.names
 
 
 def renumbered_ids(values: NDArray[Any], coding: LabelCoding) -> NDArray[np.uint64] | None:

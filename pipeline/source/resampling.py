@@ -79,7 +79,7 @@ def at_pixel_size(
         if isinstance(stack.labels, ObjectSlices):
             raise ConfigError(f"{stack.where[1]}: masks of single objects are not resampled yet; make them one label")
         sizes.append(size)
-        is_pair = stack.images.shape[:3] == stack.labels.shape  # else it is refused as it is
+        is_pair = stack.images.shape[:3] == stack.labels.shape[:3]  # else it is refused as it is
         stacks.append(_resampled(stack, asked.target_nm / size) if is_pair and size != asked.target_nm else stack)
     return stacks, SourceReading(pixel_size_nm=asked.target_nm, stack_pixel_sizes_nm=tuple(sizes))
 
@@ -97,7 +97,10 @@ def _resampled(stack: RawStack, step: float) -> RawStack:
         stack,
         images=ConvertedSlices(stack.images, convert, dtype, images_shape),
         labels=ConvertedSlices(
-            stack.labels, lambda label: np.ascontiguousarray(label[nearest]), stack.labels.dtype, (depth, *size)
+            stack.labels,
+            lambda label: np.ascontiguousarray(label[nearest]),
+            stack.labels.dtype,
+            (depth, *size, *stack.labels.shape[3:]),
         ),
     )
 

@@ -38,6 +38,7 @@ class Drawn:
 
     weights = "unet2015"
     image_dtype = np.dtype(np.uint16)
+    ignore = None
     n_channels = 1
 
     def __init__(self, n: int = 7, window: tuple[int, int] = (6, 9)) -> None:

@@ -27,15 +27,21 @@ class ObjectMasks:
         axis: empty, as no file says anything of slices.
         shape: (Z, Y, X).
         dtype: uint16, or uint32 where an image has more objects than that holds.
+        channels: empty, as labels have one value.
         white_is_zero: False: 0 is the background.
         palette: None: values are ids.
+        channels: empty, as labels have none.
+        notes: empty, as nothing is said of how masks are read.
 
     Raises:
         ConfigError: there are no masks.
         SourceError: the first mask cannot be read.
     """
 
-    axis, white_is_zero, palette = "", False, None
+    axis, white_is_zero = "", False
+    palette: NDArray[np.uint16] | None = None
+    channels: tuple[str, ...] = ()
+    values_are_objects = True
 
     def __init__(self, path: Path, files: Sequence[Sequence[Path]]) -> None:
         self.path = path
@@ -78,7 +84,7 @@ class ObjectMasks:
         if not n_pixels:
             return ()
         where = f"{counted(n_pixels, 'pixel')} of {counted(n_labels, 'image')}"
-        return (f"labels: {self.path}: masks overlap in {where}; they belong to the object whose file comes first",)
+        return (f"masks overlap in {where}; they belong to the object whose file comes first",)
 
     def _read(self, file: Path) -> NDArray[np.bool_]:
         stack = open_file(file, labels=True)

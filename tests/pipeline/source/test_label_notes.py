@@ -140,8 +140,7 @@ def test_255_beside_two_classes_is_no_damage_but_may_be_what_nobody_annotated() 
     labels = masks() // 255
     labels[:, :, 70:] = 255
     (note,) = notes(labels)
-    assert "255 becomes a class like the others (index 2)" in note
-    assert "ignore value is not supported yet" in note
+    assert "255 becomes class 2; if it marks what nobody annotated, say --ignore 255" in note
     assert notes(labels, kind="instances") == []
     with pytest.raises(ConfigError, match="use --label-kind classes or instances"):
         notes(labels, kind="binary")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source.combining import combine
+from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.object_masks import ObjectMasks
 from pipeline.source.stacks import RawStack
 
@@ -27,8 +28,7 @@ def test_masks_are_numbered_in_natural_order_and_the_first_wins(tmp_path: Path) 
     assert (masks.shape, masks.dtype, len(masks)) == ((3, 1, 3), np.uint16, 3)
     assert [label.tolist() for label in masks] == [[[2, 2, 3]], [[0, 0, 0]], [[0, 0, 1]]]
     assert [file.name for file in masks.files] == ["m2.png", "m9.png", "m10.png", "x.png"]
-    assert len(masks.notes) == 1
-    assert "masks overlap in 1 pixel of 1 image; they belong to the object whose file comes first" in masks.notes[0]
+    assert masks.notes == ("masks overlap in 1 pixel of 1 image; they belong to the object whose file comes first",)
 
 
 def test_they_are_instances_however_few_they_are(tmp_path: Path) -> None:
@@ -39,12 +39,29 @@ def test_they_are_instances_however_few_they_are(tmp_path: Path) -> None:
     assert not any("overlap" in note for note in source.notes)
 
 
+def test_a_label_in_one_file_is_not_taken_for_masks(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, a=[[0, 1, 2]])
+    labels = open_file(file, labels=True)
+    assert combine([RawStack(np.zeros(labels.shape, np.uint8), labels)], name="x").coding.kind == "classes"
+
+
+@pytest.mark.parametrize(
+    ("images", "note"),
+    [("LA", "source: a.png: the alpha channel hides nothing, and is left out"), ("L", None)],
+)
+def test_how_files_were_read_is_a_note(tmp_path: Path, images: str, note: str | None) -> None:
+    (file,) = written(tmp_path, a=[[0, 1, 2]])
+    Image.open(file).convert(images).save(file)
+    raw = RawStack(open_file(file, labels=False), np.array([[[0, 1, 2]]], np.uint8), where=("a.png", "b"))
+    assert [each for each in combine([raw], name="x").notes if each.startswith("source")] == [note] * (note is not None)
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
         ([[0, 1], [2, 0]], "b.png: expected the mask of one object, 0 and one other value, found 2 values beside 0"),
         ([[0, 1, 1]], r"b.png: expected one mask of 2 x 2 px, as a.png is, found shape \(1, 1, 3\)"),
-        (np.zeros((2, 2, 3)), "b.png: expected gray pixels, found RGB"),
+        (np.arange(12).reshape(2, 2, 3), "b.png: expected one number a pixel, found colours"),
     ],
 )
 def test_what_is_no_mask_of_one_object_is_refused(tmp_path: Path, mask: NDArray[np.uint8], words: str) -> None:

@@ -24,7 +24,7 @@ from pipeline.source.readers import (
     read_files,
     read_folder,
     read_images,
-    source_pair,
+    source_pairs,
     write_phantom,
 )
 from pipeline.source.stacks import RawStack
@@ -233,7 +233,7 @@ def test_dtypes_that_cannot_be_rendered_become_ones_that_hold_all_their_values(d
     assert source.stacks[0].images[0].max() == (255 if dtype == "bool" else 1)
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 4, 5)])
+@pytest.mark.parametrize("shape", [(4, 5), (0, 4, 5), (2, 0, 5), (1, 2, 4, 5, 6)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="expected a stack of slices"):
         make_source(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), name="x")
@@ -303,7 +303,7 @@ def test_a_folder_of_two_folders_is_understood_by_their_names(tmp_path: Path, im
         for z, page in enumerate(pixels):
             write_stack(folder / name / f"{z}.tif", page[None])
     (folder / "notes").mkdir()
-    assert source_pair(folder) == (folder / images, folder / labels)
+    assert source_pairs(folder) == [(folder / images, folder / labels)]
     source = read_folder(folder)
     assert (source.name, source.inputs) == ("larva", make_source(IMAGES, LABELS, name="x").inputs)
     assert np.array_equal(np.stack(list(read_images(folder)[0])), IMAGES)
@@ -313,7 +313,7 @@ def test_a_folder_of_two_folders_is_understood_by_their_names(tmp_path: Path, im
     with pytest.raises(ConfigError, match=f"{LABELS_FILE} is missing"):
         read_folder(folder)
     write_stack(folder / LABELS_FILE, LABELS)
-    assert source_pair(folder) == (folder / IMAGES_FILE, folder / LABELS_FILE)
+    assert source_pairs(folder) == [(folder / IMAGES_FILE, folder / LABELS_FILE)]
 
 
 @pytest.mark.parametrize(
