@@ -160,12 +160,18 @@ def damage(path: Path, random: Random) -> None:
     file.write_bytes(mutate_json(data, random) if is_json and random.random() < 0.7 else mutate(data, random))
 
 
-def judge(path: Path, whole: NDArray[Any], peer: Callable[[Path], NDArray[Any]]) -> str:
-    """Return `refused`, `whole`, or `as by another library`; anything else is a fault."""
+def read(path: Path) -> NDArray[Any] | str:
+    """Return the slices of an input, or `refused`."""
     try:
-        found = np.stack(list(open_file(path, labels=False)))
+        return np.stack(list(open_file(path, labels=False)))
     except AugpipeError as error:
         return "refused" if "\n" not in str(error) else f"several lines: {error}"
+
+
+def judge(found: NDArray[Any] | str, path: Path, whole: NDArray[Any], peer: Callable[[Path], NDArray[Any]]) -> str:
+    """Return `refused`, `whole`, or `as by another library`; anything else is a fault."""
+    if isinstance(found, str):
+        return found
     if found.shape == whole.shape and np.array_equal(found, whole):
         return "whole"
     try:
@@ -189,25 +195,27 @@ class Verdict(NamedTuple):
         return not right or self.seconds > MAX_SECONDS or self.n_bytes > MAX_BYTES
 
 
-def in_a_process(work: Callable[[], str]) -> Verdict:
-    """Return what a function says in a process of its own, which is ended when it takes too long."""
+def in_a_process(work: Callable[[], Any], say: Callable[[Any], str] = str) -> Verdict:
+    """Return what is said of the outcome of some work in a process of its own, which is ended if it takes too long."""
     reader, writer = os.pipe()
-    begin = time.monotonic()
     if (child := os.fork()) == 0:
+        begin = time.monotonic()
         signal.alarm(MAX_SECONDS + 1)
         try:
-            words = work()
+            outcome = work()
         except BaseException as error:  # noqa: BLE001  # what is no typed error is a fault
-            words = f"{type(error).__name__}: {error}"
-        os.write(writer, words.encode("utf-8", "replace")[:4000])
+            outcome, say = f"{type(error).__name__}: {error}", str
+        seconds = time.monotonic() - begin
+        signal.alarm(60)  # another library may take its time
+        os.write(writer, f"{seconds:.3f} {say(outcome)}".encode("utf-8", "replace")[:4000])
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        words = pipe.read().decode("utf-8", "replace")
+        told, _, words = pipe.read().decode("utf-8", "replace").partition(" ")
     _, status, usage = os.wait4(child, 0)
     if not os.WIFEXITED(status):
-        words = f"ended by signal {os.WTERMSIG(status)}"
-    return Verdict(words, time.monotonic() - begin, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        told, words = f"{MAX_SECONDS + 1}", f"ended by signal {os.WTERMSIG(status)}"
+    return Verdict(words, float(told), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
 def campaign(name: str, n: int, folder: Path, *, seed: int = 0) -> Iterator[tuple[int, Verdict]]:
@@ -219,7 +227,7 @@ def campaign(name: str, n: int, folder: Path, *, seed: int = 0) -> Iterator[tupl
         path = kind.write(place, number)
         whole = np.stack(list(open_file(path, labels=False)))
         damage(path, random)
-        verdict = in_a_process(partial(judge, path, whole, kind.peer))
+        verdict = in_a_process(partial(read, path), partial(judge, path=path, whole=whole, peer=kind.peer))
         if not verdict.is_fault:
             shutil.rmtree(place)
         yield number, verdict

@@ -19,8 +19,7 @@ def test_damaged_inputs_are_refused_or_right(name: str, tmp_path: Path) -> None:
 
 def test_faults_are_found(tmp_path: Path) -> None:
     """What raises anything else, ends the process or reads other pixels is a fault."""
-    import numpy as np
-    from mutated_inputs import PAGE, judge
+    from mutated_inputs import PAGE, judge, read
 
     def raise_it() -> str:
         raise ValueError("x")
@@ -38,7 +37,8 @@ def test_faults_are_found(tmp_path: Path) -> None:
     assert Verdict("refused", 9, 0).is_fault
     assert Verdict("refused", 0, 1 << 31).is_fault
     path = KINDS["PNG"].write(tmp_path, 1)
-    assert judge(path, PAGE[None], KINDS["PNG"].peer) == "whole"
-    assert judge(path, PAGE[None] + 1, KINDS["PNG"].peer) == "as by another library"
-    assert judge(path, PAGE[None] + 1, lambda _: PAGE[None] + 2) == "other pixels than another library reads"
-    assert judge(tmp_path / "none.png", np.zeros(1), KINDS["PNG"].peer) == "refused"
+    assert judge(read(path), path, PAGE[None], KINDS["PNG"].peer) == "whole"
+    assert judge(read(path), path, PAGE[None] + 1, KINDS["PNG"].peer) == "as by another library"
+    other = judge(read(path), path, PAGE[None] + 1, lambda _: PAGE[None] + 2)
+    assert other == "other pixels than another library reads"
+    assert read(tmp_path / "none.png") == "refused"
