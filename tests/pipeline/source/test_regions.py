@@ -64,11 +64,21 @@ def test_a_box_holds_the_pixels_of_its_place() -> None:
     assert [part.tolist() for part in cut] == [pixels[1, 3:9, 5:12].tolist(), pixels[0, 10:16, 20:27].tolist()]
 
 
+@pytest.mark.parametrize("tile", [None, (16, 32), (48, 16)])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_files_are_read_by_rows_or_whole_to_the_same_boxes(tmp_path: Path, compression: str | None) -> None:
+def test_files_are_read_by_rows_to_the_same_boxes(
+    tmp_path: Path, compression: str | None, tile: tuple[int, int] | None
+) -> None:
     images, labels = mosaic(100, 90)
     for name, pixels in (("i.tif", images), ("l.tif", labels)):
-        tifffile.imwrite(tmp_path / name, pixels, photometric="minisblack", compression=compression)
+        tifffile.imwrite(
+            tmp_path / name,
+            pixels,
+            photometric="minisblack",
+            compression=compression,
+            tile=tile,
+            rowsperstrip=None if tile else 7,
+        )
     source = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")], regions=Regions((20, 20), 3))
     stack = source.stacks[0]
     assert len(stack.boxes) == 5 * 4
