@@ -118,6 +118,21 @@ def test_one_picture_is_split_and_found_again(tmp_path: Path, augpipe: Run, pair
     assert again.code == 0, again.err
 
 
+def test_a_file_of_a_folder_stands_for_all_its_boxes(tmp_path: Path, augpipe: Run) -> None:
+    """In a split file and in groups: a picture that is cut is still called by its name."""
+    for kind, pixels in zip(("images", "masks"), mosaic(200, 210), strict=True):
+        (tmp_path / kind).mkdir()
+        for name, step in (("a", 1), ("b", -1), ("c", 2)):
+            write_stack(tmp_path / kind / f"{name}.tif", np.roll(pixels, step * 7, axis=0)[None])
+    (tmp_path / "split.json").write_text('{"train": ["a", "b"], "test": ["c"]}')
+    code, out, err = augpipe(
+        "build", tmp_path, "--independent", "--regions", "--size", 60, "--n", 12, "--dry-run", "--out", tmp_path / "d",
+        "--split-file", tmp_path / "split.json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "(T train 18, E test 9)" in out
+
+
 def test_what_cannot_be_cut_is_refused(augpipe: Run, pair: tuple[str, ...]) -> None:
     for options, message in (
         ((), "--regions to cut it into several"),
