@@ -500,3 +500,12 @@ def test_a_file_for_another_command_would_be_read_by_its_options(place: Path) ->
     (place / "set.toml").write_text("n = 3\n")
     with pytest.raises(ConfigError, match="there is no key 'n'"):
         read_config_file(place / "set.toml", command)
+
+
+def test_regions_are_cut_as_by_flags(place: Path, augpipe: Run) -> None:
+    values = {**SMALL, "size": "20x20", "regions": True, "region-gap": 3, "folder": "small"}
+    (place / "set.toml").write_text(toml(values))
+    from_file = fingerprint(augpipe, "--config", place / "set.toml")
+    assert from_file == fingerprint(augpipe, *flags({**values, "folder": str(place / "small")}))
+    other_gap = flags({**values, "folder": str(place / "small"), "region-gap": 2})
+    assert len({from_file, fingerprint(augpipe, *other_gap)}) == 2
