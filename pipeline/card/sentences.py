@@ -48,7 +48,8 @@ def origin(card: Card) -> str:
     specimen = f"; {source.specimen}" if source.specimen and not source.synthetic else ""
     shapes = ", ".join(" x ".join(map(str, stack.images.shape)) for stack in inputs[:_MAX_SHAPES])
     more = f" and {len(inputs) - _MAX_SHAPES} more" if len(inputs) > _MAX_SHAPES else ""
-    return f"{source.title}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}"
+    boxes = "; slices are boxes that were cut from larger ones" if any(stack.boxes for stack in inputs) else ""
+    return f"{source.title}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}{boxes}"
 
 
 def makers(card: Card) -> str:

@@ -229,6 +229,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[in
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
         **_choose_scaling(user),
+        **_choose_pixel_size(user),
         **({"ctc": True, **user.only("silver")} if ctc else {}),
         "regions": choose_regions(user, window),
         "label_options": _label_options(user),
@@ -252,6 +253,24 @@ def _choose_scaling(user: UserOptions) -> dict[str, Any]:
 
     low, high = user.get("scale_gray")
     return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def _choose_pixel_size(user: UserOptions) -> dict[str, Any]:
+    """Return how large pixels are to be, if stacks are to be resampled.
+
+    Raises:
+        ConfigError: no size to resample to, or one that is no positive number.
+    """
+    sizes = user.get("pixel_size_of", ())
+    if "pixel_size" not in user:
+        if sizes:
+            raise ConfigError(
+                f"{user.where('pixel_size_of')}: says how large pixels are, but no --pixel-size to be made"
+            )
+        return {}
+    from pipeline.source.resampling import PixelSize
+
+    return {"pixel_size": PixelSize(user.get("pixel_size"), tuple(sizes))}
 
 
 def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
@@ -445,6 +464,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("channel: the built-in phantom has one channel; leave it out")
     if "scale_gray" in choice.options:
         raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if "pixel_size" in choice.options:
+        raise ConfigError("pixel-size: the built-in phantom is no picture of anything, of any size; leave it out")
     if choice.options["label_options"] != DEFAULT_OPTIONS:
         raise ConfigError(
             "labels: those of the built-in phantom have names, and all are annotated; leave their options out"

@@ -44,6 +44,7 @@ class SliceCache:
         self._free_bytes = max_bytes
         self._slices: dict[tuple[int, int], tuple[PreparedSlice, _DiskArrays]] = {}
         self._locks: dict[tuple[int, int], threading.Lock] = {}
+        self._looked_at: list[_DiskArrays] = []
         self._guard, self._one_large = threading.Lock(), threading.Lock()
 
     @contextmanager
@@ -62,7 +63,17 @@ class SliceCache:
         try:
             yield prepared
         finally:
-            on_disk.count_sample()
+            self._count_sample(on_disk)
+
+    def _count_sample(self, on_disk: "_DiskArrays") -> None:
+        """Release what the last samples looked at: to do so after each would take as long as rendering does."""
+        with self._guard:
+            self._looked_at.append(on_disk)
+            if len(self._looked_at) < _SAMPLES_HELD:
+                return
+            released, self._looked_at = self._looked_at, []
+        for each in released:
+            each.release()
 
     def _prepare(self, stack: int, z: int) -> "tuple[PreparedSlice, _DiskArrays]":
         on_disk = _DiskArrays(self._folder)
@@ -88,7 +99,6 @@ class _DiskArrays:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._maps: list[mmap.mmap] = []
-        self._n_samples = 0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array on the disk, for which all its space is taken: a full disk met later would end the process.
@@ -101,12 +111,6 @@ class _DiskArrays:
             _take_space(file, n_bytes)
             self._maps.append(mmap.mmap(file.fileno(), n_bytes))
         return np.frombuffer(self._maps[-1], dtype).reshape(shape)
-
-    def count_sample(self) -> None:
-        """Release them after some samples: each time would cost as much as rendering does."""
-        self._n_samples += 1
-        if self._n_samples % _SAMPLES_HELD == 0:
-            self.release()
 
     def release(self) -> None:
         """Let the system forget what of them is in this process's memory: it is read again where it is needed."""

@@ -15,6 +15,8 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
+from pipeline.source.pixel_size import stored_pixel_nm
+from pipeline.source.resampling import PixelSize, at_pixel_size
 from pipeline.source.stacks import RawStack, Slices, Source
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def read_folder(
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     silver: bool = False,
     ctc: bool = False,
@@ -62,6 +65,7 @@ def read_folder(
         channels_are_slices=channels_are_slices,
         channel=channel,
         scale_gray=scale_gray,
+        pixel_size=pixel_size,
         regions=regions,
         facts=facts,
     )
@@ -138,6 +142,7 @@ def read_pairs(
     channel: Sequence[str] = (),
     join: str = STACKS,
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -156,6 +161,7 @@ def read_pairs(
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
         join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         scale_gray: how to scale the gray levels of all stacks, if at all.
+        pixel_size: how large the pixels of all stacks are to be, if they are to be resampled.
         regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
             is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
@@ -187,7 +193,10 @@ def read_pairs(
             raw += open_layout(group[0], layout, how)
         else:
             raw.append(open_stack(group, names, how))
-    raw = in_one_sequence(raw)
+    raw, reading = in_one_sequence(raw), None
+    if pixel_size is not None:
+        stored = [None if pixel_size.stacks_nm else stored_pixel_nm(stack.images) for stack in raw]
+        raw, reading = at_pixel_size(raw, pixel_size, stored)
     cut_notes: list[str] = []
     if regions is not None:
         raw, cut_notes = _cut(raw, regions)
@@ -198,6 +207,7 @@ def read_pairs(
         label_kind=label_kind,
         label_options=label_options,
         scale_gray=scale_gray,
+        reading=reading,
         facts=facts,
     )
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}

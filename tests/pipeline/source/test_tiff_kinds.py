@@ -36,8 +36,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path, data: bytes, *, labels: bool = False) -> NDArray[Any]:
+    """Return the stack in a file; some rows that are read alone must be its own."""
     path.write_bytes(data)
-    return read_stack(path, labels=labels)
+    pixels, stack = read_stack(path, labels=labels), open_stack(path, labels=labels)
+    height = pixels.shape[1]
+    for top, bottom in ((0, 1), (height // 3, height - height // 4), (height - 1, height)):
+        assert same(stack.rows(len(pixels) - 1, top, bottom), pixels[-1][top:bottom])
+    return pixels
 
 
 def same(found: NDArray[Any], expected: NDArray[Any]) -> bool:
