@@ -23,14 +23,14 @@ from training.regions import adapted_rand_error, count_splits_and_mergers, find_
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
 _HALF = THRESHOLDS.index(0.5)
 _MEANINGS = {
-    "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",
+    "pixel_error": "1 - best F-score of {foreground} pixels over thresholds 0 to 1, pooled",
     "misclassified": "share of wrong pixels at 0.5, pooled",
-    "iou_cell": "of cell pixels at 0.5, pooled",
-    "iou_membrane": "of membrane pixels at 0.5, pooled",
+    "iou_cell": "of {foreground} pixels at 0.5, pooled",
+    "iou_membrane": "of {background} pixels at 0.5, pooled",
     "v_rand": "after border thinning, mean of slices, best threshold",
     "v_info": "after border thinning, mean of slices, best threshold",
     "warping_error": "splits and mergers a pixel, best threshold, pooled",
-    "adapted_rand_error": "of 4-connected cells at 0.5, mean of slices",
+    "adapted_rand_error": "of 4-connected {foreground} at 0.5, mean of slices",
 }
 
 
@@ -126,12 +126,17 @@ def score(prediction: Path | str, labels: Path | str, *, progress: Progress | No
 
 
 def score_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each score of a report, with its class, threshold and pooling."""
+    """Return a line for each score of a report, with its class, threshold and pooling.
+
+    A report may have `classes`: what background and foreground are called, which are the membranes and cells of EM.
+    """
+    background, foreground = report.get("classes", ("background", "foreground"))
     lines = []
     for name, meaning in _MEANINGS.items():
         threshold = report.get(f"{name}_threshold")
         at = "" if threshold is None else f" ({threshold:.1f})"
-        lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
+        said = meaning.format(background=background, foreground=foreground)
+        lines.append(f"{name:<20}{report[name]:.5f}   {said}{at}")
     return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
 
 

@@ -9,6 +9,7 @@ from msgspec import to_builtins
 from pipeline.build.builder import BuildResult
 from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
+from pipeline.source.known_stacks import class_names
 from pipeline.source.stacks import Source
 
 _MAX_STACKS_SHOWN = 12
@@ -21,13 +22,21 @@ def source_line(source: Source) -> str:
     synthetic = " (synthetic, no real tissue)" if source.is_phantom else ""
     stacks = f"{n_stacks} stacks, " if n_stacks > 1 else ""
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
-    values = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.coding.values))
-    labels = f"{source.coding.kind} labels{': ' if values else ''}{values}"
+    coding, names = source.coding, class_names(source.inputs)
+    values = ", ".join(
+        f"{value} -> {index}{f' ({names[index]})' if names else ''}" for index, value in enumerate(coding.values)
+    )
+    labels = f"{coding.kind} labels{': ' if values else ''}{values}"
+    if coding.ignored:
+        labels += f", ignored: {', '.join(map(str, coding.ignored))} -> {coding.ignore}"
     return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
 
 
-def split_warnings(plan: Plan) -> list[str]:
-    """Return what to know of held-out slices that lie next to training slices, or were left without a split."""
+def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:
+    """Return what to know of held-out slices that lie next to training slices, or were left without a split.
+
+    Those that are skipped, `n_skipped` of them, could not be in one.
+    """
     assignment, lines = plan.assignment, []
     for split in () if plan.config.independent else ("val", "test"):
         near, next_to = assignment.touching(split), assignment.touching(split, 1)
@@ -37,7 +46,8 @@ def split_warnings(plan: Plan) -> list[str]:
                 f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
             )
     slices = list(assignment)
-    if 2 * sum(owner is None for _, owner in slices) > len(slices) and plan.config.split != "explicit":
+    n_unused = sum(owner is None for _, owner in slices) - n_skipped
+    if 2 * n_unused > len(slices) - n_skipped and plan.config.split != "explicit":
         lines.append(
             "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
         )
@@ -68,7 +78,11 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
     if result.n_rendered:
         speed = result.n_rendered / result.seconds
         lines.append(f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, {speed:.0f} samples/s")
-    lines += [*split_warnings(plan), *mirror_notes(plan, source), f"fingerprint  {plan.fingerprint}"]
+    lines += [
+        *split_warnings(plan, sum(len(stack.skipped) for stack in source.stacks)),
+        *mirror_notes(plan, source),
+        f"fingerprint  {plan.fingerprint}",
+    ]
     if dataset:
         neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
         gap = f" --gap {plan.config.gap}" if neighbours and plan.config.gap < DEFAULT_GAP else ""

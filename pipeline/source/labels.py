@@ -176,7 +176,7 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
                 f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {present[-1]}; use "
                 "--label-kind instances, or --ignore it"
             )
-        names = _fitting_names(options, n, f"{where} has {n} ({found}){beside}")
+        names = _fitting_names(options, n, found)
         return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), names=names, ignored=ignored)
     n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
