@@ -228,11 +228,18 @@ def choose_grouping(user: UserOptions) -> "Grouping | None":
 def _label_options(user: UserOptions) -> "LabelOptions":
     from pipeline.source.labels import LabelOptions
 
-    named = user.get("classes", ClassNames(()))
+    said, colors = user.get("classes", ClassNames(())), user.get("label_colors")
+    if colors is not None:
+        if said.values or (said.names and colors.names):
+            raise ConfigError(
+                f"{user.where('classes')}: {user.where('label_colors')} says it, too; leave out one of them"
+            )
+        said = ClassNames(said.names or colors.names, colors.values)
     return LabelOptions(
         ignore=tuple(value for values in user.get("ignore", ()) for value in values),
-        names=named.names,
-        values=named.values,
+        names=said.names,
+        values=said.values,
+        are_colors=colors is not None,
         skip_unlabelled=bool(user.get("skip_unlabelled")),
     )
 

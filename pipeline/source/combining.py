@@ -4,7 +4,9 @@ What is small is held in memory, what is large read again, and refused when it i
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,9 +19,11 @@ from pipeline.shards.digest import StackDigest, array_digest
 from pipeline.shards.provenance import make_facts, require_channels
 from pipeline.shards.record import NAME
 from pipeline.source.known_stacks import recognise
+from pipeline.source.label_colours import MAX_COLOURS, ColourLabels, colours_fault
 from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
     MIN_OBJECT_CLASSES,
+    color_notes,
     glimpse_places,
     ignore_notes,
     label_notes,
@@ -92,10 +96,12 @@ def combine(
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
+    if label_options.are_colors:
+        raw = [_with_colours(stack) for stack in raw]
     for stack in raw:
         _require_pair(stack)
     images = [_scan_images(stack, len(raw)) for stack in raw]
-    labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
+    labels = [_scan_labels(stack, len(raw), label_options) for stack in raw]
     _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
@@ -122,7 +128,8 @@ def combine(
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
             *(note for stack in raw for note in _reading_notes(stack)),
-            *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
+            *ignore_notes(where, label_options.ignore, coding, _shares(labels, coding.ignored)),
+            *(color_notes(where, coding, _shares(labels, coding.values)) if coding.colors else ()),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
             *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
             *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
@@ -175,7 +182,7 @@ class _Scan:
         *,
         n_stacks: int,
         labels: bool = False,
-        ignored: Sequence[int] = (),
+        options: LabelOptions = DEFAULT_OPTIONS,
     ) -> None:
         self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
         is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
@@ -183,7 +190,8 @@ class _Scan:
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
-        self.n_ignored: dict[int, int] = dict.fromkeys(ignored, 0)  # pixels, by value
+        ignored = options.ignore
+        self.counts: Counter[int] = Counter()  # pixels of ignored values and colours
         self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
         depth, height, width = source.shape[:3]
@@ -201,8 +209,10 @@ class _Scan:
                 if meant.size and meant[0] < 0:
                     raise label_fault(source, where, ignored)
                 self.few_values.append(tuple(meant[:2].tolist()))
-                for value in self.n_ignored:
-                    self.n_ignored[value] += int(np.count_nonzero(pixels == value))
+                if options.are_colors and self.values.size > MAX_COLOURS:
+                    raise colours_fault(where, self.values.size, z)
+                for value in present.tolist() if options.are_colors else ignored:
+                    self.counts[value] += int(np.count_nonzero(pixels == value))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
@@ -230,10 +240,16 @@ def _scan_images(stack: RawStack, n_stacks: int) -> _Scan:
     return _Scan(stack.images, stack.where[0], as_renderable, dtype, n_stacks=n_stacks)
 
 
-def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Scan:
+def _with_colours(stack: RawStack) -> RawStack:
+    """Return a stack whose labels are colours, as numbers."""
+    return replace(stack, labels=ColourLabels(stack.labels, stack.where[1], stack.palette), palette=None)
+
+
+def _scan_labels(stack: RawStack, n_stacks: int, options: LabelOptions) -> _Scan:
     labels, where = stack.labels, stack.where[1]
     dtype = label_dtype(labels, labels.dtype)
-    return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
+    convert = partial(as_labels, dtype=dtype)
+    return _Scan(labels, where, convert, dtype, n_stacks=n_stacks, labels=True, options=options)
 
 
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, options: LabelOptions) -> Stack:
@@ -266,10 +282,10 @@ def _reading_notes(stack: RawStack) -> Iterator[str]:
             yield from (f"{what}: {where}: {note}" for note in slices.notes)
 
 
-def _ignored_shares(labels: Sequence[_Scan], ignored: Sequence[int]) -> list[float]:
-    """Return the share of all pixels that each ignored value has."""
+def _shares(labels: Sequence[_Scan], values: Sequence[int]) -> list[float]:
+    """Return the share of all pixels that each value has: one that is ignored, or a colour."""
     n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
-    return [sum(scan.n_ignored[value] for scan in labels) / n_pixels for value in ignored]
+    return [sum(scan.counts[value] for scan in labels) / n_pixels for value in values]
 
 
 def _n_skipped(stack: Stack) -> tuple[int, int]:

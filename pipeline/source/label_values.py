@@ -99,6 +99,11 @@ def label_fault(slices: Iterable[NDArray[Any]], where: str, ignored: Collection[
     return SourceError(f"{expected}, found {values} in {sum(n_below):,} pixels of {n_slices}; {advice}")
 
 
+def as_hex(value: int) -> str:
+    """Return a colour 0xRRGGBB as `#rrggbb`."""
+    return f"#{value:06x}"
+
+
 def listed(values: Sequence[object]) -> str:
     """Return the first few values in words."""
     return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")

@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
-from pipeline.source.label_values import FEW, listed
+from pipeline.source.label_values import FEW, as_hex, listed
 
 AUTO = "auto"
 
@@ -29,7 +29,8 @@ class LabelOptions:
     Attributes:
         ignore: values that mean nothing, such as those of pixels that nobody annotated.
         names: what the classes are called, in the order of their values; for instances, background and the objects.
-        values: the values that have these names, where that is said; they are classes, even where no pixel has them.
+        values: the values of the classes, where they are said; they are classes, even where no pixel has them.
+        are_colors: values are colours, 0xRRGGBB, and classes come in the order of `values`, else of their values.
         skip_unlabelled: slices without annotation are in no split.
 
     Raises:
@@ -39,6 +40,7 @@ class LabelOptions:
     ignore: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
+    are_colors: bool = False
     skip_unlabelled: bool = False
 
     def __post_init__(self) -> None:
@@ -109,13 +111,14 @@ class LabelCoding:
             stored = np.zeros(label.shape, self.dtype)
             for index, value in enumerate(self.values[1:], start=1):
                 stored += np.multiply(label == value, self.dtype.type(index))
-        elif self.values[-1] <= MAX_LABEL_VALUE:
+        elif max(self.values) <= MAX_LABEL_VALUE:
             index_of_value = np.zeros(MAX_LABEL_VALUE + 1, self.dtype)
             index_of_value[list(self.values)] = np.arange(len(self.values))
             stored = index_of_value[label.astype(np.uint16, copy=False)]
         else:
-            values = np.array(self.values, np.uint64)
-            stored = np.searchsorted(values, label.astype(np.uint64, copy=False)).astype(self.dtype)
+            order = np.argsort(self.values)
+            place = np.searchsorted(np.array(self.values, np.uint64)[order], label.astype(np.uint64, copy=False))
+            stored = order.astype(self.dtype).take(place, mode="clip")  # what is ignored may lie beyond
         if self.ignored:
             stored = np.where(_is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
         return stored
@@ -158,11 +161,12 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
         raise SourceError(f"{where}: expected 2 or more label values, found {found}{beside}; nothing is annotated")
     if options.values:
         present = _named_values(present, options, where)
-    n, found = present.size, listed(present[:6].tolist())
+    said = [as_hex(value) if options.are_colors else str(value) for value in present[:6].tolist()]
+    n, found, highest = present.size, listed(said), int(present.max())
     if kind not in (AUTO, *LABEL_KINDS):
         raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
     if kind == AUTO:
-        are_classes = n <= _MAX_DETECTED_CLASSES and present[-1] <= MAX_LABEL_VALUE
+        are_classes = options.are_colors or (n <= _MAX_DETECTED_CLASSES and highest <= MAX_LABEL_VALUE)
         kind = "binary" if n == 2 else "classes" if are_classes else "instances"
     found = f"{where} has {n} label values ({found}){beside}"
     if kind == "binary" and n != 2:
@@ -171,29 +175,31 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
     if kind == "classes" and n > max_classes:
         raise ConfigError(f"label-kind: expected at most {max_classes} classes, {found}; use --label-kind instances")
     if kind != "instances":
-        if present[-1] > _MAX_CLASS_VALUE:
+        if highest > _MAX_CLASS_VALUE:
             raise ConfigError(
-                f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {present[-1]}; use "
+                f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {highest}; use "
                 "--label-kind instances, or --ignore it"
             )
-        names = _fitting_names(options, n, found)
-        return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), names=names, ignored=ignored)
+        names, values = _fitting_names(options, n, found), tuple(present.tolist())
+        colors = tuple(map(as_hex, values)) if options.are_colors else ()
+        return LabelCoding(cast(LabelKind, kind), values, names=names, colors=colors, ignored=ignored)
+    if options.are_colors:
+        raise ConfigError(f"label-kind: colours are classes, not instances; save the ids of single objects in {where}")
     n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
     return LabelCoding("instances", (), names=names, ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:
-    """Return the values that have names, in rising order: those that labels hold must be among them."""
+    """Return the values that are said, in that order: those that labels hold must be among them."""
+    what, shown = ("label-colors", as_hex) if options.are_colors else ("classes", str)
     if nameless := sorted(set(present.tolist()) - set(options.values)):
         raise ConfigError(
-            f"classes: {listed(options.values)} have names, but {where} also has {listed(nameless)}; name every value, "
-            "or say --ignore"
+            f"{what}: expected {listed([*map(shown, options.values)])} alone, but {where} also has "
+            f"{listed([*map(shown, nameless)])}; name every one, or say --ignore"
         )
-    if min(options.values) < 0:
-        raise ConfigError(
-            f"classes: expected values from 0, got {min(options.values)}; say --ignore {min(options.values)}"
-        )
+    if (lowest := min(options.values)) < 0:
+        raise ConfigError(f"{what}: expected values from 0, got {lowest}; say --ignore {lowest}")
     return np.array(options.values, np.uint64)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,10 @@ def read_pairs(
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
+    open_pair = partial(
+        _open_pair, independent=independent, ask=not channels_are_slices, colour=label_options.are_colors
+    )
+    raw = [open_pair(images, labels) for images, labels in pairs]
     bases = [stem_of(images) for images, _ in pairs]
     name = name or as_name("-".join(bases))
     return combine(raw, name=name, label_kind=label_kind, label_options=label_options, facts=facts)
@@ -203,16 +207,16 @@ def _identity(path: Path) -> tuple[int, int, str] | Path:
     return status.st_dev, status.st_ino, inside
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
+def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool, colour: bool) -> RawStack:
     from pipeline.source.pages.folder import open_folders
     from pipeline.source.pages.formats import is_page_folder, stem_of
 
     images: FileSlices
     labels: FileSlices
     if is_page_folder(images_path) and is_page_folder(labels_path):
-        images, labels = open_folders(images_path, labels_path, independent=independent)
+        images, labels = open_folders(images_path, labels_path, independent=independent, colour=colour)
     else:
-        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
+        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True, colour=colour)
     if (images.path, images.files) == (labels.path, labels.files):
         raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if ask and images.axis == "channels":
@@ -232,11 +236,12 @@ def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: 
     )
 
 
-def _open(path: Path, *, labels: bool) -> "FileSlices":
+def _open(path: Path, *, labels: bool, colour: bool = False) -> "FileSlices":
     from pipeline.source.pages.folder import PageFolder
     from pipeline.source.pages.formats import is_page_folder, open_file
 
-    return PageFolder(path, labels=labels) if is_page_folder(path) else open_file(path, labels=labels)
+    open_path = PageFolder if is_page_folder(path) else open_file
+    return open_path(path, labels=labels, colour=colour)
 
 
 def _source_file(stack: "FileSlices") -> SourceFile:

@@ -113,7 +113,9 @@ class PageFolder:
         return (self[z] for z in range(len(self)))
 
 
-def open_folders(images: Path, labels: Path, *, independent: bool) -> tuple[PageFolder, PageFolder]:
+def open_folders(
+    images: Path, labels: Path, *, independent: bool, colour: bool = False
+) -> tuple[PageFolder, PageFolder]:
     """Return the slices in a folder and their labels in another, or in the same one, partner by partner.
 
     The order is the natural one of the images' names. In one folder, names tell images and labels apart.
@@ -122,6 +124,7 @@ def open_folders(images: Path, labels: Path, *, independent: bool) -> tuple[Page
         images: a slice a page.
         labels: its labels.
         independent: the slices have no neighbours, so that numbers may be missing.
+        colour: whether labels may be colours.
 
     Raises:
         ConfigError: a page has no partner, two have the same one, a number is missing, or a page is its own label.
@@ -144,7 +147,7 @@ def open_folders(images: Path, labels: Path, *, independent: bool) -> tuple[Page
             "neighbours: add it, name each part as a stack of its own, or say --independent if the pages are fields "
             "of view"
         )
-    return PageFolder(images, files[0]), PageFolder(labels, partners, labels=True)
+    return PageFolder(images, files[0]), PageFolder(labels, partners, labels=True, colour=colour)
 
 
 def page_files(path: Path) -> tuple[Path, ...]:

@@ -136,6 +136,7 @@ NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {
     "ignore",
     "classes",
+    "label-colors",
     "skip-unlabelled",
     "folder",
     "images",
