@@ -123,7 +123,8 @@ class BuildRequest:
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
         config = replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
-        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+        has_own = source.coding.kind == "instances" and not source.coding.full
+        if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
         return config
 

@@ -24,7 +24,8 @@ def source_line(source: Source) -> str:
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
     coding, names = source.coding, class_names(source.inputs)
     values = ", ".join(
-        f"{value} -> {index}{f' ({names[index]})' if names else ''}" for index, value in enumerate(coding.values)
+        f"{value} -> {index}{f' ({names[index]})' if names else ''}"
+        for index, value in enumerate(coding.colors or coding.values)
     )
     labels = f"{coding.kind} labels{': ' if values else ''}{values}"
     if coding.ignored:
@@ -59,7 +60,10 @@ def mirror_notes(plan: Plan, source: Source) -> list[str]:
     if source.coding.kind != "instances" or plan.config.margin != "shared":
         return []
     note = "where a sample reaches over the edge of its slice, an object and its mirror images have one id"
-    return [f"note         {note}; --margin own gives each its own"]
+    advice = (
+        "give the object 65535 another id for --margin own" if source.coding.full else "--margin own gives each its own"
+    )
+    return [f"note         {note}; {advice}"]
 
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:

@@ -248,7 +248,7 @@ def _label_entries(record: DatasetRecord) -> Iterator[_Entry]:
     if record.label_kind == "instances":
         yield "labels", f"{kind} ids{f' of {names[1]}, 0 is {names[0]}' if names else ''}"
     else:
-        classes = [f"{each.value} -> {each.index}" for each in record.classes]
+        classes = [f"{each.color or each.value} -> {each.index}" for each in record.classes]
         named = zip(classes, names or [""] * len(classes), strict=False)
         listed = [f"{text} ({name})" if name else text for text, name in named]
         yield "labels", f"{kind}: {', '.join(_first(listed))}" if listed else kind
@@ -256,7 +256,8 @@ def _label_entries(record: DatasetRecord) -> Iterator[_Entry]:
     if ignored:
         yield "ignored", f"{', '.join(map(str, ignored))} -> {record.arrays.ignore}, without weight, loss or score"
     if renumbered := [stack.labels.renumbered.n for stack in record.inputs if stack.labels.renumbered]:
-        yield "renumbered", f"{sum(renumbered)} ids, 1 to n by value in each of {counted(len(renumbered), 'stack')}"
+        of_stacks = f", in each of {len(renumbered)} stacks" if len(renumbered) > 1 else ""
+        yield "renumbered", f"{counted(sum(renumbered), 'id')}, from 1 by value{of_stacks}"
     if n_skipped := sum(len(stack.skipped or ()) for stack in record.inputs):
         yield "skipped", f"{counted(n_skipped, 'slice')}: nothing is annotated there"
 

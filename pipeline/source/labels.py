@@ -69,6 +69,7 @@ class LabelCoding:
         colors: the colour of each class, as `#rrggbb`; empty where labels were no colours.
         ignored: the values that mean nothing, in rising order.
         wide: there are ids that uint16 has no room for.
+        full: the highest value of `dtype` is that of a class or object, so that it cannot mean nothing.
     """
 
     kind: LabelKind
@@ -77,6 +78,7 @@ class LabelCoding:
     colors: tuple[str, ...] = ()
     ignored: tuple[int, ...] = ()
     wide: bool = False
+    full: bool = False
 
     @property
     def background(self) -> int:
@@ -182,12 +184,15 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
             )
         names, values = _fitting_names(options, n, found), tuple(present.tolist())
         colors = tuple(map(as_hex, values)) if options.are_colors else ()
-        return LabelCoding(cast(LabelKind, kind), values, names=names, colors=colors, ignored=ignored)
+        return LabelCoding(cast(LabelKind, kind), values, names, colors, ignored, full=n == _MAX_CLASSES)
     if options.are_colors:
         raise ConfigError(f"label-kind: colours are classes, not instances; save the ids of single objects in {where}")
-    n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
+    renumbered = [_ids_to_renumber(each, ignored) for each in meant]
+    wide = any(ids is not None and ids.size >= MAX_LABEL_VALUE for ids in renumbered)
+    kept = [each for each, ids in zip(meant, renumbered, strict=True) if ids is None]
+    full = not wide and any((each == MAX_LABEL_VALUE).any() for each in kept)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
-    return LabelCoding("instances", (), names=names, ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
+    return LabelCoding("instances", (), names, (), ignored, wide, full)
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:

@@ -118,7 +118,7 @@ def test_pictures_become_a_dataset_that_is_verified(tmp_path: Path, augpipe: Run
         assert "found colours; if each colour is a class, say --label-colors found" in refused.err
     table = "background=#000000, cell=#00ff00"
     built = augpipe(*command, "--label-colors", table, "--ignore", "#ff000a", "--weights", "unet2015")
-    assert f"{GREEN} -> 1 (cell)" in built.out
+    assert "binary labels: #000000 -> 0 (background), #00ff00 -> 1 (cell), ignored: " in built.out
     assert "#00ff00 -> 1 (cell), " in built.out
     record = open_dataset(tmp_path / "d").record
     assert [(each.value, each.name, each.color) for each in record.classes] == [
