@@ -121,9 +121,10 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
     if config.margin != "shared" and source.coding.full:
+        highest = np.iinfo(source.coding.dtype).max
         raise ConfigError(
-            f"margin {config.margin}: it needs the value {np.iinfo(source.coding.dtype).max} for itself, and a class or "
-            "object of these labels has it; use margin shared, or have one less"
+            f"margin {config.margin}: it needs the value {highest} for itself, and a class or object of these labels "
+            "has it; use margin shared, or have one less"
         )
     _require_distinct(source, plan.assignment)
     return plan

@@ -129,7 +129,7 @@ def combine(
             *palette_note(where, palette, values),
             *(note for stack in raw for note in _reading_notes(stack)),
             *ignore_notes(where, label_options.ignore, coding, _shares(labels, coding.ignored)),
-            *(color_notes(where, coding, _shares(labels, coding.values)) if coding.colors else ()),
+            *_color_notes(where, coding, labels, label_options),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
             *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
             *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
@@ -280,6 +280,11 @@ def _reading_notes(stack: RawStack) -> Iterator[str]:
     for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
         if isinstance(slices, ReadSlices):
             yield from (f"{what}: {where}: {note}" for note in slices.notes)
+
+
+def _color_notes(where: str, coding: LabelCoding, labels: Sequence[_Scan], options: LabelOptions) -> list[str]:
+    shares = _shares(labels, coding.values)
+    return color_notes(where, coding, shares, were_found=not options.values) if coding.colors else []
 
 
 def _shares(labels: Sequence[_Scan], values: Sequence[int]) -> list[float]:

@@ -50,7 +50,7 @@ class ColourLabels:
         if self._palette is not None:
             if pixels.max() >= self._palette.shape[1]:
                 raise SourceError(f"{self._where}: slice {z}: {pixels.max()} is no place in its table of colours")
-            pixels = self._palette.T[pixels]
+            pixels = self._table()[pixels]
         elif pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         if pixels.dtype == np.uint16:
@@ -62,6 +62,14 @@ class ColourLabels:
         red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
         numbers: NDArray[np.uint32] = (red << 16) | (green << 8) | blue
         return numbers
+
+    def _table(self) -> NDArray[Any]:
+        """Return the table of colours (N, 3) in 8 bits: tables of TIFF have 16, by a factor of 256 or 257."""
+        table = np.empty((0, 3), np.uint16) if self._palette is None else self._palette.T
+        coarse = table >> 8
+        if len(np.unique(coarse, axis=0)) < len(np.unique(table, axis=0)):
+            raise SourceError(f"{self._where}: expected a table of colours of 8 bits, found finer ones")
+        return coarse * np.uint16(_TIMES_257)
 
     def __iter__(self) -> Iterator[NDArray[np.uint32]]:
         """Yield the slices."""

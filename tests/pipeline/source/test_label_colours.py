@@ -52,6 +52,14 @@ def test_a_table_says_order_and_names() -> None:
     assert source.notes[3] == "labels: labels: #123456 -> 3 (d), 0.0% of the pixels"
 
 
+def test_a_background_that_is_not_the_first_colour_is_a_note() -> None:
+    """White is the highest colour, and losses and scores take class 0 for the background."""
+    masks = np.where(np.arange(72)[:, None] < 20, TABLE[2], np.uint8(255))[None, None].repeat(64, 1).repeat(12, 0)
+    assert "is now #ff000a; if it is #ffffff, list all colours" in colour_labels(masks).notes[2]
+    said = colour_labels(masks, values=(0xFFFFFF, RED))
+    assert (said.coding.background, len(said.notes)) == (0xFFFFFF, 2)
+
+
 def test_many_colours_in_any_order_are_classes() -> None:
     table = np.random.default_rng(0).permutation(256 * 9)[:40].astype(np.uint32) * 7001
     classes = np.random.default_rng(1).integers(0, 40, IMAGES.shape)
@@ -92,6 +100,11 @@ def test_gray_labels_and_places_in_a_table_are_colours_too(dtype: str) -> None:
     palette = np.array([[9 * 257, 65535], [0, 0], [0, 257]], np.uint16)
     raw = RawStack(IMAGES, gray.astype(np.uint8), palette=palette)
     assert combine([raw], name="x", label_options=FOUND).coding.colors == ("#090000", "#ff0001")
+    by_256 = RawStack(IMAGES, gray.astype(np.uint8), palette=palette >> 8 << 8)
+    assert combine([by_256], name="x", label_options=FOUND).coding.colors == ("#090000", "#ff0001")
+    finer = RawStack(IMAGES, gray.astype(np.uint8), palette=np.array([[0, 1]] * 3, np.uint16))
+    with pytest.raises(SourceError, match="expected a table of colours of 8 bits, found finer ones"):
+        combine([finer], name="x", label_options=FOUND)
     shades = gray * np.array(257, dtype) * np.array(7, dtype) if dtype == "uint16" else gray
     expected = {"uint8": "#010101", "uint16": "#070707", "bool": "#ffffff"}[dtype]
     assert colour_labels(shades).coding.colors == ("#000000", expected)
