@@ -294,7 +294,7 @@ def _slice_pairs(
     predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path
 ) -> tuple[int, Iterable[_Pair]]:
     """Return how many slices of a stack are in the split, and prediction and label of each."""
-    from pipeline.source.label_values import as_labels, label_dtype
+    from pipeline.source.label_values import as_labels, is_one_of, label_dtype
     from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
@@ -319,7 +319,7 @@ def _slice_pairs(
 
     def cells(label: NDArray[Any]) -> NDArray[Any]:
         found = label != background
-        return found if ignored is None else np.ma.array(found, mask=np.isin(label, ignored))
+        return found if ignored is None else np.ma.array(found, mask=is_one_of(label, ignored))
 
     return len(slices), ((predictor(gray[z]), cells(as_labels(truth[z], dtype))) for z in slices)
 

@@ -6,7 +6,7 @@ anything else cell. A pixel is predicted as cell if its probability is above the
 nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -102,12 +102,15 @@ class Scores(PixelScores):
     warping_curve: tuple[float, ...]
 
 
-def score(prediction: Path | str, labels: Path | str, *, progress: Progress | None = None) -> Scores:
+def score(
+    prediction: Path | str, labels: Path | str, *, ignore: Sequence[int] = (), progress: Progress | None = None
+) -> Scores:
     """Return the scores of one TIFF stack against another, of whatever predicted it.
 
     Args:
         prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
         labels: (Z, Y, X), 0 = membrane, anything else cell.
+        ignore: values of the labels that mean nothing; such pixels are left out.
         progress: its progress callback.
 
     Raises:
@@ -115,13 +118,15 @@ def score(prediction: Path | str, labels: Path | str, *, progress: Progress | No
         SourceError: a file cannot be read.
         ScoreError: the prediction is not in 0..1.
     """
+    from pipeline.source.label_values import is_one_of
     from pipeline.source.tiff import open_stack
 
     found, truth = open_stack(Path(prediction)), open_stack(Path(labels), labels=True)
     if found.shape != truth.shape:
         raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
     whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
-    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, truth, strict=True))
+    known = (np.ma.array(label, mask=is_one_of(label, ignore)) if ignore else label for label in truth)
+    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, known, strict=True))
     return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
 
 

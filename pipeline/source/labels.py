@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
-from pipeline.source.label_values import FEW, as_hex, listed
+from pipeline.source.label_values import FEW, as_hex, is_one_of, listed
 
 AUTO = "auto"
 
@@ -122,7 +122,7 @@ class LabelCoding:
             place = np.searchsorted(np.array(self.values, np.uint64)[order], label.astype(np.uint64, copy=False))
             stored = order.astype(self.dtype).take(place, mode="clip")  # what is ignored may lie beyond
         if self.ignored:
-            stored = np.where(_is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
+            stored = np.where(is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
         return stored
 
 
@@ -136,7 +136,7 @@ def near_ends(values: Sequence[int]) -> tuple[int, int]:
 
 def without_ignored(values: NDArray[Any], ignored: Sequence[int]) -> NDArray[Any]:
     """Return the values that mean something."""
-    return values[~_is_one_of(values, ignored)] if ignored else values
+    return values[~is_one_of(values, ignored)] if ignored else values
 
 
 def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptions, where: str) -> LabelCoding:
@@ -238,14 +238,6 @@ def describe_renumbering(ids: NDArray[np.uint64]) -> Renumbering:
 def _ids_to_renumber(values: NDArray[np.uint64], ignored: Sequence[int]) -> NDArray[np.uint64] | None:
     ids = values[values > 0]
     return ids if ids.size and ids[-1] > MAX_LABEL_VALUE - bool(ignored) else None
-
-
-def _is_one_of(label: NDArray[Any], values: Sequence[int]) -> NDArray[np.bool_]:
-    """Return where a label has one of a few values, which its dtype may not be able to hold."""
-    found = np.zeros(label.shape, np.bool_)
-    for value in values:
-        found |= label == value
-    return found
 
 
 def _binary_advice(values: Sequence[int]) -> str:
