@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
-from augment.mirror_tiles import Margin, find_tiles, highest_id, mark_mirrored
+from augment.mirror_tiles import Margin, find_tiles, highest_id, ignore_value, mark_mirrored
 from augment.native import Kernel
 from augment.recipe import Recipe
 from augment.spline import FILTERED_ROWS, MARGIN_PX, MAX_PERIODS, ROOM, coefficient_blocks
@@ -47,6 +47,7 @@ class PreparedSlice:
         label: the label, flat, with the same margin.
         n_channels: of the image; None where it has but one, and no axis for it.
         highest_id: in the label, the ignore value left aside.
+        has_highest: whether the label holds the ignore value.
     """
 
     size: tuple[int, int]
@@ -55,6 +56,7 @@ class PreparedSlice:
     label: NDArray[Any]
     n_channels: int | None = None
     highest_id: int = 0
+    has_highest: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -114,6 +116,7 @@ def prepare_slice(
         label=padded_label.reshape(-1),
         n_channels=None if image.ndim == 2 else image.shape[2],
         highest_id=highest_id(label),
+        has_highest=int(label.max()) == ignore_value(label.dtype),
     )
 
 

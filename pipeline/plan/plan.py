@@ -15,7 +15,7 @@ from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
-from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind
+from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
 from pipeline.shards.record import (
@@ -121,10 +121,9 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
     if config.margin != "shared" and source.coding.full:
-        highest = np.iinfo(source.coding.dtype).max
         raise ConfigError(
-            f"margin {config.margin}: it needs the value {highest} for itself, and a class or object of these labels "
-            "has it; use margin shared, or have one less"
+            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, and an object has "
+            "it; give that another id, or use margin shared"
         )
     _require_distinct(source, plan.assignment)
     return plan
@@ -147,7 +146,7 @@ def plan_from_inputs(
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
-    _require_margin(config, inputs[0].labels.kind)
+    _require_margin(config, inputs[0].labels)
     assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
@@ -254,11 +253,15 @@ def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
     )
 
 
-def _require_margin(config: BuildConfig, kind: LabelKind) -> None:
+def _require_margin(config: BuildConfig, labels: LabelInput) -> None:
     """Refuse a margin that needs ids where there are none, or that the engine cannot make."""
-    if config.margin == "own" and kind != "instances":
+    if config.margin == "own" and labels.kind != "instances":
         raise ConfigError(
-            f"margin own: it numbers mirrored objects, and these labels are {kind}; use margin shared, or ignore"
+            f"margin own: it numbers mirrored objects, and these labels are {labels.kind}; use margin shared, or ignore"
+        )
+    if config.margin == "ignore" and len(labels.values) > np.iinfo(labels.stored_dtype).max:
+        raise ConfigError(
+            f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
         )
     if config.margin != "shared" and config.engine == "staged":
         raise ConfigError(

@@ -5,6 +5,7 @@ label scores a membrane F1 of 0.36 where chance is 0.22), so slices near another
 are in groups, such as patients, the unit is the group: all of it goes into one split, whatever stacks it is in.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -14,7 +15,7 @@ from typing import TypeAlias
 from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import SPLITS, Assignment, SliceAddress
-from pipeline.shards.config import SPLIT_LETTERS, BuildConfig
+from pipeline.shards.config import REGION_WINDOWS, SPLIT_LETTERS, BuildConfig
 from pipeline.shards.provenance import StackInput
 
 _SPLIT_STREAM = 1  # first part of the stream's key; recipes have another
@@ -40,7 +41,7 @@ def assign_slices(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignme
     wanted = {"train": True, "val": config.val > 0, "test": config.test > 0}
     n_slices = sum(stack.depth - len(stack.skipped or ()) for stack in inputs)
     if n_slices == 1 and config.split != "explicit":
-        _require_no_split(config, [split for split in ("test", "val") if wanted[split]])
+        _require_no_split(config, inputs[0].slice_size, [split for split in ("test", "val") if wanted[split]])
     if config.split == "explicit":
         assignment = _without_skipped(_assign_picture(config.picture, inputs), inputs)
         _require_held_out(assignment)
@@ -140,14 +141,16 @@ def _is_apart(owners: list[str | None], z: int, split: str, gap: int) -> bool:
     return all(owner in {None, split} for owner in owners[max(0, z - gap) : z + gap + 1])
 
 
-def _require_no_split(config: BuildConfig, held_out: Sequence[str]) -> None:
+def _require_no_split(config: BuildConfig, slice_size: tuple[int, int], held_out: Sequence[str]) -> None:
     """Refuse to hold anything out of a single slice."""
     if held_out:
         options = [] if config.split in ("block", "random") else ["--split block"]
         options += [f"--{split} 0" for split in held_out]
+        is_large = math.prod(slice_size) > REGION_WINDOWS * math.prod(config.size)
+        regions = "--regions to cut it into several, " if is_large else ""
         raise ConfigError(
             f"split {config.split}: one slice cannot be split between train and {' and '.join(held_out)}; use "
-            f"{' '.join(options)} to train on it, or name more slices"
+            f"{' '.join(options)} to train on it, {regions}or name more slices"
         )
 
 

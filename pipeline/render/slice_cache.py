@@ -22,6 +22,7 @@ from pipeline.source.stacks import Source
 
 _MAX_CACHE_BYTES = 1 << 28
 _PIECE_BYTES = 1 << 20
+_SAMPLES_HELD = 4  # whose pixels may stay in memory, up to 128 MB each
 _LARGE_PX = 1 << 24  # so large slices are read and prepared one after the other
 
 
@@ -61,7 +62,7 @@ class SliceCache:
         try:
             yield prepared
         finally:
-            on_disk.release()
+            on_disk.count_sample()
 
     def _prepare(self, stack: int, z: int) -> "tuple[PreparedSlice, _DiskArrays]":
         on_disk = _DiskArrays(self._folder)
@@ -87,6 +88,7 @@ class _DiskArrays:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._maps: list[mmap.mmap] = []
+        self._n_samples = 0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array on the disk, for which all its space is taken: a full disk met later would end the process.
@@ -99,6 +101,12 @@ class _DiskArrays:
             _take_space(file, n_bytes)
             self._maps.append(mmap.mmap(file.fileno(), n_bytes))
         return np.frombuffer(self._maps[-1], dtype).reshape(shape)
+
+    def count_sample(self) -> None:
+        """Release them after some samples: each time would cost as much as rendering does."""
+        self._n_samples += 1
+        if self._n_samples % _SAMPLES_HELD == 0:
+            self.release()
 
     def release(self) -> None:
         """Let the system forget what of them is in this process's memory: it is read again where it is needed."""

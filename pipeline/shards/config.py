@@ -14,6 +14,7 @@ Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
 LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
 Margin: TypeAlias = Literal["shared", "own", "ignore"]
+JOINS = STACKS, CHANNELS = "stacks", "channels"  # what several images with the same labels are
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 MARGINS: tuple[Margin, ...] = get_args(Margin)
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
@@ -21,6 +22,8 @@ LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
 MAX_WINDOW_PX = 16384
 DEFAULT_GAP = 3  # copying the label of the third next section scores little better than chance (README: Building)
+REGION_WINDOWS = 4  # slices that are not larger than so many samples are not cut into regions
+DEFAULT_REGION_GAP_PX = 32  # textures look alike within some tens of pixels; wider strips cost a picture too much
 DEFAULT_FOLDS = 5
 _MAX_FOLDS = 10**5
 _LIMITS: Mapping[str, tuple[int, int]] = {

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts, require_channels
+from pipeline.shards.provenance import SourceReading, make_facts, require_channels
 from pipeline.shards.record import NAME
+from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_colours import MAX_COLOURS, ColourLabels, colours_fault
 from pipeline.source.label_notes import (
@@ -46,6 +47,7 @@ from pipeline.source.labels import (
 )
 from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
 
+_ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
 
 Convert: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
@@ -59,17 +61,20 @@ def make_source(
     label_kind: str = AUTO,
     channels: Sequence[str] = (),
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
-        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
+        images: uint8, uint16, int16 or float32 gray levels; float16 and float64 become float32, int8 int16, bits 0 and
+            255, and integers of 32 and 64 bits 16 where these hold all levels.
         labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         label_options: what else is to be made of the labels.
+        scale_gray: how to scale the gray levels, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -77,7 +82,9 @@ def make_source(
         SourceError: pixels or labels of a kind that cannot be used.
     """
     raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
-    return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
+    return combine(
+        [raw], name=name, label_kind=label_kind, label_options=label_options, scale_gray=scale_gray, facts=facts
+    )
 
 
 def combine(
@@ -86,6 +93,7 @@ def combine(
     name: str,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
@@ -100,6 +108,7 @@ def combine(
         raw = [_with_colours(stack) for stack in raw]
     for stack in raw:
         _require_pair(stack)
+    raw, scaling, level_notes = in_few_bits(raw, scale_gray)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw), label_options) for stack in raw]
     _require_alike(raw, images)
@@ -119,7 +128,9 @@ def combine(
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
+        reading=SourceReading(scaling) if scaling else None,
         notes=(
+            *level_notes,
             *(
                 f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
                 for key, value in own.items()
@@ -127,7 +138,7 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for stack in raw for note in _reading_notes(stack)),
+            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
             *ignore_notes(where, label_options.ignore, coding, _shares(labels, coding.ignored)),
             *_color_notes(where, coding, labels, label_options),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
@@ -257,7 +268,7 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
     unlabelled = frozenset(z for z, found in enumerate(labels.few_values) if found in ((), (coding.background,)))
     return Stack(
         images=images.slices(lambda pixels: pixels, images.dtype),
-        labels=labels.slices(partial(coding.encode, ids=ids), coding.dtype),
+        labels=labels.slices(partial(_encode_rows, partial(coding.encode, ids=ids), coding.dtype), coding.dtype),
         images_sha256=images.sha256,
         labels_sha256=labels.sha256,
         label_dtype=labels.dtype.name,
@@ -266,6 +277,7 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         unlabelled=unlabelled,
         names=raw.names,
+        label_names=raw.label_names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,
@@ -314,6 +326,14 @@ def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     return ("red", "green", "blue") if axis[0] == 3 else tuple(map(str, range(axis[0])))
 
 
+def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> NDArray[Any]:
+    """Return a label as it is stored; a few rows at a time, because that takes several times their memory."""
+    encoded = np.empty(label.shape, dtype)
+    for top in range(0, len(label), _ENCODED_ROWS):
+        encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
+    return encoded
+
+
 def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
     """Return a note where classes look like single objects; a few labelled slices are looked at."""
     n_classes = len(stacks[0].coding.values)
@@ -330,8 +350,8 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
     dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
-            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
-            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+            f"{stack.where[0]}: expected gray levels, whole or real numbers, got {dtype.name}; convert the stack (in "
+            "ImageJ: Image > Type > 16-bit)"
         )
     return dtype
 

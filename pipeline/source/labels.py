@@ -69,7 +69,7 @@ class LabelCoding:
         colors: the colour of each class, as `#rrggbb`; empty where labels were no colours.
         ignored: the values that mean nothing, in rising order.
         wide: there are ids that uint16 has no room for.
-        full: the highest value of `dtype` is that of a class or object, so that it cannot mean nothing.
+        full: an object has the highest id that there is, so that it cannot be the value that means nothing.
     """
 
     kind: LabelKind
@@ -184,7 +184,7 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
             )
         names, values = _fitting_names(options, n, found), tuple(present.tolist())
         colors = tuple(map(as_hex, values)) if options.are_colors else ()
-        return LabelCoding(cast(LabelKind, kind), values, names, colors, ignored, full=n == _MAX_CLASSES)
+        return LabelCoding(cast(LabelKind, kind), values, names, colors, ignored)
     if options.are_colors:
         raise ConfigError(f"label-kind: colours are classes, not instances; save the ids of single objects in {where}")
     renumbered = [_ids_to_renumber(each, ignored) for each in meant]

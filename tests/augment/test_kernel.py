@@ -199,3 +199,16 @@ def test_coefficients_are_rounded_once_to_the_dtype_asked_for() -> None:
     rounded = spline_coefficients(pixels, np.float32)
     assert rounded.dtype == np.float32
     assert np.array_equal(rounded, spline_coefficients(pixels).astype(np.float32))
+
+
+@pytest.mark.parametrize("height", [1, 31, 32, 33, 63, 64, 65, 128, 150])
+def test_coefficients_do_not_depend_on_the_blocks_in_which_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, height: int
+) -> None:
+    """Bit for bit: all rows at once, or as few as the filter's horizon allows."""
+    pixels = np.random.default_rng(height).integers(0, 256, (height, 50)).astype(np.uint8)
+    found = set()
+    for rows in (32, 48, 64, 1000):
+        monkeypatch.setattr("augment.spline.FILTERED_ROWS", rows)
+        found.add(spline_coefficients(pixels).tobytes())
+    assert len(found) == 1

@@ -91,6 +91,21 @@ class TiffStack:
         with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
             return self._read(tiff, z)
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether some rows can be read without the others: every slice is stored in one piece."""
+        whole = self._layout.values_are_slices or self._layout.kind.planar
+        return not whole and all(first is not None for first in self._layout.first_bytes)
+
+    def rows(self, z: int, top: int, bottom: int) -> NDArray[Any]:
+        """Return the rows from `top` to before `bottom` of slice z, of slices stored in one piece.
+
+        Raises:
+            SourceError: as for a single slice.
+        """
+        with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
+            return self._read(tiff, z, (top, bottom))
+
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the slices; the file stays open until the last.
 
@@ -105,24 +120,26 @@ class TiffStack:
                     pixels = self._read(tiff, z)
                 yield pixels
 
-    def _read(self, tiff: tifffile.TiffFile, z: int) -> NDArray[Any]:
+    def _read(self, tiff: tifffile.TiffFile, z: int, rows: tuple[int, int] | None = None) -> NDArray[Any]:
         if _version(self.path) != self._version:  # its pages may be elsewhere now
             raise SourceError(f"{self.path}: slice {z} changed while it was being used; run the same again")
         if self._layout.values_are_slices:
             return np.ascontiguousarray(self._read_plane(tiff, 0)[..., z])
         kind = self._layout.kind
-        planes = [self._kept.of(self._read_plane(tiff, plane), kind.bits) for plane in self._layout.planes_of(z)]
+        planes = [self._kept.of(self._read_plane(tiff, plane, rows), kind.bits) for plane in self._layout.planes_of(z)]
         return np.stack(planes, axis=-1) if self._layout.channels else planes[0]
 
-    def _read_plane(self, tiff: tifffile.TiffFile, plane: int) -> NDArray[Any]:
-        """Return the pixels of a plane, (Y, X) or, of several values, (Y, X, N)."""
-        kind, dtype = self._layout.kind, self._layout.kind.dtype
+    def _read_plane(self, tiff: tifffile.TiffFile, plane: int, rows: tuple[int, int] | None = None) -> NDArray[Any]:
+        """Return the pixels of a plane, (Y, X) or, of several values, (Y, X, N); or some rows of them."""
+        kind, dtype, shape = self._layout.kind, self._layout.kind.dtype, self._layout.kind.stored_shape
         if (first_byte := self._layout.first_byte(plane)) is None:
             pixels = read_page(tiff, self._layout.pages[plane]).asarray(maxworkers=1)
         else:
-            n_values = math.prod(kind.stored_shape)
-            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), n_values, first_byte)
-        pixels = pixels.reshape(kind.stored_shape).astype(dtype, copy=False)
+            top, bottom = rows or (0, shape[0])
+            row_values, shape = math.prod(shape[1:]), (bottom - top, *shape[1:])
+            first_byte += top * row_values * dtype.itemsize
+            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), first_byte)
+        pixels = pixels.reshape(shape).astype(dtype, copy=False)
         if kind.planar:
             pixels = np.moveaxis(pixels, 0, -1)
         if kind.white_is_zero and not self._labels and dtype.kind != "f":

@@ -62,8 +62,8 @@ def test_shared_is_what_it_was_and_says_so(tmp_path: Path, augpipe: Run, objects
 
 
 def test_classes_share_theirs_and_may_be_ignored(tmp_path: Path, augpipe: Run, objects: Path) -> None:
-    assert built(augpipe, objects, tmp_path / "d")["schema"] == "augpipe/dataset/1"
-    record = built(augpipe, objects, tmp_path / "e", "--margin", "ignore")
+    assert built(augpipe, objects, tmp_path / "d", "--label-kind", "classes")["schema"] == "augpipe/dataset/1"
+    record = built(augpipe, objects, tmp_path / "e", "--label-kind", "classes", "--margin", "ignore")
     assert (record["schema"], record["arrays"]["ignore"]) == ("augpipe/dataset/2", 255)
     assert augpipe("verify", tmp_path / "e", "--replay").code == 0
 
@@ -71,7 +71,10 @@ def test_classes_share_theirs_and_may_be_ignored(tmp_path: Path, augpipe: Run, o
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--margin", "own"), "margin own: it numbers mirrored objects, and these labels are classes"),
+        (
+            ("--margin", "own", "--label-kind", "classes"),
+            "margin own: it numbers mirrored objects",
+        ),
         (("--margin", "ignore", "--engine", "staged"), "margin ignore: the staged engine does not tell mirror images"),
     ],
 )
@@ -85,3 +88,13 @@ def test_the_staged_engine_shares_ids(tmp_path: Path, augpipe: Run, objects: Pat
     """It is there to compare with, and does not know where a mirror image begins."""
     options = ("--out", tmp_path / "d", "--label-kind", "instances", "--engine", "staged", "--dry-run")
     assert "have one id" in augpipe("build", objects, *BUILD, *options).out
+
+
+def test_the_highest_id_is_not_taken_for_what_is_ignored(tmp_path: Path, augpipe: Run) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 48), np.uint8)
+    labels = np.arange(6 * 40 * 48).reshape(6, 40, 48) % 34 + 65502
+    folder = write_folder(tmp_path / "high", images, labels.astype(np.uint16))
+    code, _, err = augpipe("build", folder, "--out", tmp_path / "d", *BUILD)
+    assert code == 2
+    assert "has the id 65535, which stands for what is ignored" in err
+    assert augpipe("build", folder, "--out", tmp_path / "d", *BUILD, "--margin", "shared").code == 0

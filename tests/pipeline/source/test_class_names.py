@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
         ({"names": ("a", "b\n")}, "each short and in one line"),
         (
             {"names": ("a", "b"), "values": (0, 254)},
-            "0, 254 have names, but labels also has 255; name every value, or say",
+            "classes: expected 0, 254 alone, but labels also has 255; name every one, or say --ignore",
         ),
         ({"names": ("a", "b", "c"), "values": (-1, 0, 255)}, "values from 0, got -1; say --ignore -1"),
         ({"names": ("a", "b"), "values": (0, 255), "ignore": (255,)}, "255 has a name, and is to be ignored"),
