@@ -122,8 +122,8 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
     if config.margin != "shared" and source.coding.full:
         raise ConfigError(
-            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, and an object has "
-            "it; give that another id, or use margin shared"
+            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
+            "it; give that object another id, or use margin shared"
         )
     _require_distinct(source, plan.assignment)
     return plan

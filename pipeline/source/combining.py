@@ -21,19 +21,7 @@ from pipeline.shards.record import NAME
 from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_colours import MAX_COLOURS, ColourLabels, colours_fault
-from pipeline.source.label_notes import (
-    MAX_OBJECT_SLICES,
-    MIN_OBJECT_CLASSES,
-    color_notes,
-    glimpse_places,
-    ignore_notes,
-    label_notes,
-    object_note,
-    palette_note,
-    renumbering_note,
-    shape_note,
-    skip_notes,
-)
+from pipeline.source.label_notes import glimpse_places
 from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
     AUTO,
@@ -45,7 +33,8 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
+from pipeline.source.source_notes import source_notes
+from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
 
 _ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
@@ -136,15 +125,17 @@ def combine(
                 for key, value in own.items()
                 if known.get(key, value) != value
             ),
-            *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
-            *palette_note(where, palette, values),
-            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
-            *ignore_notes(where, label_options.ignore, coding, _shares(labels, coding.ignored)),
-            *_color_notes(where, coding, labels, label_options),
-            *renumbering_note(where, [stack.renumbered for stack in stacks]),
-            *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
-            *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
-            *(_object_note(where, stacks) if label_kind == AUTO else ()),
+            *source_notes(
+                raw,
+                stacks,
+                label_options,
+                where=where,
+                values=values,
+                counts=sum((scan.counts for scan in labels), Counter()),
+                glimpses=glimpses,
+                palette=palette,
+                kind_was_told=label_kind == AUTO,
+            ),
         ),
     )
 
@@ -287,34 +278,6 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
     )
 
 
-def _reading_notes(stack: RawStack) -> Iterator[str]:
-    """Yield what files say of how they were read."""
-    for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
-        if isinstance(slices, ReadSlices):
-            yield from (f"{what}: {where}: {note}" for note in slices.notes)
-
-
-def _color_notes(where: str, coding: LabelCoding, labels: Sequence[_Scan], options: LabelOptions) -> list[str]:
-    shares = _shares(labels, coding.values)
-    return color_notes(where, coding, shares, were_found=not options.values) if coding.colors else []
-
-
-def _shares(labels: Sequence[_Scan], values: Sequence[int]) -> list[float]:
-    """Return the share of all pixels that each value has: one that is ignored, or a colour."""
-    n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
-    return [sum(scan.counts[value] for scan in labels) / n_pixels for value in values]
-
-
-def _n_skipped(stack: Stack) -> tuple[int, int]:
-    """Return how many slices are in no split because nothing is annotated in them, and how many slices there are."""
-    return len(stack.unlabelled & stack.skipped), len(stack.labels)
-
-
-def _n_unlabelled(stack: Stack) -> tuple[int, int]:
-    """Return how many slices that are used hold the background alone, and how many are used."""
-    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
-
-
 def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     """Return what to call channels that have no names: red, green and blue if they are three, else their numbers.
 
@@ -332,17 +295,6 @@ def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> 
     for top in range(0, len(label), _ENCODED_ROWS):
         encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
     return encoded
-
-
-def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
-    """Return a note where classes look like single objects; a few labelled slices are looked at."""
-    n_classes = len(stacks[0].coding.values)
-    if n_classes < MIN_OBJECT_CLASSES:
-        return []
-    labelled = [(stack, z) for stack in stacks for z in range(len(stack.labels)) if z not in stack.unlabelled]
-    n = min(len(labelled), MAX_OBJECT_SLICES)
-    chosen = (labelled[index * len(labelled) // n] for index in range(n))
-    return object_note(where, (stack.labels[z] for stack, z in chosen), n_classes)
 
 
 def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:

@@ -180,7 +180,7 @@ def test_the_value_for_nothing_is_never_one_of_a_class_or_object(
     source = make_source(images, labels, name="x", label_kind=kind)
     assert source.coding.full == (kind == "instances")
     with pytest.raises(
-        ConfigError, match=f"margin {margin}: (it numbers|it needs the id {highest} for|256 classes leave no)"
+        ConfigError, match=f"margin {margin}: (it numbers|it needs the id {highest} for itself|256 classes leave no)"
     ):
         build_dataset(source, small_config(margin=margin), out=tmp_path / "d", jobs=1)
     assert not make_source(images, np.minimum(labels, highest - 1), name="x", label_kind=kind).coding.full
