@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, get_args
 from augment.errors import ConfigError
 
 Extent: TypeAlias = Literal["window", "padded"]
-Preset: TypeAlias = Literal["unet2015", "original", "strong"]
+Preset: TypeAlias = Literal["unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 MIN_ZOOM = 0.05  # below it a window would mirror a slice hundreds of times
@@ -88,6 +88,9 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
     reach as far as real sections differ: in the ISBI 2012 stacks (training and test), a section's mean gray level is
     99 to 149 of 255, and its standard deviation 34 to 51.
 
+    `ctc-phc-u373`, `ctc-dic-hela`: `unet2015`, for two sets of the Cell Tracking Challenge on which that paper reports;
+    `augpipe build` takes the size of their images and the weights of its loss with them.
+
     Args:
         name: one of PRESETS.
         gray_span: what a bias is measured in: the gray level that 99 % of the stack's pixels are below, minus the one
@@ -97,7 +100,7 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
     Raises:
         ConfigError: there is no such preset.
     """
-    if name == "unet2015":
+    if name in {"unet2015", "ctc-phc-u373", "ctc-dic-hela"}:
         return AugmentRanges()
     if name == "original":
         return AugmentRanges(rotate_deg=(0.0, 0.0), extent="padded")

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augment.gray import as_plane
 from pipeline.errors import AugpipeError
 from pipeline.shards.progress import Progress, SilentProgress
 from training.config import FitConfig
@@ -132,7 +131,7 @@ class Validation:
         for index in self._data.firsts[:n]:
             probability, label, _ = self._run(network, index)
             image = centre(self._store.read(index)["image"], label.shape[-1]).float().cpu().numpy()
-            image = as_plane(image if image.ndim == 2 else np.moveaxis(image, 0, -1))
+            image = image if image.ndim == 2 else image.mean(axis=0)  # only to be looked at
             found.append(Example(self._data.ids[index], image, np.ma.filled(label, UNKNOWN), probability))
         return found
 

@@ -210,6 +210,8 @@ class _Build:
                     rendered.deflated_weights,
                 )
                 written.append(writer.submit(self._write, shard, data, rendered.rows))
+            if note := renderer.clipping.note(sum(shard.n for shard in shards)):
+                self.progress.note(note)
             return {record.file: record for record in (future.result() for future in written)}
 
     def _write(self, shard: PlannedShard, data: memoryview, rows: list[ManifestRow]) -> ShardRecord:

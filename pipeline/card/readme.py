@@ -19,14 +19,14 @@ _H5PY = """\
 import glob, h5py, numpy as np
 
 shards = [h5py.File(path) for path in sorted(glob.glob("train-*.h5"))]
-images = np.concatenate([shard["images"][:] for shard in shards])  # (N, {height}, {width}) {images}
+images = np.concatenate([shard["images"][:] for shard in shards])  # (N, {height}, {width}{channels}) {images}
 labels = np.concatenate([shard["labels"][:] for shard in shards])  # (N, {height}, {width}) {labels}{ids}
 """
 _TORCH = """\
 import glob, h5py, torch, torch.utils.data as data
 
 files = [h5py.File(path) for path in sorted(glob.glob("train-*.h5"))]
-arrays = [(file["images"][:]{image_cast}, file["labels"][:]{label_cast}) for file in files]{ids}
+arrays = [(file["images"][:]{image_cast}{first}, file["labels"][:]{label_cast}) for file in files]{ids}
 tensors = data.ConcatDataset([data.TensorDataset(*map(torch.from_numpy, pair)) for pair in arrays])
 batches = data.DataLoader(tensors, batch_size=4, shuffle=True)
 """
@@ -34,9 +34,9 @@ _KERAS = """\
 import glob, h5py, keras, numpy as np
 
 shards = [h5py.File(path) for path in sorted(glob.glob("train-*.h5"))]
-images = np.concatenate([shard["images"][:] for shard in shards])[..., None]{image_cast}
+images = np.concatenate([shard["images"][:] for shard in shards]){last}{image_cast}
 labels = np.concatenate([shard["labels"][:] for shard in shards])[..., None]{label_cast}{ids}
-model.fit(images, labels, batch_size=4)  # any Keras model that takes ({height}, {width}, 1)
+model.fit(images, labels, batch_size=4)  # any Keras model that takes ({height}, {width}, {n_channels})
 """
 _FILES = """\
 | `dataset.json`, `manifest.jsonl` | what the dataset is; the slice, recipe and digests of every sample |
@@ -163,13 +163,17 @@ def _stack_options(card: Card) -> tuple[list[str], str]:
 def _loading(card: Card) -> Iterator[str]:
     """Yield how to load the training split with each library, in five lines."""
     height, width = card.record.window
-    arrays = card.record.arrays
+    arrays, names = card.record.arrays, card.record.arrays.channels or ()
     ids = "  # ids of objects: for a network of two classes, labels > 0"
     values = {
         "height": height,
         "width": width,
         "images": arrays.images,
         "labels": arrays.labels,
+        "channels": f", {len(names)}" if names else "",
+        "n_channels": len(names) or 1,
+        "first": ".transpose(0, 3, 1, 2)" if names else "",
+        "last": "" if names else "[..., None]",
         "image_cast": _cast(arrays.images),
         "label_cast": _cast(arrays.labels),
         "ids": ids if card.record.label_kind == "instances" else "",
@@ -182,8 +186,9 @@ def _loading(card: Card) -> Iterator[str]:
 
 
 def _cast(dtype: str) -> str:
-    """Return what makes an array one that can be computed with: PyTorch has next to no operation on uint16."""
-    return '.astype("int32")' if dtype == "uint16" else ""
+    """Return what makes an array one that can be computed with: PyTorch has next to no operation on uint16, uint32."""
+    wider = {"uint16": "int32", "uint32": "int64"}.get(dtype)
+    return f'.astype("{wider}")' if wider else ""
 
 
 def _contents(card: Card) -> Iterator[str]:
@@ -199,6 +204,9 @@ def _contents(card: Card) -> Iterator[str]:
         shards = [f"`{shard.file}`" for shard in card.record.split_shards(split)]
         files = shards[0] if len(shards) == 1 else f"{shards[0]} to {shards[-1]}"
         rows.append([files, f"{split}: {arrays} (N, height, width) and `/ids`"])
+    if channels := card.record.arrays.channels:
+        listed = ", ".join(map(escape, channels))
+        yield f"`/images` are (N, height, width, {len(channels)}): {listed}."
     yield f"{_table(['file', ''], rows)}\n{_FILES}"
     yield _table(
         ["column of `index.csv`", ""], [[f"`{name}`", escape(COLUMNS[name][1])] for name in index_columns(card.record)]

@@ -9,12 +9,12 @@ import click
 from click.core import ParameterSource
 
 from augment.ranges import preset_ranges
-from pipeline.cli.build_options import DEFAULTS
+from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.label_types import ClassNames
 from pipeline.cli.options import file_key
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
-from pipeline.shards.config import DEFAULT_REGION_GAP_PX, BuildConfig
+from pipeline.shards.config import CHANNELS, DEFAULT_REGION_GAP_PX, BuildConfig
 from pipeline.source.pages.address import file_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.source.regions import Regions
     from pipeline.source.stacks import Source
 
-_NAMES_A_SOURCE = frozenset({"source", "images", "labels"})
+_NAMES_A_SOURCE = frozenset({"source", "images", "labels", "ctc"})
 
 _UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source is read
 
@@ -119,14 +119,32 @@ class BuildRequest:
             from pipeline.plan.split_file import read_split_file
 
             picture = read_split_file(self.split.file, source, fold=self.split.fold)
-        height, width = self.config.size
+        config = self._with_layout(source)
+        height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        config = replace(self.config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
         if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
             config = replace(config, margin="own")
         return config
+
+    def _with_layout(self, source: "Source") -> BuildConfig:
+        """Return the configuration with what the layout of the files shows, where nothing else was asked for.
+
+        Raises:
+            ConfigError: slices without neighbours and a gap between them.
+        """
+        asked = self.split.options
+        if source.independent and not self.config.independent:
+            if asked.get("gap"):
+                raise ConfigError(
+                    "gap: the slices are taken for fields of view, which have no neighbours; leave out --gap, or say "
+                    "--no-independent"
+                )
+            return replace(self.config, independent=True)
+        by_stack = source.films and len(source.stacks) > 1 and not {"gap", "folds", "fold"} & asked.keys()
+        return replace(self.config, split="stack") if by_stack and not self.split.chosen else self.config
 
 
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
@@ -139,7 +157,9 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     Raises:
         ConfigError: options that do not go together, or are out of range.
     """
-    user, options = _read_user_options(context, file), context.params
+    user = _read_user_options(context, file)
+    preset: str = context.params["preset"]
+    options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
     source, split = choose_source(user, file, options["size"]), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
@@ -150,9 +170,9 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **user.only("margin"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
-        ranges=replace(preset_ranges(options["preset"]), **ranges),
+        ranges=replace(preset_ranges(preset), **ranges),
     )
-    return BuildRequest(source, split, config, options["preset"], ranges, "margin" in user)
+    return BuildRequest(source, split, config, preset, ranges, "margin" in user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +180,8 @@ class SourceChoice:
     """What to read.
 
     Attributes:
-        folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels.
+        folder: one with train-volume.tif and train-labels.tif, or with folders of images and labels, or a set of the
+            Cell Tracking Challenge.
         pairs: images and labels, stack by stack, instead of a folder.
         options: for `read_folder` and `read_pairs`.
         grouping: where the group of every slice is said; None where slices are in none.
@@ -191,27 +212,64 @@ def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[in
     Raises:
         ConfigError: a folder and files, images without labels, or strips between regions that are not asked for.
     """
-    if "source" in user.flags:
-        user = user.without_file("images", "labels")
-    elif user.flags & {"images", "labels"}:
-        user = user.without_file("source")
+    if named := user.flags & _NAMES_A_SOURCE:
+        together = {"images", "labels"} if named & {"images", "labels"} else named
+        user = user.without_file(*(_NAMES_A_SOURCE - together))
     folder, images, labels = user.get("source"), user.get("images", ()), user.get("labels", ())
+    ctc = user.get("ctc")
     where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)
-    if bool(images) != bool(labels) or (images and folder):
-        raise ConfigError(f"{where}: name either a SOURCE folder, or both --images and --labels")
-    if len(images) != len(labels):
-        raise ConfigError(
-            f"{where}: expected one --labels for every --images, in the same order, got {len(images)} --images and "
-            f"{len(labels)} --labels"
-        )
+    if bool(images) != bool(labels) or sum(map(bool, (images, folder, ctc))) > 1:
+        raise ConfigError(f"{where}: name either a SOURCE folder, or a --ctc one, or both --images and --labels")
+    if user.get("silver") and not ctc:
+        raise ConfigError(f"{user.where('silver')}: it goes with --ctc, a set of the Cell Tracking Challenge")
+    n_channels = _n_joined(user, where, len(images), len(labels))
+    pairs = tuple((path, labels[place // n_channels]) for place, path in enumerate(images))
     options = {
-        **user.only("name", "label_kind", "independent", "channels_are_slices"),
+        **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
+        **(user.only("join") if images else {}),
+        **_choose_scaling(user),
+        **_choose_pixel_size(user),
+        **({"ctc": True, **user.only("silver")} if ctc else {}),
         "regions": choose_regions(user, window),
         "label_options": _label_options(user),
         "facts": dict(file.facts) if file else None,
     }
-    pairs = tuple(zip(images, labels, strict=True))
-    return SourceChoice(folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+    return SourceChoice(ctc or folder, pairs, options, choose_grouping(user), _source_notes(user, file))
+
+
+def _choose_scaling(user: UserOptions) -> dict[str, Any]:
+    """Return how gray levels are to be scaled, if they are.
+
+    Raises:
+        ConfigError: bits without percentiles, or percentiles that do not rise.
+    """
+    bits: Any = user.get("gray_bits")
+    if "scale_gray" not in user:
+        if bits is not None:
+            raise ConfigError(f"{user.where('gray_bits')}: says to how many bits --scale-gray scales; give that, too")
+        return {}
+    from pipeline.source.gray_levels import ScaleGray
+
+    low, high = user.get("scale_gray")
+    return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def _choose_pixel_size(user: UserOptions) -> dict[str, Any]:
+    """Return how large pixels are to be, if stacks are to be resampled.
+
+    Raises:
+        ConfigError: no size to resample to, or one that is no positive number.
+    """
+    sizes = user.get("pixel_size_of", ())
+    if "pixel_size" not in user:
+        if sizes:
+            raise ConfigError(
+                f"{user.where('pixel_size_of')}: says how large pixels are, but no --pixel-size to be made"
+            )
+        return {}
+    from pipeline.source.resampling import PixelSize
+
+    return {"pixel_size": PixelSize(user.get("pixel_size"), tuple(sizes))}
 
 
 def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
@@ -250,6 +308,29 @@ def choose_grouping(user: UserOptions) -> "Grouping | None":
     return Grouping(said.get("groups"), said.get("group_by", ""), user.where(*said))
 
 
+def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> int:
+    """Return how many images go with the same labels.
+
+    Raises:
+        ConfigError: images without labels, or the other way round, or channels of nothing.
+    """
+    if user.get("join") != CHANNELS:
+        if n_images != n_labels:
+            may_join = n_images > n_labels and n_images % n_labels == 0
+            advice = "; if these images are the channels of one stack, say --join channels" if may_join else ""
+            raise ConfigError(
+                f"{where}: expected one --labels for every --images, in the same order, got {n_images} --images and "
+                f"{n_labels} --labels{advice}"
+            )
+        return 1
+    if not n_labels or n_images % n_labels or n_images == n_labels:
+        raise ConfigError(
+            f"{user.where('join')}: expected the --images of each channel for every --labels, 2 or more, got "
+            f"{n_images} --images and {n_labels} --labels"
+        )
+    return n_images // n_labels
+
+
 def _label_options(user: UserOptions) -> "LabelOptions":
     from pipeline.source.labels import LabelOptions
 
@@ -269,7 +350,7 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         ConfigError: a file is missing, or what was said about the source does not fit it.
         SourceError: a file cannot be read.
     """
-    from pipeline.source.readers import IMAGES_FILE, find_source, read_folder, read_pairs, source_pair
+    from pipeline.source.readers import IMAGES_FILE, find_source, read_folder, read_pairs, source_pairs
 
     output.lines(choice.notes)
     if choice.pairs:
@@ -277,9 +358,12 @@ def read_source(choice: SourceChoice, output: Output) -> "Source":
         source = read_pairs(choice.pairs, **choice.options)
     elif (folder := find_source(choice.folder)) is not None:
         output.line(f"source: {folder}")
-        images, labels = source_pair(folder)
-        if images.name != IMAGES_FILE:
-            output.line(f"source: {images} for images, {labels} for labels")
+        layout = {name: value for name, value in choice.options.items() if name in ("ctc", "silver")}
+        output.lines(
+            f"source: {images} for images, {labels} for labels"
+            for images, labels in source_pairs(folder, **layout)
+            if images not in (folder, folder / IMAGES_FILE)
+        )
         source = read_folder(folder, **choice.options)
     else:
         source = _read_phantom(choice, output)
@@ -302,11 +386,13 @@ class SplitChoice:
         options: those of `BuildConfig`, as far as they were set.
         file: what assigns every slice; for the strategy `explicit` alone.
         fold: which one of the file's folds.
+        chosen: whether a strategy was asked for; else the default may be another one, by what the source is.
     """
 
     options: Mapping[str, Any]
     file: Path | None = None
     fold: int = 0
+    chosen: bool = False
 
 
 def choose_split(user: UserOptions) -> SplitChoice:
@@ -333,7 +419,8 @@ def choose_split(user: UserOptions) -> SplitChoice:
             f"{user.where('split_file')}: expected a file that says where every slice goes, found no {file}"
         )
     names = ("gap", "val") if strategy == "explicit" else tuple(_STRATEGIES)
-    return SplitChoice({"split": strategy, **user.only(*names)}, file, user.get("fold", 0))
+    chosen = bool(file) or "split" in user
+    return SplitChoice({"split": strategy, **user.only(*names)}, file, user.get("fold", 0), chosen)
 
 
 def _read_user_options(context: click.Context, file: "ConfigFile | None") -> UserOptions:
@@ -372,6 +459,12 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("independent: the slices of the built-in phantom are neighbours; leave it out")
     if (kind := choice.options.get("label_kind", "auto")) not in ("auto", "binary"):
         raise ConfigError(f"label-kind: the labels of the built-in phantom are binary, not {kind}; leave it out")
+    if choice.options.get("channel"):
+        raise ConfigError("channel: the built-in phantom has one channel; leave it out")
+    if "scale_gray" in choice.options:
+        raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if "pixel_size" in choice.options:
+        raise ConfigError("pixel-size: the built-in phantom is no picture of anything, of any size; leave it out")
     if choice.options["label_options"] != DEFAULT_OPTIONS:
         raise ConfigError(
             "labels: those of the built-in phantom have names, and all are annotated; leave their options out"

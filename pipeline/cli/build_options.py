@@ -4,9 +4,10 @@ Their defaults and choices are those of the library's own configuration. An opti
 by the preset or by the strategy; the help shows what they decide by default.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -17,6 +18,7 @@ from pipeline.shards.config import (
     DEFAULT_FOLDS,
     DEFAULT_REGION_GAP_PX,
     ENGINES,
+    JOINS,
     LABEL_KINDS,
     MARGINS,
     STRATEGIES,
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 DEFAULTS = BuildConfig()
 _RANGES = DEFAULTS.ranges
+# What a preset decides beside the ranges: the size of the set's images, (height, width), and weights.
+PRESET_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "ctc-phc-u373": {"size": (520, 696), "weights": "unet2015"},
+    "ctc-dic-hela": {"size": (512, 512), "weights": "unet2015"},
+}
 
 
 def use_config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> "ConfigFile | None":
@@ -58,9 +65,15 @@ _OPTIONS = (
         "--images",
         type=PATH,
         multiple=True,
-        help="Slices, instead of SOURCE: a TIFF or a folder of TIFFs, PNGs. Repeatable.",
+        help="Slices, instead of SOURCE: a TIFF, a folder of pages, a.h5:/raw, a.zarr. Repeatable.",
     ),
     _source("--labels", type=PATH, multiple=True, help="Their labels, likewise; the k-th go with the k-th --images."),
+    _source(
+        "--ctc",
+        type=PATH,
+        help="Set of the Cell Tracking Challenge (01, 01_GT, ...), instead of SOURCE.",
+    ),
+    _source("--silver/--no-silver", default=None, help="With --ctc: the computed annotations, 01_ST."),
     _source(
         "--label-kind",
         type=click.Choice(["auto", *LABEL_KINDS]),
@@ -82,12 +95,49 @@ _OPTIONS = (
     _source(
         "--independent/--no-independent",
         default=None,
-        help="Slices are fields of view without neighbours, not sections.",
+        help="Slices are fields of view without neighbours, not sections.  [default: as folders show]",
     ),
     _source(
         "--channels-are-slices/--no-channels-are-slices",
         default=None,
-        help="What the image file calls channels are the slices of a stack.",
+        help="What the image file calls channels are the slices of a stack; no: the channels of one slice.",
+    ),
+    _source(
+        "--channel",
+        multiple=True,
+        metavar="NAMES",
+        help="Channels to keep, in that order, by name or number: red or 0,2. Repeatable.",
+    ),
+    _source(
+        "--join",
+        type=click.Choice(JOINS),
+        default=JOINS[0],
+        help="What several --images are: stacks, or, with fewer --labels, the channels of one.",
+    ),
+    _source(
+        "--scale-gray",
+        type=float,
+        nargs=2,
+        metavar="P_LOW P_HIGH",
+        help="Scale gray levels: these percentiles of all pixels become black and white.",
+    ),
+    _source(
+        "--gray-bits",
+        type=click.Choice(["8", "16"]),
+        help="Bits that gray levels are scaled to, with --scale-gray.  [default: 16]",
+    ),
+    _source(
+        "--pixel-size",
+        type=float,
+        metavar="NM",
+        help="Resample all stacks to pixels of so many nanometres.",
+    ),
+    _source(
+        "--pixel-size-of",
+        type=float,
+        multiple=True,
+        metavar="NM",
+        help="How large they are, for each --images in order.  [default: as files say]",
     ),
     _source(
         "--regions/--no-regions",
@@ -160,7 +210,8 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias.",
+        "shift, gain and bias. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights "
+        "unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",

@@ -11,7 +11,8 @@ from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
 from pipeline.source.stacks import Source
 
-_MAX_STACKS_SHOWN = 12
+_MAX_STACKS_SHOWN, _MAX_PAIRS_SHOWN = 12, 3
+_MAX_CHANNELS_SHOWN = 8
 
 
 def source_line(source: Source) -> str:
@@ -23,11 +24,32 @@ def source_line(source: Source) -> str:
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
     values = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.coding.values))
     labels = f"{source.coding.kind} labels{': ' if values else ''}{values}"
-    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size} {source.image_dtype.name}, {labels}"
+    names = source.stacks[0].channels
+    more = ", ..." if len(names) > _MAX_CHANNELS_SHOWN else ""
+    channels = f" x {len(names)} channels ({', '.join(names[:_MAX_CHANNELS_SHOWN])}{more})" if names else ""
+    dtype = source.image_dtype.name
+    return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size}{channels} {dtype}, {labels}"
 
 
-def split_warnings(plan: Plan) -> list[str]:
-    """Return what to know of held-out slices that lie next to training slices, or were left without a split."""
+def pair_lines(source: Source) -> list[str]:
+    """Return which labels belong to which images, in a line, where there are several: the first few, and how many."""
+    pairs = [
+        f"{image} with {label}"
+        for stack in source.stacks
+        for image, label in zip(stack.names, stack.label_names, strict=False)
+        if label
+    ]
+    more = ", ..." if len(pairs) > _MAX_PAIRS_SHOWN else ""
+    return [f"pairs: {', '.join(pairs[:_MAX_PAIRS_SHOWN])}{more} ({len(pairs)} in all)"] if len(pairs) > 1 else []
+
+
+def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:
+    """Return what to know of held-out slices that lie next to training slices, or were left without a split.
+
+    Args:
+        plan: which slice is in which split.
+        n_skipped: slices that no split may have.
+    """
     assignment, lines = plan.assignment, []
     for split in () if plan.config.independent else ("val", "test"):
         near, next_to = assignment.touching(split), assignment.touching(split, 1)
@@ -36,8 +58,8 @@ def split_warnings(plan: Plan) -> list[str]:
                 f"warning      {near} of {len(assignment.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
                 f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
             )
-    slices = list(assignment)
-    if 2 * sum(owner is None for _, owner in slices) > len(slices) and plan.config.split != "explicit":
+    n_unused, n_slices = sum(owner is None for _, owner in assignment) - n_skipped, len(list(assignment)) - n_skipped
+    if 2 * n_unused > n_slices and plan.config.split != "explicit":
         lines.append(
             "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
         )
@@ -61,14 +83,15 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
     weights = f", weights {plan.config.weights}" if plan.config.weighted else ""
     lines = [
         f"source       {source_line(source)}",
-        *(f"split        {line}" for line in _split_lines(plan)),
+        *(f"split        {line}" for line in _split_lines(plan, source)),
         f"samples      {samples}, {plan.config.size[0]} x {plan.config.size[1]} px{weights}",
         f"dataset      {result.out}: {n_shards} shards, {size}",
     ]
     if result.n_rendered:
         speed = result.n_rendered / result.seconds
         lines.append(f"speed        {result.n_rendered} samples in {result.seconds:.2f} s, {speed:.0f} samples/s")
-    lines += [*split_warnings(plan), *mirror_notes(plan, source), f"fingerprint  {plan.fingerprint}"]
+    n_skipped = sum(len(stack.skipped) for stack in source.stacks)
+    lines += [*split_warnings(plan, n_skipped), *mirror_notes(plan, source), f"fingerprint  {plan.fingerprint}"]
     if dataset:
         neighbours = plan.config.split in ("block", "random", "kfold") and not plan.config.independent
         gap = f" --gap {plan.config.gap}" if neighbours and plan.config.gap < DEFAULT_GAP else ""
@@ -109,13 +132,19 @@ def rebuild_lines(result: BuildResult, lock: Path) -> list[str]:
     ]
 
 
-def _split_lines(plan: Plan) -> list[str]:
-    """Return the split of every slice, a line for each of the first stacks, with a legend in the last."""
+def _split_lines(plan: Plan, source: Source) -> list[str]:
+    """Return the split of every slice, a line for each of the first stacks, with a legend in the last.
+
+    Stacks that make one sequence have one line together.
+    """
     letters = {split: letter for letter, split in SPLIT_LETTERS.items()}
     legend = [f"{letters[split]} {split} {len(plan.assignment.slices(split))}" for split in plan.assignment.splits]
     if unused := sum(owner is None for _, owner in plan.assignment):
         legend.append(f". unused {unused}")
     shown = list(plan.assignment.pictures)
+    if any(stack.sequence for stack in source.stacks):
+        places = [place for stack in source.stacks for place in stack.sequence]
+        shown = ["".join(letter for _, letter in sorted(zip(places, "".join(shown), strict=True)))]
     if len(shown) > _MAX_STACKS_SHOWN:
         shown[_MAX_STACKS_SHOWN - 1 :] = [f"... and {len(shown) - _MAX_STACKS_SHOWN + 1} more stacks"]
     shown[-1] += f"  ({', '.join(legend)})"

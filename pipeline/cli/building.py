@@ -49,9 +49,11 @@ def build(
             load_rest(source, build_config)
 
     from pipeline.build.builder import build_dataset
-    from pipeline.cli.build_report import build_json, build_lines
+    from pipeline.cli.build_report import build_json, build_lines, pair_lines
     from pipeline.plan.plan import foreground_notes
 
+    if dry_run:
+        output.lines(pair_lines(source))
     output.lines(foreground_notes(source, build_config))
     result = build_dataset(
         source,

@@ -170,6 +170,8 @@ def _as_click_takes_it(parameter: click.Parameter, value: Any, folder: Path) -> 
         if not parameter.multiple:
             return folder / value
         return [folder / path for path in (value if isinstance(value, list) else [value])]
+    if parameter.multiple:
+        return value if isinstance(value, list) else [value]
     if isinstance(parameter.type, WindowSize):
         return "x".join(map(str, value)) if isinstance(value, list) else str(value)
     return value

@@ -73,6 +73,7 @@ class DatasetSheet:
                 ("dataset", f"{record.name}: {self.drawn.n} samples of {height} x {width} px {record.arrays.images}"),
                 *_source_entries(record.source),
                 *_input_entries(record),
+                ("channels", ", ".join(record.arrays.channels) if record.arrays.channels else None),
                 ("labels", _label_text(record)),
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
                 *_split_entries(self.dataset),

@@ -22,6 +22,7 @@ from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
+from pipeline.render.clipping import ClippingCount
 from pipeline.render.encoding import deflate_array
 from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
@@ -127,6 +128,9 @@ class ShardRenderer:
         jobs: how many threads that is; -1 for one a core.
         on_sample: called after every sample.
         folder: for prepared slices that have no room in memory.
+
+    Attributes:
+        clipping: counts the samples that are black or white where their slices are not.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class ShardRenderer:
         self._jobs = jobs if jobs > 0 else os.cpu_count() or 1
         self._on_sample = on_sample
         self._folder = folder
+        self.clipping = ClippingCount(plan.config.ranges, lambda stack, z: source.stacks[stack].images[z])
         _, self._ignore = stored_labels(plan.config, source.inputs)
         self._renderers: dict[str, SampleRenderer] = {}
         self._guard = threading.Lock()
@@ -193,6 +198,7 @@ class ShardRenderer:
         stack = self._source.stacks[sample.stack]
         label = _thread_array(self._plan.config.size, stack.labels.dtype)
         self._renderer(split)(sample.stack, sample.z, recipe, Sample(image, label))
+        self.clipping.look(sample.stack, sample.z, image)
         others = [label]
         if self._plan.config.weighted:
             others.append(weigh_label(label, self._source.coding.kind, self._ignore))

@@ -14,6 +14,7 @@ Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
 LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
 Margin: TypeAlias = Literal["shared", "own", "ignore"]
+JOINS = STACKS, CHANNELS = "stacks", "channels"  # what several images with the same labels are
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 MARGINS: tuple[Margin, ...] = get_args(Margin)
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)

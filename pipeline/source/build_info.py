@@ -8,12 +8,14 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from augment.native import numba_version
+from pipeline.shards.config import JOINS
 from pipeline.shards.digest import parse_json
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.stacks import Source, SourceFile
@@ -23,6 +25,12 @@ _SCHEMA = "augpipe/build-info/1"
 _LIBRARIES = ("elasticdeform", "h5py", "imagecodecs", "joblib", "llvmlite", "numpy", "scipy", "tifffile")
 _MAX_BYTES = 1 << 28
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!-]{0,39}")
+# What the options of `read_pairs` may be that are remembered.
+_OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "channels_are_slices": lambda value: isinstance(value, bool),
+    "channel": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+    "join": lambda value: value in JOINS,
+}
 _DECODER = re.compile(r"[0-9A-Za-z._/+ -]{1,80}")
 _FINISHED, _DATE = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"
 
@@ -37,6 +45,7 @@ class BuildInfo:
         version: of the augpipe that made the samples; None if that is not known.
         digests: SHA-256 of images and labels of each stack, as `SourceFile` has them; empty if not all are known.
         decoders: what decoded them, where that matters to their pixels.
+        options: how `read_pairs` is to read them, where they do not say it themselves.
     """
 
     pairs: tuple[tuple[Path, Path], ...] = ()
@@ -44,6 +53,7 @@ class BuildInfo:
     version: str | None = None
     digests: tuple[tuple[str, str], ...] = ()
     decoders: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, Any]:
@@ -57,6 +67,7 @@ def describe_build(source: Source, *, jobs: int, seconds: float) -> dict[str, An
         "host": {"machine": platform.machine(), "system": platform.platform(), "python": platform.python_version()},
         "versions": _versions(),
         "inputs": [{"images": _location(images), "labels": _location(labels)} for images, labels in source.files],
+        **({"options": dict(source.options)} if source.options else {}),
     }
 
 
@@ -74,9 +85,17 @@ def read_build_info(folder: Path) -> BuildInfo:
         return BuildInfo()
     pairs: tuple[tuple[Path, Path], ...] = ()
     date, made_by = None, None
-    with suppress(LookupError, TypeError):
-        found = tuple((Path(each["images"]["path"]), Path(each["labels"]["path"])) for each in values["inputs"])
+    options: dict[str, Any] = {}
+    with suppress(LookupError, TypeError, AttributeError):
+        found = tuple(
+            (Path(file["path"]), Path(each["labels"]["path"]))
+            for each in values["inputs"]
+            for file in (each["images"], *each["images"].get("further", ()))
+        )
+        found = tuple(dict.fromkeys(found))  # one pair of folders may hold several stacks
         pairs = found if all(path.is_absolute() for pair in found for path in pair) else ()
+    with suppress(LookupError, TypeError, AttributeError):
+        options = {key: value for key, value in values["options"].items() if _OPTIONS[key](value)}
     digests: tuple[tuple[str, str], ...] = ()
     decoders: tuple[str, ...] = ()
     with suppress(LookupError, TypeError, AttributeError):
@@ -87,7 +106,7 @@ def read_build_info(folder: Path) -> BuildInfo:
         date = time.strftime(_DATE, time.strptime(values["finished"], _FINISHED))
     with suppress(LookupError, TypeError):
         made_by = values["versions"]["augpipe"] if _VERSION.fullmatch(values["versions"]["augpipe"]) else None
-    return BuildInfo(pairs, date, made_by, digests, decoders)
+    return BuildInfo(pairs, date, made_by, digests, decoders, options)
 
 
 def _versions() -> dict[str, str | None]:
@@ -110,6 +129,7 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _location(file: SourceFile) -> dict[str, str]:
+def _location(file: SourceFile) -> dict[str, Any]:
     decoder = {"decoder": file.decoder} if file.decoder else {}
-    return {"path": str(file.path), "sha256": file.sha256, **decoder}
+    further = {"further": [_location(each) for each in file.further]} if file.further else {}
+    return {"path": str(file.path), "sha256": file.sha256, **decoder, **further}

@@ -5,6 +5,7 @@ What is small is held in memory, what is large read again, and refused when it i
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import make_facts, require_channels
+from pipeline.shards.provenance import GrayScaling, SourceReading, make_facts, require_channels
 from pipeline.shards.record import NAME
+from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
 from pipeline.source.label_notes import (
     MAX_OBJECT_SLICES,
@@ -56,17 +58,20 @@ def make_source(
     label_kind: str = AUTO,
     channels: Sequence[str] = (),
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that two arrays make: images (Z, Y, X) or, of several channels, (Z, Y, X, C), labels (Z, Y, X).
 
     Args:
-        images: uint8, uint16, int16 or float32 gray levels; float16 becomes float32, int8 int16, and bits 0 and 255.
+        images: uint8, uint16, int16 or float32 gray levels; float16 and float64 become float32, int8 int16, bits 0 and
+            255, and integers of 32 and 64 bits 16 where these hold all levels.
         labels: whole numbers, as integers or as floats; none below 0, but for those that are ignored.
         name: what to call it, unless its pixels are known under another name.
         label_kind: binary, classes, instances, or `auto` to tell by the number of different values.
         channels: what the channels are called, 2 to 32; by default red, green and blue for three, else their numbers.
         label_options: what else is to be made of the labels.
+        scale_gray: how to scale the gray levels, if at all.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
 
     Raises:
@@ -74,7 +79,9 @@ def make_source(
         SourceError: pixels or labels of a kind that cannot be used.
     """
     raw = RawStack(images, labels, names=(name,), channels=tuple(channels) or channel_names(images.shape[3:]))
-    return combine([raw], name=name, label_kind=label_kind, label_options=label_options, facts=facts)
+    return combine(
+        [raw], name=name, label_kind=label_kind, label_options=label_options, scale_gray=scale_gray, facts=facts
+    )
 
 
 def combine(
@@ -83,9 +90,13 @@ def combine(
     name: str,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
+    scale_gray: ScaleGray | None = None,
+    reading: SourceReading | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
+
+    For the options, see `make_source`; `reading` is what was done to their pixels before.
 
     Raises:
         ConfigError: images and labels do not belong together, stacks differ in kind, or the name is invalid.
@@ -95,6 +106,7 @@ def combine(
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
     for stack in raw:
         _require_pair(stack)
+    raw, scaling, level_notes = in_few_bits(raw, scale_gray)
     images = [_scan_images(stack, len(raw)) for stack in raw]
     labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
     _require_alike(raw, images)
@@ -114,7 +126,9 @@ def combine(
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
+        reading=_with_scaling(reading, scaling),
         notes=(
+            *level_notes,
             *(
                 f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
                 for key, value in own.items()
@@ -122,7 +136,7 @@ def combine(
             ),
             *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
             *palette_note(where, palette, values),
-            *(note for stack in raw for note in _reading_notes(stack)),
+            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
             *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
             *renumbering_note(where, [stack.renumbered for stack in stacks]),
             *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
@@ -130,6 +144,13 @@ def combine(
             *(_object_note(where, stacks) if label_kind == AUTO else ()),
         ),
     )
+
+
+def _with_scaling(reading: SourceReading | None, scaling: GrayScaling | None) -> SourceReading | None:
+    """Return what was done to pixels, with how they were scaled, if they were."""
+    if scaling is None:
+        return reading
+    return SourceReading(scaling) if reading is None else replace(reading, scale_gray=scaling)
 
 
 class RereadSlices:
@@ -251,6 +272,7 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
         blank=frozenset(z for z, (low, high) in enumerate(images.ranges) if low == high),
         unlabelled=unlabelled,
         names=raw.names,
+        label_names=raw.label_names,
         channels=raw.channels,
         groups=raw.groups,
         sequence=raw.sequence,
@@ -318,8 +340,8 @@ def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:
     dtype = renderable_dtype(stack.images.dtype)
     if dtype.name not in IMAGE_DTYPES:
         raise SourceError(
-            f"{stack.where[0]}: expected {', '.join(IMAGE_DTYPES)}, int8, float16 or one-bit pixels, got {dtype.name}; "
-            "convert the stack (in ImageJ: Image > Type > 16-bit)"
+            f"{stack.where[0]}: expected gray levels, whole or real numbers, got {dtype.name}; convert the stack (in "
+            "ImageJ: Image > Type > 16-bit)"
         )
     return dtype
 

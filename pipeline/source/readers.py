@@ -1,22 +1,25 @@
 """Reading sources from files, from folders of pages, or from nothing but the built-in phantom."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
-from pipeline.shards.digest import bytes_digest, file_digest
+from pipeline.shards.config import CHANNELS, JOINS, STACKS
 from pipeline.source.combining import combine, make_source
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
-from pipeline.source.stacks import RawStack, Slices, Source, SourceFile
+from pipeline.source.pixel_size import stored_pixel_nm
+from pipeline.source.resampling import PixelSize, at_pixel_size
+from pipeline.source.stacks import RawStack, Slices, Source
 
 if TYPE_CHECKING:
-    from pipeline.source.pages.formats import FileSlices
     from pipeline.source.regions import Boxes, Regions
 
 DEFAULT_FOLDER = Path("data/isbi2012")
@@ -37,55 +40,90 @@ def read_folder(
     name: str | None = None,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
-    independent: bool = False,
-    channels_are_slices: bool = False,
+    independent: bool | None = None,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
+    scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
+    silver: bool = False,
+    ctc: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Return the source in a folder; see `source_pair` for what it holds.
+    """Return the source in a folder; see `source_pairs` for what it holds, and `read_pairs` for the options.
 
     Raises:
         ConfigError: the folder or one of the files is missing, or the two do not belong together.
         SourceError: a file cannot be read.
     """
     return read_pairs(
-        [source_pair(folder)],
+        source_pairs(folder, silver=silver, ctc=ctc),
         name=name or as_name(folder.resolve().name),
         label_kind=label_kind,
         label_options=label_options,
         independent=independent,
         channels_are_slices=channels_are_slices,
+        channel=channel,
+        scale_gray=scale_gray,
+        pixel_size=pixel_size,
         regions=regions,
         facts=facts,
     )
 
 
-def source_pair(folder: Path) -> tuple[Path, Path]:
-    """Return the images and the labels in a source folder.
+def source_pairs(folder: Path, *, silver: bool = False, ctc: bool = False) -> list[tuple[Path, Path]]:
+    """Return the images and the labels in a source folder, one pair a stack or a layout.
 
-    They are train-volume.tif and train-labels.tif; where neither is there, the one folder of images and the one of
-    labels in it, by their names: images, image, imgs, img or raw; labels, label, masks, mask, annotations, seg, ...
+    They are train-volume.tif and train-labels.tif; where neither is there, what the folder is laid out like:
+
+    - imagesTr and labelsTr, as nnU-Net has them;
+    - sequences of the Cell Tracking Challenge: 01 and 01_GT/SEG, 02 and 02_GT/SEG;
+    - the one folder of images and the one of labels in it, by their names: images, image, imgs, img or raw; labels,
+      label, masks, mask, annotations, seg, ...;
+    - such folders in a folder for each picture: then the folder itself has both.
+
+    Args:
+        folder: the folder.
+        silver: of the Cell Tracking Challenge, take the computed annotations, 01_ST/SEG.
+        ctc: it must be a set of that challenge.
 
     Raises:
         ConfigError: the folder or one of the two is missing, or there are several.
     """
+    from pipeline.source.pages.fields import folders_each
     from pipeline.source.pages.layouts import inner_folders
+    from pipeline.source.pages.nnunet import case_folders
+    from pipeline.source.pages.tracking import sequence_pairs
 
     if not folder.is_dir():
         raise ConfigError(
             f"{folder}: expected a folder with {IMAGES_FILE} and {LABELS_FILE}, found "
             f"{'a file; name single files with --images and --labels' if folder.exists() else 'nothing'}"
         )
+    if ctc or silver:
+        if pairs := sequence_pairs(folder, silver=silver):
+            return pairs
+        raise ConfigError(
+            f"{folder}: expected a training set of the Cell Tracking Challenge, with 01 and 01_GT/SEG, found none"
+        )
     usual = folder / IMAGES_FILE, folder / LABELS_FILE
     missing = [path for path in usual if not path.is_file()]
-    if len(missing) == len(usual) and (found := inner_folders(folder)):
-        return found
+    if len(missing) == len(usual):
+        if found := case_folders(folder):
+            return [found]
+        if pairs := sequence_pairs(folder):
+            return pairs
+        if found := inner_folders(folder):
+            return [found]
+        if folders_each(folder):
+            return [(folder, folder)]
     if missing:
         raise ConfigError(
             f"{folder}: {missing[0].name} is missing; a source folder holds {IMAGES_FILE} and {LABELS_FILE}, or the "
-            "folders images and labels. Name other files, or folders of single pages, with --images and --labels"
+            "folders images and labels, or a folder with these for each picture. Name other files, or folders of "
+            "single pages, with --images and --labels"
         )
-    return usual
+    return [usual]
 
 
 def read_files(images: Path, labels: Path, *, name: str | None = None) -> Source:
@@ -99,8 +137,12 @@ def read_pairs(
     name: str | None = None,
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
-    independent: bool = False,
-    channels_are_slices: bool = False,
+    independent: bool | None = None,
+    channels_are_slices: bool | None = None,
+    channel: Sequence[str] = (),
+    join: str = STACKS,
+    scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -112,8 +154,14 @@ def read_pairs(
         name: what to call it; the base names of the images unless given.
         label_kind: binary, classes, instances, or `auto`.
         label_options: what else is to be made of the labels.
-        independent: the slices are fields of view without neighbours: numbers may be missing between their names.
-        channels_are_slices: the planes that an image file calls channels are its slices, as some programs call them.
+        independent: the slices are fields of view without neighbours: numbers may be missing between their names. By
+            default as the layout of the files shows, see `find_layout`.
+        channels_are_slices: whether the planes of an image file that it calls channels, and nothing else, are slices,
+            as some programs call them, or, if False, the channels of one slice.
+        channel: which channels to keep, in that order, by their names or numbers; all where none is named.
+        join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
+        scale_gray: how to scale the gray levels of all stacks, if at all.
+        pixel_size: how large the pixels of all stacks are to be, if they are to be resampled.
         regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
             is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
@@ -122,19 +170,57 @@ def read_pairs(
         ConfigError: something is missing, or images and labels do not belong together.
         SourceError: a file cannot be read.
     """
+    from pipeline.source.opening import Opening, open_layout, open_stack, part_names
     from pipeline.source.pages.formats import stem_of
 
     if not pairs:
         raise ConfigError("images: expected at least one stack, got none")
+    if channel and channels_are_slices:
+        raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
+    from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
+
     _require_own_files(pairs)
-    raw = [_open_pair(images, labels, independent=independent, ask=not channels_are_slices) for images, labels in pairs]
-    notes: list[str] = []
+    groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
+    layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
+    if independent is None:
+        independent = are_fields([group[0] for group in groups], layouts)
+    how = Opening(independent, channels_are_slices, tuple(channel))
+    names = part_names(groups)
+    raw: list[RawStack] = []
+    for group, layout in zip(groups, layouts, strict=True):
+        if layout and layout.stacks:
+            raw += open_layout(group[0], layout, how)
+        else:
+            raw.append(open_stack(group, names, how))
+    raw, reading = in_one_sequence(raw), None
+    if pixel_size is not None:
+        stored = [None if pixel_size.stacks_nm else stored_pixel_nm(stack.images) for stack in raw]
+        raw, reading = at_pixel_size(raw, pixel_size, stored)
+    cut_notes: list[str] = []
     if regions is not None:
-        raw, notes = _cut(raw, regions)
+        raw, cut_notes = _cut(raw, regions)
     bases = [stem_of(images) for images, _ in pairs]
-    name = name or as_name("-".join(bases))
-    source = combine(raw, name=name, label_kind=label_kind, label_options=label_options, facts=facts)
-    return replace(source, notes=(*notes, *source.notes))
+    source = combine(
+        raw,
+        name=name or as_name("-".join(bases)),
+        label_kind=label_kind,
+        label_options=label_options,
+        scale_gray=scale_gray,
+        reading=reading,
+        facts=facts,
+    )
+    options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
+    return replace(
+        source,
+        notes=(
+            *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
+            *cut_notes,
+            *source.notes,
+        ),
+        independent=independent,
+        films=all(layout and layout.films for layout in layouts),
+        options={key: value for key, value in options.items() if value not in (None, [], STACKS)},
+    )
 
 
 def _cut(raw: list[RawStack], regions: "Regions | Sequence[Boxes | None]") -> tuple[list[RawStack], list[str]]:
@@ -157,18 +243,18 @@ def read_images(path: Path) -> list[Slices]:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
+    from pipeline.source.opening import open_slices
+    from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+    from pipeline.source.pages.formats import is_page_folder
+    from pipeline.source.pages.layouts import image_folder
+
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    from pipeline.source.pages.formats import is_page_folder
-
-    if is_page_folder(path):
-        from pipeline.source.pages.folder import PageFolder, has_pages, image_files
-        from pipeline.source.pages.layouts import image_folder
-
-        if not has_pages(path):
-            path = image_folder(path) or path
-        return [PageFolder(path, image_files(path))]
-    return [_open(path, labels=False)]
+    if not is_page_folder(path):
+        return [open_slices(path, labels=False)]
+    if not has_pages(path):
+        path = image_folder(path) or path
+    return [PageFolder(path, image_files(path))]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -225,49 +311,13 @@ def _identity(path: Path) -> tuple[int, int, str] | Path:
     return status.st_dev, status.st_ino, inside
 
 
-def _open_pair(images_path: Path, labels_path: Path, *, independent: bool, ask: bool) -> RawStack:
-    from pipeline.source.pages.folder import open_folders
-    from pipeline.source.pages.formats import is_page_folder, stem_of
+def _key_of(join: str) -> Callable[[tuple[Path, Path]], object]:
+    """Return what pairs of one stack have in common: their labels where pairs are channels, else nothing.
 
-    images: FileSlices
-    labels: FileSlices
-    if is_page_folder(images_path) and is_page_folder(labels_path):
-        images, labels = open_folders(images_path, labels_path, independent=independent)
-    else:
-        images, labels = _open(images_path, labels=False), _open(labels_path, labels=True)
-    if (images.path, images.files) == (labels.path, labels.files):
-        raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
-    if ask and images.axis == "channels":
-        raise ConfigError(
-            f"{images_path}: calls its {len(images)} planes channels; if they are the slices of a stack, say "
-            "--channels-are-slices; if they are channels of one picture, export the one to train on: several are not "
-            "supported yet"
-        )
-    return RawStack(
-        images,
-        labels,
-        where=(str(images_path), str(labels_path)),
-        palette=labels.palette,
-        channels=images.channels,
-        names=tuple(f.stem for f in images.files) if is_page_folder(images_path) else (stem_of(images_path),),
-        files=(_source_file(images), _source_file(labels)),
-    )
-
-
-def _open(path: Path, *, labels: bool) -> "FileSlices":
-    from pipeline.source.pages.folder import PageFolder
-    from pipeline.source.pages.formats import is_page_folder, open_file
-
-    return PageFolder(path, labels=labels) if is_page_folder(path) else open_file(path, labels=labels)
-
-
-def _source_file(stack: "FileSlices") -> SourceFile:
-    """Return where a stack was read from; the digest of a folder is that of its files' digests, in order."""
-    from pipeline.source.pages.formats import decoder_of
-
-    try:
-        digests = [file_digest(file) for file in stack.files]
-    except OSError as error:
-        raise SourceError(f"{error.filename or stack.path}: cannot be read ({error.strerror or error})") from error
-    digest = bytes_digest("".join(digests).encode("ascii")) if stack.path.is_dir() else digests[0]
-    return SourceFile(stack.path.resolve(), digest, decoder_of(stack.files))
+    Raises:
+        ConfigError: pairs are neither channels nor stacks.
+    """
+    if join not in JOINS:
+        raise ConfigError(f"join: expected {' or '.join(JOINS)}, got {join!r}")
+    number = count()
+    return (lambda pair: _identity(pair[1])) if join == CHANNELS else (lambda _: next(number))

@@ -150,9 +150,7 @@ class BoxSlices:
 class BoxObjects(BoxSlices):
     """The boxes of labels that are known to be ids of single objects."""
 
-    def __init__(self, source: Slices, boxes: Boxes, n_objects: int) -> None:
-        super().__init__(source, boxes)
-        self.n_objects = n_objects
+    values_are_objects = True
 
 
 def cut_stacks(raw: Sequence[RawStack], regions: Regions) -> tuple[list[RawStack], list[str]]:
@@ -200,7 +198,7 @@ def cut_stack(stack: RawStack, boxes: Boxes) -> RawStack:
         )
     labels: BoxSlices = BoxSlices(stack.labels, boxes)
     if isinstance(stack.labels, ObjectSlices):
-        labels = BoxObjects(stack.labels, boxes, stack.labels.n_objects)
+        labels = BoxObjects(stack.labels, boxes)
     of_slice = [corner[0] for corner in boxes.corners]
     names = stack.names if len(stack.names) != len(stack.images) else tuple(stack.names[z] for z in of_slice)
     return replace(

@@ -1,8 +1,8 @@
 """The annotated stacks that a build starts from: pixels, class indices, digests, and what is known about them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -49,8 +49,8 @@ class ObjectSlices(Protocol):
     """Labels that are known to be ids of single objects, however few they are."""
 
     @property
-    def n_objects(self) -> int:
-        """How many they are."""
+    def values_are_objects(self) -> bool:
+        """True: it is what tells them from other labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,13 @@ class SourceFile:
     """What pixels were read from, a file or a folder of pages, and the digest of its bytes at that time.
 
     Where the pixels of the same bytes depend on what decodes them, as those of JPEG do, `decoder` is its name and
-    version.
+    version. Where channels are in files or folders of their own, `further` are those of all but the first.
     """
 
     path: Path
     sha256: str
     decoder: str | None = None
+    further: tuple["SourceFile", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +83,7 @@ class RawStack:
         sequence: the place of each slice among those of all stacks; empty where every stack is a sequence by itself.
         boxes: for each slice, where in the source its first pixel was, if slices were cut into boxes.
         skipped: slices that no split may have, because nobody annotated them.
+        label_names: what each name's label is called.
     """
 
     images: Slices
@@ -95,6 +97,7 @@ class RawStack:
     sequence: tuple[int, ...] = ()
     boxes: tuple[tuple[int, int, int], ...] = ()
     skipped: frozenset[int] = frozenset()
+    label_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +116,7 @@ class Stack:
         blank: slices of one gray level alone.
         unlabelled: slices whose label is background alone.
         names: the name of every slice, or one for the whole stack.
+        label_names: what each name's label is called, where that is known.
         channels: what the channels are called; empty for gray.
         groups: as in `RawStack`.
         sequence: likewise.
@@ -131,6 +135,7 @@ class Stack:
     blank: frozenset[int]
     unlabelled: frozenset[int]
     names: tuple[str, ...]
+    label_names: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     sequence: tuple[int, ...] = ()
@@ -179,6 +184,9 @@ class Source:
         files: where the pixels were read from, (images, labels) for each stack; empty for arrays and the phantom.
         notes: what the user should know before anything is built.
         reading: what was done to the pixels of the files, if anything.
+        independent: slices are fields of view without neighbours, as the layout of the files shows.
+        films: every stack is a sequence of its own, as the layout shows: whole ones can be held out.
+        options: how the files were read, as `read_pairs` takes it, where they do not say it themselves.
     """
 
     name: str
@@ -187,6 +195,9 @@ class Source:
     files: tuple[tuple[SourceFile, SourceFile], ...] = ()
     notes: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    independent: bool = False
+    films: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[StackInput, ...]:

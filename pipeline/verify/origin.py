@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DatasetError, SourceError
+from pipeline.shards.config import CHANNELS
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.provenance import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
+from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.regions import Boxes
+from pipeline.source.resampling import PixelSize
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -35,7 +38,7 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
         SourceError: a stack cannot be read.
     """
     if pairs:
-        source = read_pairs(pairs, **_as_before(dataset))
+        source = read_pairs(pairs, **_as_before(dataset, len(pairs)))
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
     source = _divided_as_before(source, dataset.record.inputs)
@@ -80,7 +83,7 @@ def _in_folder(dataset: Dataset, folder: Path) -> Source:
     for root in roots:
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
         if _are_there(moved):
-            return read_pairs(moved, **_as_before(dataset))
+            return read_pairs(moved, **_as_before(dataset, len(moved)))
     try:
         return read_folder(folder, **_as_before(dataset))
     except ConfigError as error:
@@ -103,24 +106,42 @@ def _remembered(dataset: Dataset) -> Source:
             "folder of the stack with --source"
         )
     try:
-        return read_pairs(pairs, **_as_before(dataset))
+        return read_pairs(pairs, **_as_before(dataset, len(pairs)))
     except (ConfigError, SourceError) as error:
         raise DatasetError(
             f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
         ) from error
 
 
-def _as_before(dataset: Dataset) -> dict[str, Any]:
-    """Return the options that the source was read with when the dataset was made."""
+def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
+    """Return the options that the source was read with when the dataset was made, as far as that is known.
+
+    The digest of its pixels tells whether it is the right one.
+
+    Args:
+        dataset: the dataset.
+        n_pairs: how many pairs of images and labels will be read; of more than there are stacks, some are channels.
+    """
     record = dataset.record
-    return {
+    scaling = record.reading.scale_gray if record.reading else None
+    pixel_nm = record.reading.pixel_size_nm if record.reading else None
+    stacks_nm = record.reading.stack_pixel_sizes_nm if record.reading else None
+    options: dict[str, Any] = {
         "name": record.name,
         "label_kind": record.label_kind,
         "label_options": _label_options(record.inputs),
         "independent": record.config.independent,
-        "channels_are_slices": True,  # its digest tells whether it is the right stack
+        "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
+        "pixel_size": None if pixel_nm is None else PixelSize(pixel_nm, stacks_nm or ()),
+        "channels_are_slices": not record.arrays.channels,
         "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
+    if n_pairs > len(record.inputs):
+        options["join"] = CHANNELS
+    remembered = read_build_info(dataset.folder).options
+    if "channel" in remembered:
+        options["channels_are_slices"] = None
+    return options | {key: value for key, value in remembered.items() if n_pairs or key != "join"}
 
 
 def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:

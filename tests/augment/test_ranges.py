@@ -88,7 +88,7 @@ def recipes(ranges: AugmentRanges, *, window: tuple[int, int] = (40, 36), slice_
 
 
 def test_the_presets_are_these() -> None:
-    assert PRESETS == ("unet2015", "original", "strong")
+    assert PRESETS == ("unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela")
 
 
 def test_the_default_is_what_the_paper_describes() -> None:
@@ -159,7 +159,7 @@ def test_only_the_strong_one_looks_at_the_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "Strong", "unet", "none"])
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, strong, got '{name}'"):
+    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, strong, ctc-.*, got '{name}'"):
         preset_ranges(name)
 
 

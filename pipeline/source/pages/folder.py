@@ -1,8 +1,9 @@
 """A stack in a folder: one file a slice, in the natural order of their names, and its partner of labels."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.pages.channel_files import ChannelFiles, channel_files
+from pipeline.source.pages.channels import JoinedChannels
 from pipeline.source.pages.formats import NAMES, FileSlices, open_file, pages_among
 from pipeline.source.pages.partners import core_names, is_label_name, match_names, missing_numbers, natural_key
 from pipeline.source.tiff.pages import TWO_TABLES
@@ -113,38 +116,68 @@ class PageFolder:
         return (self[z] for z in range(len(self)))
 
 
-def open_folders(images: Path, labels: Path, *, independent: bool) -> tuple[PageFolder, PageFolder]:
+def open_folders(
+    images: Path, labels: Path, *, independent: bool, channels_are_slices: bool | None = None
+) -> tuple[FileSlices, PageFolder]:
     """Return the slices in a folder and their labels in another, or in the same one, partner by partner.
 
-    The order is the natural one of the images' names. In one folder, names tell images and labels apart.
+    The order is the natural one of the images' names. In one folder, names tell images and labels apart. Where the
+    names of the images only have partners without what channels are called by, they are the channels of one slice.
 
     Args:
-        images: a slice a page.
+        images: a slice a page, or a channel of a slice.
         labels: its labels.
         independent: the slices have no neighbours, so that numbers may be missing.
+        channels_are_slices: as in `PageFolder`.
 
     Raises:
         ConfigError: a page has no partner, two have the same one, a number is missing, or a page is its own label.
-        SourceError: a file is damaged, is not a single gray image, or differs in kind from the others.
+        SourceError: a file is damaged, is not a single image, or differs in kind from the others.
     """
     if is_same_file(images, labels):
         files, where = divided_files(images), (f"{images} (its images)", f"{images} (its labels)")
     else:
         files, where = (page_files(images), page_files(labels)), (str(images), str(labels))
     stems = [[file.stem for file in each] for each in files]
-    partners = [files[1][place] for place in match_names(stems[0], stems[1], where)]
-    for image, label in zip(files[0], partners, strict=True):
+    channels: ChannelFiles | None = None
+    try:
+        places = match_names(stems[0], stems[1], where)
+    except ConfigError as error:
+        if (channels := channel_files(stems[0])) is None:
+            raise
+        try:
+            places = match_names(channels.slices, stems[1], where)
+        except ConfigError:
+            raise error from None
+    names = channels.slices if channels else stems[0]
+    partners = [files[1][place] for place in places]
+    for image, label in product(files[0], partners) if channels else zip(files[0], partners, strict=True):
         if is_same_file(image, label):
             raise ConfigError(f"{label}: is the image itself, {image}; name the file that holds its label")
-    if not independent and (missing := missing_numbers(core_names(stems[0]))):
+    if not independent and (missing := missing_numbers(core_names(names))):
         more = ", ..." if len(missing) > _MAX_LISTED else ""
         raise ConfigError(
-            f"{images}: pages are numbered {stems[0][0]} to {stems[0][-1]}, but "
+            f"{images}: pages are numbered {names[0]} to {names[-1]}, but "
             f"{', '.join(map(str, missing[:_MAX_LISTED]))}{more} is missing; slices on both sides of a hole are no "
             "neighbours: add it, name each part as a stack of its own, or say --independent if the pages are fields "
             "of view"
         )
-    return PageFolder(images, files[0]), PageFolder(labels, partners, labels=True)
+    folder = partial(PageFolder, images, channels_are_slices=channels_are_slices)
+    opened = _joined(folder, files[0], channels) if channels else folder(files[0])
+    return opened, PageFolder(labels, partners, labels=True, channels_are_slices=channels_are_slices)
+
+
+def _joined(
+    folder: Callable[[Sequence[Path]], PageFolder], files: Sequence[Path], channels: ChannelFiles
+) -> JoinedChannels:
+    """Return the slices whose channels are in files of their own."""
+    parts = [folder([files[place] for place in places]) for places in channels.files]
+    listed = ", ".join(channels.channels[:_MAX_LISTED]) + (", ..." if len(channels.channels) > _MAX_LISTED else "")
+    note = (
+        f"names that end in {listed} are taken for the channels of one slice, as each label belongs to "
+        f"{len(parts)} of them"
+    )
+    return JoinedChannels(parts, channels.channels, slices=channels.slices, notes=[note])
 
 
 def page_files(path: Path) -> tuple[Path, ...]:

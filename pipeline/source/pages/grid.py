@@ -47,6 +47,7 @@ class GridSlices:
         axes: what its axes are, a letter each: t, c, z, y or x.
         n_stored: bytes that it takes in its files.
         channels: what its channels are called, where that is known.
+        pixel_nm: the (y, x) size of a pixel in nanometres, where that is known.
         labels: whether it holds labels.
 
     Attributes:
@@ -75,8 +76,10 @@ class GridSlices:
         *,
         n_stored: int,
         channels: Sequence[str] = (),
+        pixel_nm: tuple[float, float] | None = None,
         labels: bool = False,
     ) -> None:
+        self.pixel_nm = pixel_nm
         self.path, self.files, self._array, self._axes = path, files, array, axes
         self.dtype = array.dtype.newbyteorder("=")
         self._held: tuple[int, dict[tuple[int, ...], NDArray[Any]]] = (-1, {})

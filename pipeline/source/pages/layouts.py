@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.source.pages.partners import natural_key
 
 _OF_IMAGES = ("images", "image", "imgs", "img", "raw")
 _OF_LABELS = ("labels", "label", "lbls", "masks", "mask", "annotations", "annotation", "seg", "gt")
@@ -35,16 +36,22 @@ def image_folder(folder: Path) -> Path | None:
     return images[0] if len(images) == 1 else None
 
 
-def _inner(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Return the folders of some names in a folder.
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, in the natural order of their names.
 
     Raises:
         ConfigError: it cannot be looked into.
     """
     try:
-        return sorted(path for path in folder.iterdir() if path.name.lower() in names and path.is_dir())
+        found = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be looked into ({error.strerror}); name another folder") from error
+    return sorted(found, key=lambda path: (natural_key(path.name), path.name))
+
+
+def _inner(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the folders of some names in a folder."""
+    return [path for path in subfolders(folder) if path.name.lower() in names]
 
 
 def _command(images: list[Path], labels: list[Path]) -> str:

@@ -30,13 +30,18 @@ class ObjectMasks:
         channels: empty, as labels have one value.
         white_is_zero: False: 0 is the background.
         palette: None: values are ids.
+        channels: empty, as labels have none.
+        notes: empty, as nothing is said of how masks are read.
 
     Raises:
         ConfigError: there are no masks.
         SourceError: the first mask cannot be read.
     """
 
-    axis, channels, white_is_zero, palette = "", (), False, None
+    axis, white_is_zero = "", False
+    palette: NDArray[np.uint16] | None = None
+    channels: tuple[str, ...] = ()
+    values_are_objects = True
 
     def __init__(self, path: Path, files: Sequence[Sequence[Path]]) -> None:
         self.path = path
@@ -71,11 +76,6 @@ class ObjectMasks:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the labels."""
         return (self[z] for z in range(len(self)))
-
-    @property
-    def n_objects(self) -> int:
-        """How many masks there are."""
-        return len(self.files)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Declared(NamedTuple):
         channel_by_channel: whether all planes of a channel follow each other.
         names: what the channels are called, if each has a name.
         values: what it calls the values of a pixel: channels, slices, or nothing, where both may be meant.
+        n_rows: of a slice, where each of its rows is a plane (X, C); else 1.
     """
 
     by: str
@@ -38,11 +39,12 @@ class Declared(NamedTuple):
     channel_by_channel: bool = False
     names: tuple[str, ...] = ()
     values: str = "channels"
+    n_rows: int = 1
 
     @property
     def n_planes(self) -> int:
         """How many planes the file must have."""
-        return self.n_slices * self.n_channels
+        return self.n_slices * self.n_channels * self.n_rows
 
 
 def find_declared(
@@ -132,14 +134,11 @@ def _read_shaped(text: str, page: tifffile.TiffPage, kind: PageKind) -> Declared
     n_axes = len(longer) - len(sides)
     if n_axes < 0 or [size for _, size in longer[n_axes:]] != sides:
         raise TiffError(f"declares an array of {brief(shape)}, but its pages are {page.shape}; {MISLABELLED}")
-    if kind.values.n == 1 and any(axis in "CS" for axis, _ in longer[n_axes:]):
-        raise TiffError(
-            f"has the axes {brief(axes)}, so that its pages are rows, not slices; save it with the channels before the "
-            "rows (in Python: numpy.moveaxis(array, -1, -3))"
-        )
-    declared = _declare(
-        "tifffile", "as its description says", [(_AXES.get(axis, ""), size) for axis, size in longer[:n_axes]]
-    )
+    # tifffile writes (Y, X, C) as Y pages (X, C), unless it takes the channels for colours
+    by_rows = kind.values.n == 1 and [axis for axis, _ in longer[n_axes - 1 :]] in (["Y", "X", "C"], ["Y", "X", "S"])
+    n_rows = longer[n_axes - 1][1] if by_rows else 1
+    sizes = [(_AXES.get(axis, ""), size) for axis, size in longer[: n_axes - by_rows]]
+    declared = _declare("tifffile", "as its description says", sizes)._replace(n_rows=n_rows)
     if not kind.planar:
         return declared
     axis = longer[n_axes][0]

@@ -71,7 +71,7 @@ class TiffStack:
             self._kept = kept_values(values, labels=labels, colour=colour)
         self._layout = layout
         self.channels = layout.channels or self._kept.channels
-        self.shape = (layout.n_slices, *layout.kind.shape, *([len(self.channels)] if self.channels else []))
+        self.shape = (layout.n_slices, *layout.slice_size, *([len(self.channels)] if self.channels else []))
         self.dtype, self.white_is_zero, self.axis = layout.kind.dtype, layout.kind.white_is_zero, layout.axis
         self.notes = self._kept.notes if labels else (*layout.kind.notes, *self._kept.notes)
         colours = layout.kind.colours
@@ -98,6 +98,8 @@ class TiffStack:
             SourceError: as for a single slice.
         """
         with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
+            if self._layout.n_rows > 1:  # each is a page
+                return self._read(tiff, z)[top:bottom]
             return self._read(tiff, z, (top, bottom))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -121,6 +123,8 @@ class TiffStack:
             return np.ascontiguousarray(self._read_plane(tiff, 0, rows)[..., z])
         kind = self._layout.kind
         planes = [self._kept.of(self._read_plane(tiff, plane, rows), kind.bits) for plane in self._layout.planes_of(z)]
+        if self._layout.n_rows > 1:
+            return np.stack(planes)
         return np.stack(planes, axis=-1) if self._layout.channels else planes[0]
 
     def _read_plane(self, tiff: tifffile.TiffFile, plane: int, rows: tuple[int, int] | None = None) -> NDArray[Any]:

@@ -131,29 +131,19 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
+    "scale-gray": ([0.5, 99], [1, 99.8]),
 }
+OF_LARGE_SLICES = {"regions", "region-gap"}  # see test_regions.py
+OF_LAYOUTS = {"ctc", "silver"}
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
-TRIED_BELOW = {
-    "regions",
-    "region-gap",
-    "ignore",
-    "classes",
-    "skip-unlabelled",
-    "folder",
-    "images",
-    "labels",
-    "split-file",
-    "folds",
-    "fold",
-    "groups",
-    "group-by",
-}
-OF_OTHER_SOURCES = {"per-channel"}  # see test_channels.py
+TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
+TRIED_BELOW |= {"ignore", "classes", "skip-unlabelled", "pixel-size", "pixel-size-of"}
+OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_LARGE_SLICES, *OF_LAYOUTS}
 
 
 @pytest.mark.parametrize("key", OPTIONS)

@@ -1,5 +1,6 @@
 """Folders of pages, several stacks, and where they were found: nothing may be shifted by one slice unnoticed."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -298,8 +299,16 @@ def test_planes_that_are_called_channels_are_asked_about(tmp_path: Path, how: st
     for axis in "CZ":
         tifffile.imwrite(tmp_path / f"{axis}.tif", images, **options, metadata={"axes": f"{axis}YX"})
     write_stack(tmp_path / "labels.tif", labels)
-    with pytest.raises(ConfigError, match=r"C\.tif: calls its 12 planes channels; .* say --channels-are-slices; "):
+    asked = (
+        "C.tif: its 12 planes may be the channels of one slice, or the slices of a stack; say --no-channels-are-slices "
+        "for one slice of 12 channels, or --channels-are-slices for 12 slices (the labels have 12)"
+    )
+    with pytest.raises(ConfigError, match=re.escape(asked)):
         read_pairs([(tmp_path / "C.tif", tmp_path / "labels.tif")])
+    with pytest.raises(ConfigError, match=r"has 12 slices, for one slice of 12 channels in .* the one label that all"):
+        read_pairs([(tmp_path / "C.tif", tmp_path / "labels.tif")], channels_are_slices=False)
+    with pytest.raises(ConfigError, match="channels that are slices cannot be chosen"):
+        read_pairs([(tmp_path / "C.tif", tmp_path / "labels.tif")], channels_are_slices=True, channel=["0"])
     read = [
         read_pairs([(tmp_path / f"{axis}.tif", tmp_path / "labels.tif")], channels_are_slices=axis == "C")
         for axis in "CZ"

@@ -1,0 +1,162 @@
+"""Fields of view: pictures of several sizes in one folder, or one folder a picture. Each size is a stack."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from pipeline.errors import ConfigError, SourceError, counted
+from pipeline.source.pages.folder import PageFolder, has_pages, page_files
+from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
+from pipeline.source.pages.formats import FileSlices
+from pipeline.source.pages.layouts import inner_folders, subfolders
+from pipeline.source.pages.object_masks import ObjectMasks
+from pipeline.source.pages.partners import match_names
+
+_MAX_LISTED = 3
+_MAX_SIZES = 1000  # what the ids of samples have room for
+
+Size: TypeAlias = tuple[int, ...]
+
+
+class Field(NamedTuple):
+    """One picture, what it is called, and the file of its label, or one file for each object in it."""
+
+    name: str
+    image: Path
+    labels: tuple[Path, ...]
+
+
+def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
+    """Return the stacks of pictures of several sizes in a folder; None where all have one size, or no partners.
+
+    Args:
+        images: the folder.
+        labels: that of their labels.
+
+    Raises:
+        ConfigError: more sizes than a dataset can have stacks.
+        SourceError: a file cannot be read, or a label is not of its picture's size.
+    """
+    files = page_files(images), page_files(labels)
+    stems = [[file.stem for file in each] for each in files]
+    try:
+        partners = [files[1][place] for place in match_names(stems[0], stems[1], (str(images), str(labels)))]
+    except ConfigError:
+        return None
+    sizes = [size_of(images, image) for image in files[0]]
+    if len(set(sizes)) == 1:
+        return None
+    for image, label, size in zip(files[0], partners, sizes, strict=True):
+        if (found := size_of(labels, label, labels=True)) != size:
+            raise SourceError(
+                f"{label}: {found[0]} x {found[1]} px, but its image {image.name} is {size[0]} x {size[1]} px; export "
+                "them again, alike"
+            )
+    fields = [Field(image.stem, image, (label,)) for image, label in zip(files[0], partners, strict=True)]
+    stacks = _by_size(fields, sizes, images, lambda each: PageFolder(labels, [file for (file,) in each], labels=True))
+    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size; {AS_FIELDS}"
+    return FolderLayout(stacks, (note,), independent=True)
+
+
+def folder_each(root: Path) -> FolderLayout | None:
+    """Return the stacks of a folder in which every picture has a folder of its own; None where it is no such folder.
+
+    The picture is in a folder named images there, its label in one named masks, in one file, or one file an object.
+
+    Raises:
+        ConfigError: a folder has no image, several, or no folder of masks.
+        SourceError: a file cannot be read.
+    """
+    found = {folder: inner_folders(folder) for folder in folders_each(root)}
+    if not found:
+        return None
+    fields = [
+        Field(folder.name, _only_image(images), page_files(labels) if has_pages(labels) else ())
+        for folder, (images, labels) in ((folder, pair) for folder, pair in found.items() if pair)
+    ]
+    one_each = all(len(field.labels) == 1 for field in fields)
+    n_files = sum(len(field.labels) for field in fields)
+
+    def open_labels(files: Sequence[tuple[Path, ...]]) -> FileSlices:
+        return PageFolder(root, [each[0] for each in files], labels=True) if one_each else ObjectMasks(root, files)
+
+    sizes = [size_of(root, field.image) for field in fields]
+    what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
+    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}; {AS_FIELDS}"]
+    if empty := [field.name for field in fields if not field.labels]:
+        notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
+    stacks = _by_size(fields, sizes, root, open_labels)
+    return FolderLayout(stacks, tuple(notes), independent=True)
+
+
+def folders_each(root: Path) -> list[Path]:
+    """Return the folders of a folder, if each is of one picture: with folders of images and of labels in it.
+
+    Raises:
+        ConfigError: some have images alone, or labels alone.
+    """
+    if has_pages(root):
+        return []
+    folders = subfolders(root)
+    try:
+        is_one = bool(folders) and bool(inner_folders(folders[0]))
+    except ConfigError:
+        is_one = False
+    return [folder for folder in folders if inner_folders(folder)] if is_one else []
+
+
+def size_of(folder: Path, file: Path, *, labels: bool = False) -> Size:
+    """Return (height, width) of a page of a folder."""
+    return PageFolder(folder, [file], labels=labels).shape[1:3]
+
+
+def _by_size(
+    fields: Sequence[Field],
+    sizes: Sequence[Size],
+    folder: Path,
+    open_labels: Callable[[Sequence[tuple[Path, ...]]], FileSlices],
+) -> tuple[FolderStack, ...]:
+    """Return a stack for each size, in the order of their first pictures; one size alone is a sequence by itself."""
+    of_size: dict[Size, list[int]] = {}
+    for place, size in enumerate(sizes):
+        of_size.setdefault(size, []).append(place)
+    if len(of_size) > _MAX_SIZES:
+        raise ConfigError(
+            f"{folder}: its pictures have {len(of_size)} sizes, and ids have room for {_MAX_SIZES} stacks; cut or pad "
+            "the pictures to fewer sizes"
+        )
+    return tuple(
+        FolderStack(
+            images=PageFolder(folder, [fields[place].image for place in places]),
+            labels=open_labels([fields[place].labels for place in places]),
+            names=tuple(fields[place].name for place in places),
+            label_names=tuple(_label_name(fields[place].labels) for place in places),
+            sequence=tuple(places) if len(of_size) > 1 else (),
+        )
+        for places in of_size.values()
+    )
+
+
+def _label_name(files: Sequence[Path]) -> str:
+    return files[0].stem if len(files) == 1 else counted(len(files), "mask")
+
+
+def _sizes(sizes: Iterable[Size]) -> str:
+    """Return the sizes there are, the most frequent first."""
+    counts = Counter(sizes).most_common()
+    listed = ", ".join(f"{height} x {width}" for (height, width), _ in counts[:_MAX_LISTED])
+    if len(counts) == 1:
+        return f"{listed} px"
+    return f"{len(counts)} sizes ({listed}{', ...' if len(counts) > _MAX_LISTED else ''})"
+
+
+def _only_image(folder: Path) -> Path:
+    """Return the one picture in a folder."""
+    found = page_files(folder)
+    if len(found) > 1:
+        raise ConfigError(
+            f"{folder}: expected one picture in a folder beside its masks, found {len(found)}; name each folder of "
+            f"several as a stack: --images {folder} and --labels"
+        )
+    return found[0]
