@@ -191,10 +191,11 @@ def predict(
 @cli.command()
 @click.argument("prediction", type=PATH)
 @click.argument("labels", type=PATH)
+@click.option("--ignore", type=int, multiple=True, metavar="VALUE", help="Label value to leave out. Repeatable.")
 @_reporting
-def score(prediction: Path, labels: Path, quiet: bool, json_file: str | None) -> None:
+def score(prediction: Path, labels: Path, ignore: tuple[int, ...], quiet: bool, json_file: str | None) -> None:
     """Score a stack of cell probabilities against LABELS; no network needed."""
-    found = training.score(prediction, labels, progress=_progress(quiet=quiet))
+    found = training.score(prediction, labels, ignore=ignore, progress=_progress(quiet=quiet))
     _print_scores(found.as_dict(), quiet=quiet, json_file=json_file)
 
 

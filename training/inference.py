@@ -160,17 +160,27 @@ def predict(
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Scores, and of what: samples or slices of a split, which show `trained_on` slices that were trained on."""
+    """Scores, and of what.
+
+    Attributes:
+        scores: the scores.
+        split: of which split.
+        shown: whether of samples or of slices.
+        trained_on: how many slices they show that were trained on.
+        classes: what the two classes that are told apart are called; empty where that is not known.
+    """
 
     scores: Scores
     split: str
     shown: str
     trained_on: int
+    classes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         context = {"split": self.split, "shown": self.shown, "trained_on": self.trained_on}
-        return {**self.scores.as_dict(), **context}
+        classes = {"classes": list(self.classes)} if self.classes else {}
+        return {**self.scores.as_dict(), **context, **classes}
 
     def draw(self, run: Path | str) -> None:
         """Write the scores at every threshold as a picture into the folder of the run.
@@ -218,7 +228,15 @@ def evaluate(
         stack = Path(images), Path(labels)
         shown, (n, pairs) = "whole slices", _slice_pairs(predictor, Path(dataset), split, *stack)
     watched = track(pairs, progress or SilentProgress(), "scoring", n, unit=shown.split()[-1])
-    return Evaluation(score_slices(watched), split, shown, trained_on)
+    return Evaluation(score_slices(watched), split, shown, trained_on, _two_classes(Path(dataset)))
+
+
+def _two_classes(dataset: Path) -> tuple[str, ...]:
+    """Return what the background is called, and all other classes together; empty where that is not known."""
+    from pipeline.source.known_stacks import class_names
+
+    names = class_names(open_dataset(dataset).record.inputs)
+    return names if len(names) < 3 else (names[0], f"all but {names[0]}")
 
 
 def require_place(out: Path, stack: Path, *, overwrite: bool) -> None:
@@ -276,7 +294,7 @@ def _slice_pairs(
     predictor: Predictor, dataset: Path, split: str, images: Path, labels: Path
 ) -> tuple[int, Iterable[_Pair]]:
     """Return how many slices of a stack are in the split, and prediction and label of each."""
-    from pipeline.source.label_values import as_labels, label_dtype
+    from pipeline.source.label_values import as_labels, is_one_of, label_dtype
     from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
@@ -301,7 +319,7 @@ def _slice_pairs(
 
     def cells(label: NDArray[Any]) -> NDArray[Any]:
         found = label != background
-        return found if ignored is None else np.ma.array(found, mask=np.isin(label, ignored))
+        return found if ignored is None else np.ma.array(found, mask=is_one_of(label, ignored))
 
     return len(slices), ((predictor(gray[z]), cells(as_labels(truth[z], dtype))) for z in slices)
 

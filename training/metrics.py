@@ -6,7 +6,7 @@ anything else cell. A pixel is predicted as cell if its probability is above the
 nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -23,14 +23,14 @@ from training.regions import adapted_rand_error, count_splits_and_mergers, find_
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
 _HALF = THRESHOLDS.index(0.5)
 _MEANINGS = {
-    "pixel_error": "1 - best F-score of cell pixels over thresholds 0 to 1, pooled",
+    "pixel_error": "1 - best F-score of {foreground} pixels over thresholds 0 to 1, pooled",
     "misclassified": "share of wrong pixels at 0.5, pooled",
-    "iou_cell": "of cell pixels at 0.5, pooled",
-    "iou_membrane": "of membrane pixels at 0.5, pooled",
+    "iou_cell": "of {foreground} pixels at 0.5, pooled",
+    "iou_membrane": "of {background} pixels at 0.5, pooled",
     "v_rand": "after border thinning, mean of slices, best threshold",
     "v_info": "after border thinning, mean of slices, best threshold",
     "warping_error": "splits and mergers a pixel, best threshold, pooled",
-    "adapted_rand_error": "of 4-connected cells at 0.5, mean of slices",
+    "adapted_rand_error": "of 4-connected {foreground} at 0.5, mean of slices",
 }
 
 
@@ -102,12 +102,15 @@ class Scores(PixelScores):
     warping_curve: tuple[float, ...]
 
 
-def score(prediction: Path | str, labels: Path | str, *, progress: Progress | None = None) -> Scores:
+def score(
+    prediction: Path | str, labels: Path | str, *, ignore: Sequence[int] = (), progress: Progress | None = None
+) -> Scores:
     """Return the scores of one TIFF stack against another, of whatever predicted it.
 
     Args:
         prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
         labels: (Z, Y, X), 0 = membrane, anything else cell.
+        ignore: values of the labels that mean nothing; such pixels are left out.
         progress: its progress callback.
 
     Raises:
@@ -115,23 +118,30 @@ def score(prediction: Path | str, labels: Path | str, *, progress: Progress | No
         SourceError: a file cannot be read.
         ScoreError: the prediction is not in 0..1.
     """
+    from pipeline.source.label_values import is_one_of
     from pipeline.source.tiff import open_stack
 
     found, truth = open_stack(Path(prediction)), open_stack(Path(labels), labels=True)
     if found.shape != truth.shape:
         raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
     whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
-    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, truth, strict=True))
+    known = (np.ma.array(label, mask=is_one_of(label, ignore)) if ignore else label for label in truth)
+    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, known, strict=True))
     return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
 
 
 def score_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each score of a report, with its class, threshold and pooling."""
+    """Return a line for each score of a report, with its class, threshold and pooling.
+
+    A report may have `classes`: what background and foreground are called, which are the membranes and cells of EM.
+    """
+    background, foreground = report.get("classes", ("background", "foreground"))
     lines = []
     for name, meaning in _MEANINGS.items():
         threshold = report.get(f"{name}_threshold")
         at = "" if threshold is None else f" ({threshold:.1f})"
-        lines.append(f"{name:<20}{report[name]:.5f}   {meaning}{at}")
+        said = meaning.format(background=background, foreground=foreground)
+        lines.append(f"{name:<20}{report[name]:.5f}   {said}{at}")
     return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
 
 

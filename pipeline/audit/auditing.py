@@ -21,6 +21,7 @@ from pipeline.shards.config import DEFAULT_GAP, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.progress import Progress
+from pipeline.shards.record import DatasetRecord
 from pipeline.source.stacks import Slices, Source
 
 THRESHOLDS = {
@@ -76,7 +77,7 @@ def audit_dataset(
     samples = DatasetSamples(dataset)
     callbacks = [callback for callback in (None if manifest_only else samples.add, on_row) if callback]
     records = check_records(dataset, gap=gap, jobs=jobs, source=source, on_row=callbacks)
-    slices = _slices_of(source, gap=gap, independent=dataset.record.config.independent) if source else None
+    slices = _slices_of(source, dataset.record, gap=gap) if source else None
     unread, audited = records.unread or samples.unread, samples.gathered()
     if manifest_only:
         pixels = PixelAudit([], skipped(missing, "P", "S"), Coverage(0))
@@ -197,9 +198,10 @@ def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, 
         return None, Skip("not run", str(error))
 
 
-def _slices_of(source: Source, *, gap: int, independent: bool) -> SliceIdentifier:
+def _slices_of(source: Source, record: DatasetRecord, *, gap: int) -> SliceIdentifier:
     images, labels = zip(*((stack.images, stack.labels) for stack in source.stacks), strict=True)
-    return SliceIdentifier(images, labels, gap=gap, independent=independent)
+    independent, ignore = record.config.independent, record.arrays.ignore
+    return SliceIdentifier(images, labels, gap=gap, independent=independent, ignore=ignore)
 
 
 def _one_each(checks: Iterable[Check]) -> tuple[Check, ...]:

@@ -1,7 +1,7 @@
 """croissant.json: the dataset in MLCommons' Croissant 1.1, with the vocabularies of responsible AI and provenance."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.card import sentences
@@ -10,6 +10,7 @@ from pipeline.card.files import INDEX_FILE
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.shards.digest import file_digest
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
+from pipeline.source.known_stacks import class_names
 
 CROISSANT = "http://mlcommons.org/croissant/1.1"
 RESPONSIBLE_AI = "http://mlcommons.org/croissant/RAI/1.0"
@@ -73,7 +74,7 @@ def make_croissant(card: Card, *, data_at: str = "", url: str | None = None) -> 
         **_responsible_ai(card),
         **_provenance(card),
         "distribution": _files(card, data_at),
-        "recordSet": [_splits(card), _samples(card)],
+        "recordSet": [_splits(card), *_classes(card), _samples(card)],
     }
 
 
@@ -113,6 +114,29 @@ def _splits(card: Card) -> dict[str, Any]:
             {"@type": "cr:Field", "@id": "splits/url", "name": "url", "dataType": ["sc:URL", "cr:Split"]},
         ],
         "data": [{"splits/name": split, "splits/url": _SPLITS[split]} for split in card.record.splits],
+    }
+
+
+def _classes(card: Card) -> Iterator[dict[str, Any]]:
+    """Yield what labels mean, where the classes have names."""
+    names, record = class_names(card.record.inputs), card.record
+    if not names:
+        return
+    values = [each.value for each in record.classes] or [0, 1]
+    about = "0, and the ids of objects from 1" if record.label_kind == "instances" else "the values in /labels"
+    kinds = {"label": "sc:Integer", "value": "sc:Integer", "name": "sc:Text"}
+    yield {
+        **_named(
+            "cr:RecordSet", "classes", f"The classes: {about}, the values that they had in the source, and names."
+        ),
+        "key": {"@id": "classes/label"},
+        "field": [
+            {"@type": "cr:Field", "@id": f"classes/{key}", "name": key, "dataType": kind} for key, kind in kinds.items()
+        ],
+        "data": [
+            {"classes/label": index, "classes/value": value, "classes/name": name}
+            for index, (value, name) in enumerate(zip(values, names, strict=True))
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from pipeline.card.contents import Card
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.errors import counted
 from pipeline.look.fact_sheet import SPLIT_SIGNS, letter_lines, sample_counts, slice_counts, voxel_size_text
-from pipeline.source.known_stacks import PHANTOM, known_classes, known_name
+from pipeline.source.known_stacks import PHANTOM, class_names, known_name
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
 
 _MAX_PAIRS = 12  # of more stacks only the first and the last are in the command
@@ -194,10 +194,7 @@ def _cast(dtype: str) -> str:
 def _contents(card: Card) -> Iterator[str]:
     yield "## What is in it"
     yield escape(sentences.rendering(card))
-    known = known_classes(card.record.inputs)
-    heads = ["label", "value in the source", "what it is"] if known else ["label", "value in the source"]
-    rows = [[str(each.index), str(each.value), known.get(each.value, "")][: len(heads)] for each in card.record.classes]
-    yield _table(heads, rows) if rows else "Labels are the ids of objects; 0 is background."
+    yield from _classes(card)
     arrays = "`/images`, `/labels`, `/weights`" if card.record.has_weights else "`/images`, `/labels`"
     rows = []
     for split in card.record.splits:
@@ -211,6 +208,25 @@ def _contents(card: Card) -> Iterator[str]:
     yield _table(
         ["column of `index.csv`", ""], [[f"`{name}`", escape(COLUMNS[name][1])] for name in index_columns(card.record)]
     )
+
+
+def _classes(card: Card) -> Iterator[str]:
+    """Yield what labels mean: a table of classes, and the value of pixels that mean nothing."""
+    record, names = card.record, class_names(card.record.inputs)
+    if record.label_kind == "instances":
+        objects, background = (escape(names[1]), escape(names[0])) if names else ("objects", "background")
+        yield f"Labels are the ids of {objects}; 0 is {background}."
+    else:
+        columns = {
+            "label": [str(each.index) for each in record.classes],
+            "value in the source": [str(each.value) for each in record.classes],
+            "what it is": [escape(name) for name in names],
+            "colour": [f"`{colour}`" for colour in record.inputs[0].labels.colors or ()],
+        }
+        known = {head: cells for head, cells in columns.items() if cells}
+        yield _table(list(known), list(zip(*known.values(), strict=True)))
+    if (ignore := record.arrays.ignore) is not None:
+        yield f"Label {ignore} marks pixels that mean nothing: leave them out of losses and scores."
 
 
 def _block(lines: Sequence[str], language: str = "") -> str:

@@ -125,7 +125,8 @@ class BuildRequest:
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
         config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
-        if not self.margin_given and source.coding.kind == "instances" and config.engine != "staged":
+        has_own = source.coding.kind == "instances" and not source.coding.full
+        if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
         return config
 
@@ -335,11 +336,18 @@ def _n_joined(user: UserOptions, where: str, n_images: int, n_labels: int) -> in
 def _label_options(user: UserOptions) -> "LabelOptions":
     from pipeline.source.labels import LabelOptions
 
-    named = user.get("classes", ClassNames(()))
+    said, colors = user.get("classes", ClassNames(())), user.get("label_colors")
+    if colors is not None:
+        if said.values or (said.names and colors.names):
+            raise ConfigError(
+                f"{user.where('classes')}: {user.where('label_colors')} says it, too; leave out one of them"
+            )
+        said = ClassNames(said.names or colors.names, colors.values)
     return LabelOptions(
         ignore=tuple(value for values in user.get("ignore", ()) for value in values),
-        names=named.names,
-        values=named.values,
+        names=said.names,
+        values=said.values,
+        are_colors=colors is not None,
         skip_unlabelled=bool(user.get("skip_unlabelled")),
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from augment.ranges import PRESETS, Extent
-from pipeline.cli.label_types import LabelValues, NamesOfClasses
+from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
@@ -87,6 +87,11 @@ _OPTIONS = (
         help="Label value of pixels that mean nothing, such as -1 or 255. Repeatable.",
     ),
     _source("--classes", type=NamesOfClasses(), help="Names of the classes: background,cell or 0=background,255=cell."),
+    _source(
+        "--label-colors",
+        type=ColorsOfClasses(),
+        help="Labels are colours: background=#000000,cell=#00ff00 in the order of the classes, or found.",
+    ),
     _source(
         "--skip-unlabelled/--no-skip-unlabelled",
         default=None,

@@ -9,6 +9,7 @@ from msgspec import to_builtins
 from pipeline.build.builder import BuildResult
 from pipeline.plan.plan import Plan
 from pipeline.shards.config import DEFAULT_GAP, SPLIT_LETTERS
+from pipeline.source.known_stacks import class_names
 from pipeline.source.stacks import Source
 
 _MAX_STACKS_SHOWN, _MAX_PAIRS_SHOWN = 12, 3
@@ -22,11 +23,21 @@ def source_line(source: Source) -> str:
     synthetic = " (synthetic, no real tissue)" if source.is_phantom else ""
     stacks = f"{n_stacks} stacks, " if n_stacks > 1 else ""
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
-    values = ", ".join(f"{value} -> {index}" for index, value in enumerate(source.coding.values))
-    labels = f"{source.coding.kind} labels{': ' if values else ''}{values}"
-    names = source.stacks[0].channels
-    more = ", ..." if len(names) > _MAX_CHANNELS_SHOWN else ""
-    channels = f" x {len(names)} channels ({', '.join(names[:_MAX_CHANNELS_SHOWN])}{more})" if names else ""
+    coding, names = source.coding, class_names(source.inputs)
+    values = ", ".join(
+        f"{value} -> {index}{f' ({names[index]})' if names else ''}"
+        for index, value in enumerate(coding.colors or coding.values)
+    )
+    labels = f"{coding.kind} labels{': ' if values else ''}{values}"
+    if coding.ignored:
+        labels += f", ignored: {', '.join(map(str, coding.ignored))} -> {coding.ignore}"
+    channel_names = source.stacks[0].channels
+    more = ", ..." if len(channel_names) > _MAX_CHANNELS_SHOWN else ""
+    channels = (
+        f" x {len(channel_names)} channels ({', '.join(channel_names[:_MAX_CHANNELS_SHOWN])}{more})"
+        if channel_names
+        else ""
+    )
     dtype = source.image_dtype.name
     return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size}{channels} {dtype}, {labels}"
 
@@ -71,7 +82,10 @@ def mirror_notes(plan: Plan, source: Source) -> list[str]:
     if source.coding.kind != "instances" or plan.config.margin != "shared":
         return []
     note = "where a sample reaches over the edge of its slice, an object and its mirror images have one id"
-    return [f"note         {note}; --margin own gives each its own"]
+    advice = (
+        "give the object 65535 another id for --margin own" if source.coding.full else "--margin own gives each its own"
+    )
+    return [f"note         {note}; {advice}"]
 
 
 def build_lines(result: BuildResult, source: Source) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.label_types import LabelValues, NamesOfClasses, is_list_of_names
+from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses, is_label_value, is_list_of_names
 from pipeline.cli.options import WindowSize, file_key
 from pipeline.errors import ConfigError, advise
 
@@ -153,7 +153,8 @@ def _is_size(value: Any) -> bool:
 
 
 _TYPES: tuple[tuple[type, str, Accepts], ...] = (
-    (LabelValues, "a whole number", _is_whole),
+    (LabelValues, "a whole number", is_label_value),
+    (ColorsOfClasses, '"found", or colours by name, such as { cell = "#00ff00" }', is_list_of_names),
     (NamesOfClasses, 'names such as ["background", "cell"], or a table of them by value', is_list_of_names),
     (WindowSize, 'a side such as 700, or "512x700", or [512, 700]', _is_size),
     (click.Path, "a path", lambda value: isinstance(value, str) and value != "" and "\0" not in value),

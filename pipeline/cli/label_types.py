@@ -1,9 +1,13 @@
 """What the options of labels take: values, and names of classes."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import click
+
+FOUND = "found"
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 
 class ClassNames(NamedTuple):
@@ -14,7 +18,7 @@ class ClassNames(NamedTuple):
 
 
 class LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 alone
-    """Whole numbers with commas between."""
+    """Whole numbers with commas between, or colours such as #ff0000."""
 
     name = "value"
 
@@ -23,9 +27,35 @@ class LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic since c
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(map(int, str(value).split(",")))
+            return tuple(as_color(part) if part.startswith("#") else int(part) for part in _parts(str(value)))
         except ValueError:
-            self.fail(f"expected whole numbers such as -1 or 0,255, got {value!r:.80}", param, ctx)
+            self.fail(f"expected whole numbers such as -1 or 0,255, or colours, got {value!r:.80}", param, ctx)
+
+
+class ColorsOfClasses(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """`found`, or colours with commas between, with names or without, or a list or table of them."""
+
+    name = "colors"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ClassNames:
+        """Return the names, if there are any, and the colours, as numbers 0xRRGGBB; empty for those that are found."""
+        if isinstance(value, ClassNames):
+            return value
+        if value == FOUND:
+            return ClassNames(())
+        try:
+            if isinstance(value, Mapping):
+                parts = list(value.items())
+            else:
+                listed = _parts(value) if isinstance(value, str) else value
+                halves = [part.rpartition("=") for part in listed]
+                parts = [(name.strip(), color.strip()) for name, _, color in halves]
+            names, colors = tuple(name for name, _ in parts if name), tuple(as_color(color) for _, color in parts)
+        except ValueError:
+            self.fail(f"expected {FOUND}, or colours as background=#000000,cell=#00ff00, got {value!r:.80}", param, ctx)
+        if len(set(colors)) < len(colors) or len(names) not in (0, len(colors)):
+            self.fail(f"expected different colours, and a name for all or none, got {value!r:.80}", param, ctx)
+        return ClassNames(names, colors)
 
 
 class NamesOfClasses(click.ParamType):  # type: ignore[type-arg]  # likewise
@@ -50,6 +80,26 @@ class NamesOfClasses(click.ParamType):  # type: ignore[type-arg]  # likewise
             self.fail(f"expected one name for each value, got {value!r:.80}", param, ctx)
         values = tuple(sorted(by_value))
         return ClassNames(tuple(map(by_value.__getitem__, values)), values)
+
+
+def as_color(text: str) -> int:
+    """Return `#rrggbb` as a number.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    if not _COLOR.fullmatch(text):
+        raise ValueError(text)
+    return int(text[1:], 16)
+
+
+def is_label_value(value: Any) -> bool:
+    """Return whether a value from a config file is a label's: a whole number, or a colour."""
+    return type(value) is int or (isinstance(value, str) and _COLOR.fullmatch(value) is not None)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def is_list_of_names(value: Any) -> bool:

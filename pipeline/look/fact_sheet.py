@@ -16,6 +16,7 @@ from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord
+from pipeline.source.known_stacks import class_names
 
 WIDTH = 110
 SPLIT_SIGNS: Mapping[str, str] = {split or "unused": letter for letter, split in SPLIT_LETTERS.items()}
@@ -74,7 +75,7 @@ class DatasetSheet:
                 *_source_entries(record.source),
                 *_input_entries(record),
                 ("channels", ", ".join(record.arrays.channels) if record.arrays.channels else None),
-                ("labels", _label_text(record)),
+                *_label_entries(record),
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
                 *_split_entries(self.dataset),
                 ("seed", config.seed),
@@ -246,10 +247,23 @@ def _input_entries(record: DatasetRecord) -> Iterator[_Entry]:
         yield "", f"... and {more} more stacks"
 
 
-def _label_text(record: DatasetRecord) -> str:
-    kind = f"{record.label_kind}, {record.arrays.labels}"
-    classes = [f"{each.value} -> {each.index}" for each in record.classes]
-    return f"{kind}: {', '.join(_first(classes))}" if classes else f"{kind} ids"
+def _label_entries(record: DatasetRecord) -> Iterator[_Entry]:
+    kind, names = f"{record.label_kind}, {record.arrays.labels}", class_names(record.inputs)
+    if record.label_kind == "instances":
+        yield "labels", f"{kind} ids{f' of {names[1]}, 0 is {names[0]}' if names else ''}"
+    else:
+        classes = [f"{each.color or each.value} -> {each.index}" for each in record.classes]
+        named = zip(classes, names or [""] * len(classes), strict=False)
+        listed = [f"{text} ({name})" if name else text for text, name in named]
+        yield "labels", f"{kind}: {', '.join(_first(listed))}" if listed else kind
+    ignored = sorted({value for stack in record.inputs for value in stack.labels.ignored or ()})
+    if ignored:
+        yield "ignored", f"{', '.join(map(str, ignored))} -> {record.arrays.ignore}, without weight, loss or score"
+    if renumbered := [stack.labels.renumbered.n for stack in record.inputs if stack.labels.renumbered]:
+        of_stacks = f", in each of {len(renumbered)} stacks" if len(renumbered) > 1 else ""
+        yield "renumbered", f"{counted(sum(renumbered), 'id')}, from 1 by value{of_stacks}"
+    if n_skipped := sum(len(stack.skipped or ()) for stack in record.inputs):
+        yield "skipped", f"{counted(n_skipped, 'slice')}: nothing is annotated there"
 
 
 def _split_entries(dataset: Dataset) -> Iterator[_Entry]:

@@ -13,7 +13,9 @@ from pipeline.look.lattice import Points, control_points, lattice_border, lattic
 
 SIDE_PX = 276  # of the square that every panel fits into
 OUTLINE_COLOURS = ("#ffb000", "#22d3ee", "#ff6fae", "#86e36f", "#c79bff", "#ff8552", "#f2e74b", "#6cb2ff")
+IGNORED_COLOUR = "#8c959f"
 
+_STRIPE_PX = 3
 _THIN = 0.75  # of the label's size; above it, outlines of one pixel would be hard to see
 _SHARPNESS = 4  # lines are drawn so many times larger, then averaged
 _OUTSIDE = 0.42  # contrast of what lies beyond the slice
@@ -28,15 +30,28 @@ def image_panel(pixels: NDArray[Any], display: Display) -> Image.Image:
     return scaled(pixels, display, fitted_size(pixels.shape[:2]))
 
 
-def label_panel(pixels: NDArray[Any], label: NDArray[Any], display: Display) -> Image.Image:
-    """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ..."""
+def label_panel(pixels: NDArray[Any], label: NDArray[Any], display: Display, ignore: int | None = None) -> Image.Image:
+    """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ...
+
+    Gray stripes are where the label is `ignore`.
+    """
     panel = image_panel(pixels, display).convert("RGB")
-    width_px = 2 if panel.width > _THIN * label.shape[1] else 1
-    outline = label_outline(label, (panel.height, panel.width), width_px)
+    size_yx, width_px = (panel.height, panel.width), 2 if panel.width > _THIN * label.shape[1] else 1
+    ignored = np.zeros(label.shape, bool) if ignore is None else label == ignore
+    outline = label_outline(np.where(ignored, label.dtype.type(0), label), size_yx, width_px)
     palette = np.array([ImageColor.getrgb(colour) for colour in OUTLINE_COLOURS], np.uint8)
     shown = np.array(panel)
     shown[outline > 0] = palette[(outline[outline > 0].astype(np.int64) - 1) % len(palette)]
+    shown[_stripes(ignored, size_yx)] = ImageColor.getrgb(IGNORED_COLOUR)
     return Image.fromarray(shown)
+
+
+def _stripes(mask: NDArray[np.bool_], size_yx: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return stripes over a mask at another size."""
+    rows, columns = (np.arange(shown) * n // shown for shown, n in zip(size_yx, mask.shape, strict=True))
+    y, x = np.indices(size_yx)
+    striped: NDArray[np.bool_] = mask[np.ix_(rows, columns)] & ((y + x) // _STRIPE_PX % 2 == 0)
+    return striped
 
 
 def label_outline(label: NDArray[Any], size_yx: tuple[int, int], width_px: int = 1) -> NDArray[Any]:

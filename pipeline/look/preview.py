@@ -12,13 +12,16 @@ from pipeline.files import require_writable, write_report
 from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_sheet, note_panel, png_bytes
 from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
-from pipeline.look.panels import OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.look.panels import IGNORED_COLOUR, OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import DatasetRecord
+from pipeline.source.known_stacks import class_names
 from pipeline.source.stacks import Source
 from pipeline.verify.origin import find_origin
 
 MAX_PER_SPLIT = 50
+_MAX_NAME = 24  # letters
 _DOT = "  ·  "
 _NO_SOURCE = ("the source is not at hand;", "name its folder with --source")
 _CLASS_INK = "#1f2328"  # the outlines' colours are too bright for white letters
@@ -156,8 +159,9 @@ def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: P
         text = f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}"
         splits.append(Chip(SPLIT_COLOURS[split], split, text))
     legend = [splits]
-    if record.label_kind == "classes":
-        legend.append(_class_chips(len(record.classes)))
+    names = class_names(record.inputs)
+    if record.label_kind == "classes" or names or record.arrays.ignore is not None:
+        legend.append(_class_chips(record, names))
     lines = [_draw_row(dataset, row, source) for row in rows]
     return png_bytes(draw_sheet(dataset.name, _DOT.join(summary), legend, lines)), missing
 
@@ -173,13 +177,29 @@ def _place(folder: Path, out: Path | None) -> Path:
     return path
 
 
-def _class_chips(n_classes: int) -> list[Chip]:
-    """Return a chip for every outline colour: class 0 has no outline, and further classes share the colours."""
-    colours = OUTLINE_COLOURS[: n_classes - 1]
-    chips = [Chip(colour, f"class {index}", ink=_CLASS_INK) for index, colour in enumerate(colours, start=1)]
-    if n_classes - 1 > len(colours):
-        chips[-1] = replace(chips[-1], text="and so on")
+def _class_chips(record: DatasetRecord, names: Sequence[str]) -> list[Chip]:
+    """Return a chip for every outline colour: class 0 has no outline, and further classes share the colours.
+
+    Of instances, which have all colours, there is one, if they have a name; pixels that mean nothing have gray stripes.
+    """
+    chips = []
+    if record.label_kind != "instances":
+        shown = zip(OUTLINE_COLOURS, record.classes[1:], strict=False)
+        chips = [Chip(colour, _called(each.index, names), ink=_CLASS_INK) for colour, each in shown]
+        if len(record.classes) - 1 > len(chips):
+            chips[-1] = replace(chips[-1], text="and so on")
+    elif names:
+        chips = [Chip(OUTLINE_COLOURS[0], _called(1, names), ink=_CLASS_INK, text="each outlined")]
+    if record.arrays.ignore is not None:
+        chips.append(Chip(IGNORED_COLOUR, "ignored"))
     return chips
+
+
+def _called(index: int, names: Sequence[str]) -> str:
+    """Return the word for a class."""
+    if not names:
+        return f"class {index}"
+    return names[index] if len(names[index]) <= _MAX_NAME else f"{names[index][: _MAX_NAME - 1]}…"
 
 
 def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, str]:
@@ -209,7 +229,7 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
         panels=(
             slice_panel(pixels, display, row.recipe, colour) if source else note_panel(_NO_SOURCE),
             image_panel(image, display),
-            label_panel(image, label, display),
+            label_panel(image, label, display, dataset.record.arrays.ignore),
             grid_panel(row.recipe, colour),
         ),
     )

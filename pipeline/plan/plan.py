@@ -116,10 +116,15 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
     """Return the plan of a build.
 
     Raises:
-        ConfigError: a split would be empty, the ids have no room for so many samples, or the same picture would be in
-            two splits.
+        ConfigError: a split would be empty, the ids have no room for so many samples, the same picture would be in
+            two splits, or the margin needs a value that labels have.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
+    if config.margin != "shared" and source.coding.full:
+        raise ConfigError(
+            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
+            "it; give that object another id, or use margin shared"
+        )
     _require_distinct(source, plan.assignment)
     return plan
 

@@ -22,6 +22,7 @@ from pipeline.source.stacks import Source
 
 _MAX_CACHE_BYTES = 1 << 28
 _PIECE_BYTES = 1 << 20
+_MAX_MAPPED_BYTES = 1 << 29  # of what is on the disk, if it is not more, all may stay in memory
 _SAMPLES_HELD = 4  # whose pixels may stay in memory, up to 128 MB each
 _LARGE_PX = 1 << 24  # so large slices are read and prepared one after the other
 
@@ -41,7 +42,7 @@ class SliceCache:
     def __init__(self, source: Source, folder: Path | None = None, max_bytes: int = _MAX_CACHE_BYTES) -> None:
         self._source = source
         self._folder = folder or Path(tempfile.gettempdir())
-        self._free_bytes = max_bytes
+        self._free_bytes, self._disk_bytes = max_bytes, 0
         self._slices: dict[tuple[int, int], tuple[PreparedSlice, _DiskArrays]] = {}
         self._locks: dict[tuple[int, int], threading.Lock] = {}
         self._looked_at: list[_DiskArrays] = []
@@ -69,6 +70,8 @@ class SliceCache:
         """Release what the last samples looked at: to do so after each would take as long as rendering does."""
         with self._guard:
             self._looked_at.append(on_disk)
+            if self._disk_bytes <= _MAX_MAPPED_BYTES:
+                self._looked_at.clear()
             if len(self._looked_at) < _SAMPLES_HELD:
                 return
             released, self._looked_at = self._looked_at, []
@@ -83,6 +86,8 @@ class SliceCache:
             with self._guard:
                 if fits := n_bytes <= self._free_bytes:
                     self._free_bytes -= n_bytes
+                else:
+                    self._disk_bytes += n_bytes
             return np.empty(shape, dtype) if fits else on_disk.allocate(shape, dtype)
 
         pixels = self._source.stacks[stack]

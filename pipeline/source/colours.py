@@ -14,7 +14,7 @@ TINT_NOTE = "a table of colours tints the gray levels; they are read as they are
 _ALPHA_ADVICE = (
     "if it is a channel like the others, save all as channels without transparency; else save the picture without it"
 )
-_COLOUR_LABEL = "save a whole number for each colour; turning colours into gray would mix them"
+_COLOUR_LABEL = "if each colour is a class, say --label-colors found; turning colours into gray would mix them"
 _NOT_A_TINT = (
     "which is not one hue from dark to bright, so they are no gray levels; save it as gray (in ImageJ: Image > Lookup "
     "Tables > Grays if the table only tints a gray picture, else Image > Type > 8-bit)"

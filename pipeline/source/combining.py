@@ -4,6 +4,7 @@ What is small is held in memory, what is large read again, and refused when it i
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,18 +20,8 @@ from pipeline.shards.provenance import GrayScaling, SourceReading, make_facts, r
 from pipeline.shards.record import NAME
 from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
-from pipeline.source.label_notes import (
-    MAX_OBJECT_SLICES,
-    MIN_OBJECT_CLASSES,
-    glimpse_places,
-    ignore_notes,
-    label_notes,
-    object_note,
-    palette_note,
-    renumbering_note,
-    shape_note,
-    skip_notes,
-)
+from pipeline.source.label_colours import MAX_COLOURS, ColourLabels, colours_fault
+from pipeline.source.label_notes import glimpse_places
 from pipeline.source.label_values import are_labels, as_labels, label_dtype, label_fault, values_in
 from pipeline.source.labels import (
     AUTO,
@@ -42,7 +33,8 @@ from pipeline.source.labels import (
     renumbered_ids,
     without_ignored,
 )
-from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices, Source, Stack
+from pipeline.source.source_notes import source_notes
+from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
 
 _ENCODED_ROWS = 256
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB: a larger stack is read again slice by slice
@@ -104,11 +96,13 @@ def combine(
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"name: expected at most 80 letters, digits, dots, dashes and underscores, got {name!r:.100}")
+    if label_options.are_colors:
+        raw = [_with_colours(stack) for stack in raw]
     for stack in raw:
         _require_pair(stack)
     raw, scaling, level_notes = in_few_bits(raw, scale_gray)
     images = [_scan_images(stack, len(raw)) for stack in raw]
-    labels = [_scan_labels(stack, len(raw), label_options.ignore) for stack in raw]
+    labels = [_scan_labels(stack, len(raw), label_options) for stack in raw]
     _require_alike(raw, images)
     palette = _shared_palette(raw)
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
@@ -134,14 +128,17 @@ def combine(
                 for key, value in own.items()
                 if known.get(key, value) != value
             ),
-            *shape_note([(stack.where[0], stack.images.shape[:3]) for stack in raw]),
-            *palette_note(where, palette, values),
-            *dict.fromkeys(note for stack in raw for note in _reading_notes(stack)),  # a folder may hold several stacks
-            *ignore_notes(where, label_options.ignore, coding, _ignored_shares(labels, coding.ignored)),
-            *renumbering_note(where, [stack.renumbered for stack in stacks]),
-            *(skip_notes(where, [_n_skipped(each) for each in stacks]) if label_options.skip_unlabelled else ()),
-            *label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses),
-            *(_object_note(where, stacks) if label_kind == AUTO else ()),
+            *source_notes(
+                raw,
+                stacks,
+                label_options,
+                where=where,
+                values=values,
+                counts=sum((scan.counts for scan in labels), Counter()),
+                glimpses=glimpses,
+                palette=palette,
+                kind_was_told=label_kind == AUTO,
+            ),
         ),
     )
 
@@ -197,7 +194,7 @@ class _Scan:
         *,
         n_stacks: int,
         labels: bool = False,
-        ignored: Sequence[int] = (),
+        options: LabelOptions = DEFAULT_OPTIONS,
     ) -> None:
         self.source, self.where, self.convert, self.dtype = source, where, convert, dtype
         is_small = math.prod(source.shape) * dtype.itemsize <= _MAX_HELD_BYTES
@@ -205,7 +202,8 @@ class _Scan:
         self.slice_sha256: list[str] = []  # also of labels, where they will be read again
         self.ranges: list[tuple[float, float]] = []
         self.values: NDArray[Any] = np.zeros(0, np.int64 if dtype.kind == "i" else np.uint64)
-        self.n_ignored: dict[int, int] = dict.fromkeys(ignored, 0)  # pixels, by value
+        ignored = options.ignore
+        self.counts: Counter[int] = Counter()  # pixels of ignored values and colours
         self.few_values: list[tuple[int, ...]] = []  # the first two of each slice of labels that are not ignored
         self.glimpses: list[NDArray[Any]] = []
         depth, height, width = source.shape[:3]
@@ -223,8 +221,10 @@ class _Scan:
                 if meant.size and meant[0] < 0:
                     raise label_fault(source, where, ignored)
                 self.few_values.append(tuple(meant[:2].tolist()))
-                for value in self.n_ignored:
-                    self.n_ignored[value] += int(np.count_nonzero(pixels == value))
+                if options.are_colors and self.values.size > MAX_COLOURS:
+                    raise colours_fault(where, self.values.size, z)
+                for value in present.tolist() if options.are_colors else ignored:
+                    self.counts[value] += int(np.count_nonzero(pixels == value))
             else:
                 if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
                     raise SourceError(f"{where}: slice {z} holds NaN or infinite pixels; replace them")
@@ -252,10 +252,16 @@ def _scan_images(stack: RawStack, n_stacks: int) -> _Scan:
     return _Scan(stack.images, stack.where[0], as_renderable, dtype, n_stacks=n_stacks)
 
 
-def _scan_labels(stack: RawStack, n_stacks: int, ignored: Sequence[int]) -> _Scan:
+def _with_colours(stack: RawStack) -> RawStack:
+    """Return a stack whose labels are colours, as numbers."""
+    return replace(stack, labels=ColourLabels(stack.labels, stack.where[1], stack.palette), palette=None)
+
+
+def _scan_labels(stack: RawStack, n_stacks: int, options: LabelOptions) -> _Scan:
     labels, where = stack.labels, stack.where[1]
     dtype = label_dtype(labels, labels.dtype)
-    return _Scan(labels, where, partial(as_labels, dtype=dtype), dtype, n_stacks=n_stacks, labels=True, ignored=ignored)
+    convert = partial(as_labels, dtype=dtype)
+    return _Scan(labels, where, convert, dtype, n_stacks=n_stacks, labels=True, options=options)
 
 
 def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, options: LabelOptions) -> Stack:
@@ -282,29 +288,6 @@ def _stack(raw: RawStack, images: _Scan, labels: _Scan, coding: LabelCoding, opt
     )
 
 
-def _reading_notes(stack: RawStack) -> Iterator[str]:
-    """Yield what files say of how they were read."""
-    for slices, what, where in zip((stack.images, stack.labels), ("source", "labels"), stack.where, strict=True):
-        if isinstance(slices, ReadSlices):
-            yield from (f"{what}: {where}: {note}" for note in slices.notes)
-
-
-def _ignored_shares(labels: Sequence[_Scan], ignored: Sequence[int]) -> list[float]:
-    """Return the share of all pixels that each ignored value has."""
-    n_pixels = sum(math.prod(scan.source.shape) for scan in labels)
-    return [sum(scan.n_ignored[value] for scan in labels) / n_pixels for value in ignored]
-
-
-def _n_skipped(stack: Stack) -> tuple[int, int]:
-    """Return how many slices are in no split because nothing is annotated in them, and how many slices there are."""
-    return len(stack.unlabelled & stack.skipped), len(stack.labels)
-
-
-def _n_unlabelled(stack: Stack) -> tuple[int, int]:
-    """Return how many slices that are used hold the background alone, and how many are used."""
-    return len(stack.unlabelled - stack.skipped), len(stack.labels) - len(stack.skipped)
-
-
 def channel_names(axis: Sequence[int]) -> tuple[str, ...]:
     """Return what to call channels that have no names: red, green and blue if they are three, else their numbers.
 
@@ -322,17 +305,6 @@ def _encode_rows(encode: Convert, dtype: np.dtype[Any], label: NDArray[Any]) -> 
     for top in range(0, len(label), _ENCODED_ROWS):
         encoded[top : top + _ENCODED_ROWS] = encode(label[top : top + _ENCODED_ROWS])
     return encoded
-
-
-def _object_note(where: str, stacks: Sequence[Stack]) -> list[str]:
-    """Return a note where classes look like single objects; a few labelled slices are looked at."""
-    n_classes = len(stacks[0].coding.values)
-    if n_classes < MIN_OBJECT_CLASSES:
-        return []
-    labelled = [(stack, z) for stack in stacks for z in range(len(stack.labels)) if z not in stack.unlabelled]
-    n = min(len(labelled), MAX_OBJECT_SLICES)
-    chosen = (labelled[index * len(labelled) // n] for index in range(n))
-    return object_note(where, (stack.labels[z] for stack, z in chosen), n_classes)
 
 
 def _renderable_dtype(stack: RawStack) -> np.dtype[Any]:

@@ -1,6 +1,6 @@
 """Stacks that are recognised by their pixels, whatever their files are called, and what is known about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.shards.provenance import SourceFacts, StackFacts, StackInput, StackPart
@@ -81,6 +81,12 @@ def known_name(inputs: Sequence[StackInput]) -> str | None:
     return known.name if known and inputs[0].labels.sha256 == known.labels_sha256 else None
 
 
-def known_classes(inputs: Sequence[StackInput]) -> Mapping[int, str]:
-    """Return what each value of a source's labels shows, where that is known; dataset.json does not record it."""
-    return _CLASS_OF_VALUE if known_name(inputs) else {}
+def class_names(inputs: Sequence[StackInput]) -> tuple[str, ...]:
+    """Return what the classes of a source are called, in the order of their indices; empty where that is not known.
+
+    Instances have two: the background and the objects. Names that are known by digest are in no dataset.json.
+    """
+    labels = inputs[0].labels
+    if labels.names:
+        return labels.names
+    return tuple(_CLASS_OF_VALUE[value] for value in labels.values) if known_name(inputs) else ()

@@ -21,6 +21,7 @@ _MAX_ASPECT = 8
 _MIN_SINGLE = 0.9  # of the ids in a slice, for ids of objects
 _MAX_NUMBERED = 32  # classes that are numbered from 0, beside 255 for what nobody annotated
 _MAX_COLOURS = 5
+_MAX_ROWS = 32
 _HIGHEST = (2**16 - 1, 2**32 - 1, 2**64 - 1)
 
 
@@ -123,6 +124,29 @@ def ignore_notes(where: str, asked: Sequence[int], coding: LabelCoding, shares: 
         f"{value} is ignored, {share:.1%} of the pixels" for value, share in zip(coding.ignored, shares, strict=True)
     ]
     return [f"labels: {where}: {note}" for note in notes]
+
+
+def color_notes(where: str, coding: LabelCoding, shares: Sequence[float], *, were_found: bool) -> list[str]:
+    """Return the table of colours, a line for each, and whether the background may be another than the first.
+
+    Args:
+        where: what to call the labels.
+        coding: what they mean.
+        shares: of all pixels, for each class.
+        were_found: nobody said in which order they come.
+    """
+    names = [f" ({name})" for name in coding.names] or [""] * len(coding.colors)
+    rows = zip(coding.colors, names, shares, strict=True)
+    lines = [f"{color} -> {index}{name}, {share:.1%} of the pixels" for index, (color, name, share) in enumerate(rows)]
+    if (more := len(lines) - _MAX_ROWS) > 0:
+        lines[_MAX_ROWS:] = [f"and {counted(more, 'other colour')}, each a class"]
+    if were_found and shares[0] < max(shares):
+        commonest = coding.colors[shares.index(max(shares))]
+        lines.append(
+            f"class 0 is the background, which is now {coding.colors[0]}; if it is {commonest}, list all colours with "
+            "--label-colors, that one first"
+        )
+    return [f"labels: {where}: {line}" for line in lines]
 
 
 def skip_notes(where: str, stacks: Sequence[tuple[int, int]]) -> list[str]:

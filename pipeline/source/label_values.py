@@ -84,7 +84,7 @@ def label_fault(slices: Iterable[NDArray[Any]], where: str, ignored: Collection[
                 "probabilities, and resize labels without interpolation"
             )
         odd = label[label < 0].astype(np.int64)
-        odd = odd[~np.isin(odd, np.array([value for value in ignored if value < 0], np.int64))]
+        odd = odd[~is_one_of(odd, ignored)]
         n_below.append(odd.size)
         below = np.union1d(below, odd)
     n_slices = f"{np.count_nonzero(n_below)} of {counted(len(n_below), 'slice')}"
@@ -97,6 +97,19 @@ def label_fault(slices: Iterable[NDArray[Any]], where: str, ignored: Collection[
         else "if they are unsigned numbers that were read as signed, save them as uint16"
     )
     return SourceError(f"{expected}, found {values} in {sum(n_below):,} pixels of {n_slices}; {advice}")
+
+
+def is_one_of(label: NDArray[Any], values: Iterable[int]) -> NDArray[np.bool_]:
+    """Return where a label has one of a few values, which its dtype may not be able to hold."""
+    found = np.zeros(label.shape, np.bool_)
+    for value in values:
+        found |= label == value
+    return found
+
+
+def as_hex(value: int) -> str:
+    """Return a colour 0xRRGGBB as `#rrggbb`."""
+    return f"#{value:06x}"
 
 
 def listed(values: Sequence[object]) -> str:

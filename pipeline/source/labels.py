@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
-from pipeline.source.label_values import FEW, listed
+from pipeline.source.label_values import FEW, as_hex, is_one_of, listed
 
 AUTO = "auto"
 
@@ -29,7 +29,8 @@ class LabelOptions:
     Attributes:
         ignore: values that mean nothing, such as those of pixels that nobody annotated.
         names: what the classes are called, in the order of their values; for instances, background and the objects.
-        values: the values that have these names, where that is said; they are classes, even where no pixel has them.
+        values: the values of the classes, where they are said; they are classes, even where no pixel has them.
+        are_colors: values are colours, 0xRRGGBB, and classes come in the order of `values`, else of their values.
         skip_unlabelled: slices without annotation are in no split.
 
     Raises:
@@ -39,6 +40,7 @@ class LabelOptions:
     ignore: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
+    are_colors: bool = False
     skip_unlabelled: bool = False
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class LabelCoding:
         colors: the colour of each class, as `#rrggbb`; empty where labels were no colours.
         ignored: the values that mean nothing, in rising order.
         wide: there are ids that uint16 has no room for.
+        full: an object has the highest id that there is, so that it cannot be the value that means nothing.
     """
 
     kind: LabelKind
@@ -75,6 +78,7 @@ class LabelCoding:
     colors: tuple[str, ...] = ()
     ignored: tuple[int, ...] = ()
     wide: bool = False
+    full: bool = False
 
     @property
     def background(self) -> int:
@@ -109,15 +113,16 @@ class LabelCoding:
             stored = np.zeros(label.shape, self.dtype)
             for index, value in enumerate(self.values[1:], start=1):
                 stored += np.multiply(label == value, self.dtype.type(index))
-        elif self.values[-1] <= MAX_LABEL_VALUE:
+        elif max(self.values) <= MAX_LABEL_VALUE:
             index_of_value = np.zeros(MAX_LABEL_VALUE + 1, self.dtype)
             index_of_value[list(self.values)] = np.arange(len(self.values))
             stored = index_of_value[label.astype(np.uint16, copy=False)]
         else:
-            values = np.array(self.values, np.uint64)
-            stored = np.searchsorted(values, label.astype(np.uint64, copy=False)).astype(self.dtype)
+            order = np.argsort(self.values)
+            place = np.searchsorted(np.array(self.values, np.uint64)[order], label.astype(np.uint64, copy=False))
+            stored = order.astype(self.dtype).take(place, mode="clip")  # what is ignored may lie beyond
         if self.ignored:
-            stored = np.where(_is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
+            stored = np.where(is_one_of(label, self.ignored), self.dtype.type(self.ignore), stored)
         return stored
 
 
@@ -131,7 +136,7 @@ def near_ends(values: Sequence[int]) -> tuple[int, int]:
 
 def without_ignored(values: NDArray[Any], ignored: Sequence[int]) -> NDArray[Any]:
     """Return the values that mean something."""
-    return values[~_is_one_of(values, ignored)] if ignored else values
+    return values[~is_one_of(values, ignored)] if ignored else values
 
 
 def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptions, where: str) -> LabelCoding:
@@ -158,11 +163,12 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
         raise SourceError(f"{where}: expected 2 or more label values, found {found}{beside}; nothing is annotated")
     if options.values:
         present = _named_values(present, options, where)
-    n, found = present.size, listed(present[:6].tolist())
+    said = [as_hex(value) if options.are_colors else str(value) for value in present[:6].tolist()]
+    n, found, highest = present.size, listed(said), int(present.max())
     if kind not in (AUTO, *LABEL_KINDS):
         raise ConfigError(f"label-kind: expected {AUTO}, {', '.join(LABEL_KINDS)}, got {kind!r}")
     if kind == AUTO:
-        are_classes = n <= _MAX_DETECTED_CLASSES and present[-1] <= MAX_LABEL_VALUE
+        are_classes = options.are_colors or (n <= _MAX_DETECTED_CLASSES and highest <= MAX_LABEL_VALUE)
         kind = "binary" if n == 2 else "classes" if are_classes else "instances"
     found = f"{where} has {n} label values ({found}){beside}"
     if kind == "binary" and n != 2:
@@ -171,29 +177,34 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
     if kind == "classes" and n > max_classes:
         raise ConfigError(f"label-kind: expected at most {max_classes} classes, {found}; use --label-kind instances")
     if kind != "instances":
-        if present[-1] > _MAX_CLASS_VALUE:
+        if highest > _MAX_CLASS_VALUE:
             raise ConfigError(
-                f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {present[-1]}; use "
+                f"label-kind: expected values of classes up to {_MAX_CLASS_VALUE}, {where} has {highest}; use "
                 "--label-kind instances, or --ignore it"
             )
-        names = _fitting_names(options, n, f"{where} has {n} ({found}){beside}")
-        return LabelCoding(cast(LabelKind, kind), tuple(present.tolist()), names=names, ignored=ignored)
-    n_most = max((ids.size for each in meant if (ids := _ids_to_renumber(each, ignored)) is not None), default=0)
+        names, values = _fitting_names(options, n, found), tuple(present.tolist())
+        colors = tuple(map(as_hex, values)) if options.are_colors else ()
+        return LabelCoding(cast(LabelKind, kind), values, names, colors, ignored)
+    if options.are_colors:
+        raise ConfigError(f"label-kind: colours are classes, not instances; save the ids of single objects in {where}")
+    renumbered = [_ids_to_renumber(each, ignored) for each in meant]
+    wide = any(ids is not None and ids.size >= MAX_LABEL_VALUE for ids in renumbered)
+    kept = [each for each, ids in zip(meant, renumbered, strict=True) if ids is None]
+    full = not wide and any((each == MAX_LABEL_VALUE).any() for each in kept)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
-    return LabelCoding("instances", (), names=names, ignored=ignored, wide=n_most >= MAX_LABEL_VALUE)
+    return LabelCoding("instances", (), names, (), ignored, wide, full)
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:
-    """Return the values that have names, in rising order: those that labels hold must be among them."""
+    """Return the values that are said, in that order: those that labels hold must be among them."""
+    what, shown = ("label-colors", as_hex) if options.are_colors else ("classes", str)
     if nameless := sorted(set(present.tolist()) - set(options.values)):
         raise ConfigError(
-            f"classes: {listed(options.values)} have names, but {where} also has {listed(nameless)}; name every value, "
-            "or say --ignore"
+            f"{what}: expected {listed([*map(shown, options.values)])} alone, but {where} also has "
+            f"{listed([*map(shown, nameless)])}; name every one, or say --ignore"
         )
-    if min(options.values) < 0:
-        raise ConfigError(
-            f"classes: expected values from 0, got {min(options.values)}; say --ignore {min(options.values)}"
-        )
+    if (lowest := min(options.values)) < 0:
+        raise ConfigError(f"{what}: expected values from 0, got {lowest}; say --ignore {lowest}")
     return np.array(options.values, np.uint64)
 
 
@@ -227,14 +238,6 @@ def describe_renumbering(ids: NDArray[np.uint64]) -> Renumbering:
 def _ids_to_renumber(values: NDArray[np.uint64], ignored: Sequence[int]) -> NDArray[np.uint64] | None:
     ids = values[values > 0]
     return ids if ids.size and ids[-1] > MAX_LABEL_VALUE - bool(ignored) else None
-
-
-def _is_one_of(label: NDArray[Any], values: Sequence[int]) -> NDArray[np.bool_]:
-    """Return where a label has one of a few values, which its dtype may not be able to hold."""
-    found = np.zeros(label.shape, np.bool_)
-    for value in values:
-        found |= label == value
-    return found
 
 
 def _binary_advice(values: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ class Opening(NamedTuple):
     independent: bool = False
     channels_are_slices: bool | None = None
     channel: tuple[str, ...] = ()
+    colour: bool = False  # labels may be colours
 
     @property
     def planes_are_slices(self) -> bool | None:
@@ -110,7 +111,9 @@ def _raw_stack(images: FileSlices, labels: FileSlices, pair: tuple[Path, Path], 
     return RawStack(images, labels, where=where, palette=labels.palette, channels=images.channels)
 
 
-def open_slices(path: Path, *, labels: bool, channels_are_slices: bool | None = None) -> FileSlices:
+def open_slices(
+    path: Path, *, labels: bool, channels_are_slices: bool | None = None, colour: bool = False
+) -> FileSlices:
     """Return the slices in a file, in an array in it, or in a folder of pages.
 
     Raises:
@@ -118,8 +121,8 @@ def open_slices(path: Path, *, labels: bool, channels_are_slices: bool | None = 
         SourceError: it cannot be read.
     """
     if is_page_folder(path):
-        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices)
-    return open_file(path, labels=labels, channels_are_slices=channels_are_slices)
+        return PageFolder(path, labels=labels, channels_are_slices=channels_are_slices, colour=colour)
+    return open_file(path, labels=labels, channels_are_slices=channels_are_slices, colour=colour)
 
 
 def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[FileSlices, FileSlices]:
@@ -133,12 +136,18 @@ def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[File
     labels: FileSlices
     answer = how.planes_are_slices
     if is_page_folder(images_path) and is_page_folder(labels_path):
-        images, labels = open_folders(images_path, labels_path, independent=how.independent, channels_are_slices=answer)
+        images, labels = open_folders(
+            images_path,
+            labels_path,
+            independent=how.independent,
+            channels_are_slices=answer,
+            colour=how.colour,
+        )
     else:
         images = open_slices(images_path, labels=False, channels_are_slices=answer)
-        labels = open_slices(labels_path, labels=True)
+        labels = open_slices(labels_path, labels=True, colour=how.colour)
         if labels.axis == "channels" and len(labels) > len(images) == 1:  # then it may be one label, saved as colours
-            labels = open_slices(labels_path, labels=True, channels_are_slices=False)
+            labels = open_slices(labels_path, labels=True, channels_are_slices=False, colour=how.colour)
     if (images.path, images.files) == (labels.path, labels.files):
         raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if answer is None and images.axis == "channels":

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,11 +182,13 @@ def read_pairs(
 
     _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
-    layouts = [find_layout(*group[0], independent=independent) if len(group) == 1 else None for group in groups]
+    colour = label_options.are_colors
+    find = partial(find_layout, independent=independent, colour=colour)
+    layouts = [find(*group[0]) if len(group) == 1 else None for group in groups]
     asked = independent is not None
     if independent is None:
         independent = are_fields([group[0] for group in groups], layouts)
-    how = Opening(independent, channels_are_slices, tuple(channel))
+    how = Opening(independent, channels_are_slices, tuple(channel), colour)
     names = part_names(groups)
     raw: list[RawStack] = []
     for group, layout in zip(groups, layouts, strict=True):

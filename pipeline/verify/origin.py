@@ -146,11 +146,12 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
 
 def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:
     """Return what was said of the labels, as far as it decides anything."""
-    names = inputs[0].labels.names or ()
+    labels, names = inputs[0].labels, inputs[0].labels.names or ()
     return LabelOptions(
         ignore=tuple({value for stack in inputs for value in stack.labels.ignored or ()}),
         names=names,
-        values=inputs[0].labels.values if names else (),
+        values=labels.values if names or labels.colors else (),
+        are_colors=labels.colors is not None,
     )
 
 

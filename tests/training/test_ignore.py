@@ -14,11 +14,12 @@ from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.source.combining import make_source
 from pipeline.source.labels import LabelOptions
+from pipeline.source.tiff import write_stack
 from training.dataset import ShardDataset, divide
-from training.inference import evaluate
+from training.inference import evaluate, open_predictor
 from training.loading import Normalisation, without_ignored
-from training.metrics import count_pixels, pixel_scores, score_slices
-from training.run_folder import Run
+from training.metrics import count_pixels, pixel_scores, score, score_slices
+from training.run_folder import Run, read_run
 from training.trainer import Validation
 from training.unet import weighted_cross_entropy
 
@@ -116,3 +117,20 @@ def test_a_run_trains_and_is_evaluated(with_void: Path, tmp_path: Path) -> None:
     fit_small(with_void, tmp_path / "run")
     found = evaluate(tmp_path / "run", with_void, split="test").scores
     assert 0 <= found.pixel_error <= 1
+
+
+def test_slices_of_the_stack_are_scored_without_what_was_ignored(with_void: Path, tmp_path: Path) -> None:
+    """Their labels are read from the file again, where they have the value that was to be ignored."""
+    images, labels = phantom_stack()
+    void = np.where(np.arange(120) >= 80, 200, labels).astype(np.uint8)
+    void[7] = 200
+    paths = tmp_path / "i.tif", tmp_path / "l.tif", tmp_path / "p.tif"
+    for path, stack in zip(paths, (images, void, np.where(void == 200, 255 - labels, labels)), strict=True):
+        write_stack(path, stack)
+    fit_small(with_void, tmp_path / "run")
+    found = evaluate(tmp_path / "run", with_void, "test", images=paths[0], labels=paths[1])
+    predictor = open_predictor(read_run(tmp_path / "run"))
+    expected = score_slices((predictor(images[z]), np.ma.array(void[z] > 0, mask=void[z] == 200)) for z in (9, 10, 11))
+    assert found.scores == expected
+    assert score(paths[2], paths[1], ignore=(200,)).pixel_error == 0
+    assert score(paths[2], paths[1]).pixel_error > 0.1

@@ -19,6 +19,7 @@ _MIN_CONTRAST = 2.0  # standard deviation in a window, of 255 gray levels
 AGREEING_NCC = 0.7
 _MAX_COHERENCE = 0.8  # 1 on a straight edge, 0 where no direction is preferred
 _MIN_OVERLAP = 0.05  # of the sample's pixels
+_IGNORED = 2  # beside 0 and 1
 _MIN_CLASS = 0.2 * _MIN_OVERLAP  # of the sample's pixels, both labels together
 
 
@@ -134,7 +135,9 @@ def _box(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.blur(image, (WINDOW_PX, WINDOW_PX), borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
-def label_agreement(label: NDArray[Any], other: NDArray[Any], where: NDArray[np.float32], step: int) -> float | None:
+def label_agreement(
+    label: NDArray[Any], other: NDArray[Any], where: NDArray[np.float32], step: int, ignore: int | None = None
+) -> float | None:
     """Return the F1 score of the rarer class between a label and another picture's, at the mapped places.
 
     Args:
@@ -142,13 +145,17 @@ def label_agreement(label: NDArray[Any], other: NDArray[Any], where: NDArray[np.
         other: (Y, X).
         where: of `Warp.pixel_map`.
         step: of the same.
+        ignore: the value of pixels that mean nothing, in either label; they are not compared.
 
     Returns:
         0 to 1; None where there is too little of either class to compare.
     """
-    inside = _inside(where, other.shape)
-    warped = cv2.remap((other > 0).astype(np.uint8), where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
-    here, there = (label[::step, ::step] > 0)[inside], (warped > 0)[inside]
+    label, classes = label[::step, ::step], (other > 0).astype(np.uint8)
+    if ignore is not None:
+        classes[other == ignore] = _IGNORED
+    warped = cv2.remap(classes, where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    inside = _inside(where, other.shape) & (warped != _IGNORED) & (label != (-1 if ignore is None else ignore))
+    here, there = (label > 0)[inside], (warped > 0)[inside]
     if there.sum() * 2 > there.size:
         here, there = ~here, ~there
     either = int(here.sum() + there.sum())

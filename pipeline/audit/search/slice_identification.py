@@ -88,16 +88,23 @@ class SliceIdentifier:
         labels: their labels, if there are any.
         independent: whether slices have no neighbours.
         gap: slices at most so far apart may look alike, and do not make each other uncertain.
+        ignore: the value of label pixels that mean nothing, of slices and samples.
     """
 
     def __init__(
-        self, images: Sequence[Slices], labels: Sequence[Slices] | None, *, independent: bool, gap: int
+        self,
+        images: Sequence[Slices],
+        labels: Sequence[Slices] | None,
+        *,
+        independent: bool,
+        gap: int,
+        ignore: int | None = None,
     ) -> None:
         self.addresses = [SliceAddress(stack, z) for stack, part in enumerate(images) for z in range(len(part))]
         self.independent = independent
         self.gap = gap
         self._images = images
-        self._labels = labels
+        self._labels, self._ignore = labels, ignore
         self._twins: dict[SliceAddress, frozenset[SliceAddress]] = dict.fromkeys(self.addresses, frozenset())
         self._features: dict[SliceAddress, Features] = {}
         self._left_out: dict[SliceAddress, NDArray[np.bool_]] = {}
@@ -186,7 +193,7 @@ class SliceIdentifier:
         f1 = None
         if label is not None and own is not None:
             where = first.warp.pixel_map(image.shape, first.agreement.step)
-            f1 = label_agreement(mirror(label, mirrored), own, where, first.agreement.step)
+            f1 = label_agreement(mirror(label, mirrored), own, where, first.agreement.step, self._ignore)
         return Identification(
             inliers=first.group.inliers,
             angle_deg=first.group.angle_deg,

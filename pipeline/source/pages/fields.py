@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -27,12 +28,13 @@ class Field(NamedTuple):
     labels: tuple[Path, ...]
 
 
-def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
+def several_sizes(images: Path, labels: Path, *, colour: bool = False) -> FolderLayout | None:
     """Return the stacks of pictures of several sizes in a folder; None where all have one size, or no partners.
 
     Args:
         images: the folder.
         labels: that of their labels, or the same one.
+        colour: whether labels may be colours.
 
     Raises:
         ConfigError: more sizes than a dataset can have stacks.
@@ -48,18 +50,19 @@ def several_sizes(images: Path, labels: Path) -> FolderLayout | None:
     if len(set(sizes)) == 1:
         return None
     for image, label, size in zip(files[0], partners, sizes, strict=True):
-        if (found := size_of(labels, label, labels=True)) != size:
+        if (found := size_of(labels, label, labels=True, colour=colour)) != size:
             raise SourceError(
                 f"{label}: {found[0]} x {found[1]} px, but its image {image.name} is {size[0]} x {size[1]} px; export "
                 "them again, alike"
             )
     fields = [Field(image.stem, image, (label,)) for image, label in zip(files[0], partners, strict=True)]
-    stacks = _by_size(fields, sizes, images, lambda each: PageFolder(labels, [file for (file,) in each], labels=True))
+    open_labels = partial(PageFolder, labels, labels=True, colour=colour)
+    stacks = _by_size(fields, sizes, images, lambda each: open_labels([file for (file,) in each]))
     note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size"
     return FolderLayout(stacks, (note,), independent=True)
 
 
-def folder_each(root: Path) -> FolderLayout | None:
+def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
     """Return the stacks of a folder in which every picture has a folder of its own; None where it is no such folder.
 
     The picture is in a folder named images there, its label in one named masks, in one file, or one file an object.
@@ -79,7 +82,9 @@ def folder_each(root: Path) -> FolderLayout | None:
     n_files = sum(len(field.labels) for field in fields)
 
     def open_labels(files: Sequence[tuple[Path, ...]]) -> FileSlices:
-        return PageFolder(root, [each[0] for each in files], labels=True) if one_each else ObjectMasks(root, files)
+        if not one_each:
+            return ObjectMasks(root, files)
+        return PageFolder(root, [each[0] for each in files], labels=True, colour=colour)
 
     sizes = [size_of(root, field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
@@ -125,9 +130,9 @@ def folders_each(root: Path) -> list[Path]:
     return [folder for folder in folders if inner_folders(folder)] if is_one else []
 
 
-def size_of(folder: Path, file: Path, *, labels: bool = False) -> Size:
+def size_of(folder: Path, file: Path, *, labels: bool = False, colour: bool = False) -> Size:
     """Return (height, width) of a page of a folder."""
-    return PageFolder(folder, [file], labels=labels).shape[1:3]
+    return PageFolder(folder, [file], labels=labels, colour=colour).shape[1:3]
 
 
 def _by_size(

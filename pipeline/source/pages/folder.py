@@ -117,7 +117,12 @@ class PageFolder:
 
 
 def open_folders(
-    images: Path, labels: Path, *, independent: bool, channels_are_slices: bool | None = None
+    images: Path,
+    labels: Path,
+    *,
+    independent: bool,
+    channels_are_slices: bool | None = None,
+    colour: bool = False,
 ) -> tuple[FileSlices, PageFolder]:
     """Return the slices in a folder and their labels in another, or in the same one, partner by partner.
 
@@ -129,6 +134,7 @@ def open_folders(
         labels: its labels.
         independent: the slices have no neighbours, so that numbers may be missing.
         channels_are_slices: as in `PageFolder`.
+        colour: whether labels may be colours.
 
     Raises:
         ConfigError: a page has no partner, two have the same one, a number is missing, or a page is its own label.
@@ -164,7 +170,7 @@ def open_folders(
         )
     folder = partial(PageFolder, images, channels_are_slices=channels_are_slices)
     opened = _joined(folder, files[0], channels) if channels else folder(files[0])
-    return opened, PageFolder(labels, partners, labels=True, channels_are_slices=channels_are_slices)
+    return opened, PageFolder(labels, partners, labels=True, colour=colour, channels_are_slices=channels_are_slices)
 
 
 def _joined(

@@ -54,13 +54,16 @@ class FolderLayout:
         return [f"{first}; {_AS_FIELDS}" if self.independent and not asked else first, *others]
 
 
-def find_layout(images: Path, labels: Path, *, independent: bool | None = None) -> FolderLayout | None:
+def find_layout(
+    images: Path, labels: Path, *, independent: bool | None = None, colour: bool = False
+) -> FolderLayout | None:
     """Return what two folders hold; None where it is one plain stack, or they are no folders.
 
     Args:
         images: the folder of images, or the one of both.
         labels: the folder of labels.
         independent: whether slices are fields of view; by default as the layout shows.
+        colour: whether labels may be colours.
 
     Raises:
         ConfigError: something is missing in a layout.
@@ -75,7 +78,7 @@ def find_layout(images: Path, labels: Path, *, independent: bool | None = None) 
         return None
     is_same = is_same_file(images, labels)
     if not (has_pages(images) and has_pages(labels)):
-        layout = folder_each(images) if is_same else None
+        layout = folder_each(images, colour=colour) if is_same else None
         if layout and independent is False and len(layout.stacks) > 1:
             raise SourceError(
                 f"{layout.what[0]}; sections of one specimen have one size: export them again, alike, or leave out "
@@ -85,7 +88,7 @@ def find_layout(images: Path, labels: Path, *, independent: bool | None = None) 
     layout = None if is_same else open_sequence(images, labels) or open_cases(images, labels)
     if layout and layout.stacks:
         return layout
-    return (None if independent is False else several_sizes(images, labels)) or layout
+    return (None if independent is False else several_sizes(images, labels, colour=colour)) or layout
 
 
 def are_fields(pairs: Sequence[tuple[Path, Path]], layouts: Sequence[FolderLayout | None]) -> bool:

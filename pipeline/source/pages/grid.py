@@ -19,7 +19,7 @@ ReadChunk: TypeAlias = Callable[[tuple[int, ...]], NDArray[Any]]
 
 MAX_CHUNK_BYTES = 1 << 28
 _MAX_CHUNKS = 1 << 16  # that a slice may lie in
-_HELD_BYTES = 1 << 26  # of chunks that are kept for the next slice
+_HELD_BYTES = 1 << 28  # of chunks that are kept for the next slice: 64 slices of 2048 x 2048 px in 8 bits
 _NAMES = {"t": "times", "c": "channels", "z": "slices", "y": "rows", "x": "columns"}
 _MAX_FEW = 4  # an axis of so many may be channels
 

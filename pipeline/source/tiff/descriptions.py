@@ -14,7 +14,8 @@ from pipeline.source.tiff.pages import PageKind
 
 _AXES = {"C": "channels", "Z": "slices", "T": "times"}
 _IMAGEJ = {"c": "channels", "z": "slices", "t": "frames"}
-_METAMORPH_PLANES_TAG = 33629
+_METAMORPH_PLANES_TAG, _LSM_TAG = 33629, 34412
+_MAX_LSM_BYTES = 1 << 32  # beyond them, offsets in LSM files are wrong
 MISLABELLED = "the file is cut short or mislabelled: export it again"
 
 
@@ -69,6 +70,8 @@ def find_declared(
         return _read_shaped(text, page, kind)
     if planes := page.tags.get(_METAMORPH_PLANES_TAG):
         return Declared("as MetaMorph says", planes.count)
+    if (lsm := page.tags.get(_LSM_TAG)) and isinstance(lsm.value, dict):
+        return _read_lsm(lsm.value, page)
     return None
 
 
@@ -122,6 +125,17 @@ def _imagej_names(labels: object, declared: Declared) -> tuple[str, ...]:
     n_channels = declared.n_channels if declared.n_channels > 1 else declared.n_planes
     names = [str(label) for label in labels]
     return tuple(names[:n_channels]) if names == names[:n_channels] * (len(names) // n_channels) else ()
+
+
+def _read_lsm(values: Mapping[str, Any], page: tifffile.TiffPage) -> Declared | None:
+    """Return what Zeiss's LSM says of one channel, as tifffile reads its CZ_LSMINFO; nothing of what else it may be."""
+    names = {"Time": "times", "Z": "slices", "Channels": "channels", "P": "positions", "M": "tiles"}
+    size = {name: max(1, int(values.get(f"Dimension{name}", 1))) for name in names}
+    sides = int(values["DimensionY"]), int(values["DimensionX"])
+    others = max(size["Channels"], size["P"], size["M"], page.samplesperpixel)
+    if others > 1 or sides != page.shape or page.parent.filehandle.size >= _MAX_LSM_BYTES:
+        return None
+    return _declare("Zeiss LSM", "as Zeiss LSM says", [(names[name], size[name]) for name in names])
 
 
 def _read_shaped(text: str, page: tifffile.TiffPage, kind: PageKind) -> Declared:

@@ -137,7 +137,7 @@ OF_LARGE_SLICES = {"regions", "region-gap"}  # see test_regions.py
 OF_LAYOUTS = {"ctc", "silver"}
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
-TRIED_BELOW |= {"ignore", "classes", "skip-unlabelled", "pixel-size", "pixel-size-of"}
+TRIED_BELOW |= {"ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 

@@ -166,3 +166,21 @@ def by_scipy(image: NDArray[Any], label: NDArray[Any], recipe: dict[str, Any]) -
     q = np.einsum("ij,jyx->iyx", np.array(recipe["matrix"]), v) + centre[:, None, None]
     gray = map_coordinates(image.astype(float), q, order=3, mode="reflect") * recipe["gain"] + recipe["bias"]
     return gray, map_coordinates(label, q, order=0, mode="reflect")
+
+
+@pytest.mark.parametrize("margin", ["own", "ignore"])
+@pytest.mark.parametrize(("kind", "highest"), [("instances", 65535), ("classes", 255)])
+def test_the_value_for_nothing_is_never_one_of_a_class_or_object(
+    tmp_path: Path, kind: str, highest: int, margin: str
+) -> None:
+    """Where a slice goes on as its mirror image, labels may say nothing, and that value must be free."""
+    images, _ = small_stack()
+    labels = np.resize(np.arange(256 if kind == "classes" else 40, dtype=np.uint16), images.shape)
+    labels[labels == 39] = highest if kind == "instances" else 39
+    source = make_source(images, labels, name="x", label_kind=kind)
+    assert source.coding.full == (kind == "instances")
+    with pytest.raises(
+        ConfigError, match=f"margin {margin}: (it numbers|it needs the id {highest} for itself|256 classes leave no)"
+    ):
+        build_dataset(source, small_config(margin=margin), out=tmp_path / "d", jobs=1)
+    assert not make_source(images, np.minimum(labels, highest - 1), name="x", label_kind=kind).coding.full

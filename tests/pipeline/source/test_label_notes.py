@@ -13,6 +13,7 @@ import pipeline.source.combining
 from pipeline.errors import ConfigError
 from pipeline.source.combining import combine, make_source
 from pipeline.source.label_notes import glimpse_places
+from pipeline.source.labels import LabelOptions
 from pipeline.source.readers import phantom_source, read_folder, read_pairs
 from pipeline.source.stacks import RawStack, Slices
 
@@ -245,3 +246,21 @@ def test_a_source_whose_labels_are_noted_has_the_same_pixels() -> None:
     images, labels = small_stack()
     source = make_source(images, np.where(labels > 0, labels, 0), name="small")
     assert source.inputs == small_source().inputs
+
+
+def test_what_is_ignored_is_no_object_and_not_why_there_are_none() -> None:
+    """It lies in several parts, as no object does."""
+    labels = discs().astype(np.int16)
+    labels[:, :2] = labels[:, -2:] = labels[:, 39:41] = -1
+    source = make_source(IMAGES, labels, name="x", label_options=LabelOptions(ignore=(-1,)))
+    assert "13 values are taken for classes, but nearly each is one connected region" in source.notes[-1]
+
+
+@pytest.mark.parametrize(("dtype", "void"), [("uint16", 2**16 - 1), ("uint32", 2**32 - 1), ("uint64", 2**64 - 1)])
+def test_the_highest_number_among_ids_may_be_what_nobody_annotated(dtype: str, void: int) -> None:
+    labels = discs().astype(dtype)
+    labels[:, :2] = void
+    said = f"{void} becomes an object; if it marks what nobody annotated, say --ignore {void}"
+    assert any(said in note for note in notes(labels, kind="instances"))
+    labels[0, 2] = void - 1
+    assert not any(said in note for note in notes(labels, kind="instances"))

@@ -221,7 +221,7 @@ def test_pages_whose_places_stand_for_several_colours_are_refused(path: Path) ->
 def test_coloured_labels_are_not_advised_to_become_gray(path: Path) -> None:
     """A mean of colours is no class."""
     tifffile.imwrite(path, STACK.reshape(20, 24, 3), photometric="rgb")
-    with pytest.raises(SourceError, match=r"slice 0: .* found colours; save a whole number for each colour") as caught:
+    with pytest.raises(SourceError, match=r"slice 0: .* found colours; if each colour is a class, say") as caught:
         read_stack(path, labels=True)
     assert "8-bit" not in str(caught.value)
 
