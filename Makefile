@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage portable check lint results leaks peers mutants clean
+.PHONY: demo test coverage portable check lint results leaks peers mutants hostile clean
 
 demo: $(VENV)/.installed
 	$(BIN)/augpipe build --n 300 --seed 0 --out datasets/demo --overwrite
@@ -65,6 +65,12 @@ mutants: $(VENV)/.installed-test
 	test -d .venv-mutants || $(PYTHON) -m venv .venv-mutants
 	.venv-mutants/bin/pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
 	.venv-mutants/bin/python tests/mutation/mutants.py --python $(BIN)/python --seed $(SEED) --per-room $(PER_ROOM)
+
+# Are damaged PNG, JPEG, HDF5 and Zarr inputs, INPUTS of each, typed errors or read as other libraries read them? With
+# 3,000 of each about twenty minutes.
+INPUTS ?= 3000
+hostile: $(VENV)/.installed-test
+	$(BIN)/python tests/pipeline/source/mutated_inputs.py --n $(INPUTS) --seed $(SEED)
 
 clean:
 	rm -rf .venv .venv-* build *.egg-info .coverage datasets/demo

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.audit.report import CHECKS, AuditReport, Check, Coverage, Finding, conclude, worst_first
 from pipeline.audit.splits.groups import GROUP_COLUMN, NOT_NAMED, Groups, GroupTally, read_groups
+from pipeline.audit.splits.region_overlap import find_overlapping
 from pipeline.audit.splits.split_files import SplitTable, read_split_file
 from pipeline.audit.splits.split_overlap import (
     SplitCounts,
@@ -114,6 +115,7 @@ def check_records(
     findings = [
         *find_faults(verification.faults),
         *find_shared(counts, blank_digests(record) if counts.shared_contents else ()),
+        *find_overlapping(record),
         *find_near(members, gap),
         *find_spread(counts.units, total=len(counts.units)),
     ]
@@ -129,9 +131,9 @@ def check_records(
     ]
     if independent:
         checks[3] = Check("M004", "not applicable", reason=_NO_NEIGHBOURS)
-    if names := {group for stack in record.inputs for group in stack.groups or ()}:
+    if record.n_groups:
         findings += find_cut_groups(record, counts.members | planned, counts)
-        checks.append(conclude("M006", findings, len(names), unread))
+        checks.append(conclude("M006", findings, record.n_groups, unread))
     if source:
         checks.append(conclude("R001", findings, n_replayed, unread))
     return RecordAudit(findings, checks, counts, unread, n_replayed, verification.proven)

@@ -17,6 +17,11 @@ _STRATEGIES: Mapping[str, str] = {
     "stack": "whole stacks are held out",
     "explicit": "slices are held out as chosen one by one",
 }
+_OF_GROUPS: Mapping[str, str] = {  # where these are shared out, and not the slices of every stack
+    "block": "the last groups are held out",
+    "random": "groups are held out, drawn at random",
+    "kfold": "one of several blocks of groups is held out",
+}
 _NOUNS: Mapping[str, str] = {"test": "Test", "val": "Validation"}
 _OTHER_PAGES: Mapping[str, str] = {"MIT": "https://spdx.org/licenses/MIT.html"}
 _NO_LICENCE = "not recorded; ask the owners of the stack before you share anything made from it"
@@ -43,7 +48,8 @@ def origin(card: Card) -> str:
     specimen = f"; {source.specimen}" if source.specimen and not source.synthetic else ""
     shapes = ", ".join(" x ".join(map(str, stack.images.shape)) for stack in inputs[:_MAX_SHAPES])
     more = f" and {len(inputs) - _MAX_SHAPES} more" if len(inputs) > _MAX_SHAPES else ""
-    return f"{source.title}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}"
+    boxes = "; slices are boxes that were cut from larger ones" if any(stack.boxes for stack in inputs) else ""
+    return f"{source.title}{specimen}; {counted(len(inputs), 'stack')} (z, y, x): {shapes}{more}{boxes}"
 
 
 def makers(card: Card) -> str:
@@ -91,11 +97,18 @@ def rendering(card: Card) -> str:
 def strategy(card: Card) -> str:
     """Return how slices were chosen for the splits."""
     name = card.record.split.strategy
-    parts = [f"{name}: {_STRATEGIES[name] if card.held_out else 'nothing is held out'}"]
+    how = _OF_GROUPS.get(name, _STRATEGIES[name]) if card.record.n_groups else _STRATEGIES[name]
+    if any(stack.sequence for stack in card.record.inputs):
+        how = how.replace("of every stack", "of the sequence of all slices")
+    parts = [f"{name}: {how if card.held_out else 'nothing is held out'}"]
     if card.fold:
         parts.append(f"fold {card.fold[0]} of {card.fold[1]}, counted from 0")
     if card.record.split.independent:
         parts.append("fields of view without neighbours")
+    if card.record.n_groups:
+        parts.append(f"{counted(card.record.n_groups, 'group')}, each of them in one split")
+    if card.record.n_skipped:
+        parts.append(f"{counted(card.record.n_skipped, 'slice')} without annotation in none")
     return "; ".join(parts)
 
 

@@ -216,11 +216,12 @@ def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[in
     if named := user.flags & _NAMES_A_SOURCE:
         together = {"images", "labels"} if named & {"images", "labels"} else named
         user = user.without_file(*(_NAMES_A_SOURCE - together))
+        user = user if "ctc" in named else user.without_file("silver")
     folder, images, labels = user.get("source"), user.get("images", ()), user.get("labels", ())
     ctc = user.get("ctc")
     where = "build" if file is None or user.flags & _NAMES_A_SOURCE else str(file.path)
     if bool(images) != bool(labels) or sum(map(bool, (images, folder, ctc))) > 1:
-        raise ConfigError(f"{where}: name either a SOURCE folder, or a --ctc one, or both --images and --labels")
+        raise ConfigError(f"{where}: name either a SOURCE folder, or both --images and --labels, or --ctc")
     if user.get("silver") and not ctc:
         raise ConfigError(f"{user.where('silver')}: it goes with --ctc, a set of the Cell Tracking Challenge")
     n_channels = _n_joined(user, where, len(images), len(labels))
@@ -229,6 +230,7 @@ def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[in
         **user.only("name", "label_kind", "independent", "channels_are_slices", "channel"),
         **(user.only("join") if images else {}),
         **_choose_scaling(user),
+        **_choose_pixel_size(user),
         **({"ctc": True, **user.only("silver")} if ctc else {}),
         "regions": choose_regions(user, window),
         "label_options": _label_options(user),
@@ -252,6 +254,24 @@ def _choose_scaling(user: UserOptions) -> dict[str, Any]:
 
     low, high = user.get("scale_gray")
     return {"scale_gray": ScaleGray((low, high), 16 if bits is None else 8 if bits == "8" else 16)}
+
+
+def _choose_pixel_size(user: UserOptions) -> dict[str, Any]:
+    """Return how large pixels are to be, if stacks are to be resampled.
+
+    Raises:
+        ConfigError: no size to resample to, or one that is no positive number.
+    """
+    sizes = user.get("pixel_size_of", ())
+    if "pixel_size" not in user:
+        if sizes:
+            raise ConfigError(
+                f"{user.where('pixel_size_of')}: says how large pixels are, but no --pixel-size to be made"
+            )
+        return {}
+    from pipeline.source.resampling import PixelSize
+
+    return {"pixel_size": PixelSize(user.get("pixel_size"), tuple(sizes))}
 
 
 def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
@@ -452,6 +472,8 @@ def _read_phantom(choice: SourceChoice, output: Output) -> "Source":
         raise ConfigError("channel: the built-in phantom has one channel; leave it out")
     if "scale_gray" in choice.options:
         raise ConfigError("scale-gray: the gray levels of the built-in phantom have 8 bits; leave it out")
+    if "pixel_size" in choice.options:
+        raise ConfigError("pixel-size: the built-in phantom is no picture of anything, of any size; leave it out")
     if choice.options["label_options"] != DEFAULT_OPTIONS:
         raise ConfigError(
             "labels: those of the built-in phantom have names, and all are annotated; leave their options out"

@@ -132,6 +132,19 @@ _OPTIONS = (
         help="Bits that gray levels are scaled to, with --scale-gray.  [default: 16]",
     ),
     _source(
+        "--pixel-size",
+        type=float,
+        metavar="NM",
+        help="Resample all stacks to pixels of so many nanometres.",
+    ),
+    _source(
+        "--pixel-size-of",
+        type=float,
+        multiple=True,
+        metavar="NM",
+        help="How large they are, for each --images in order.  [default: as files say]",
+    ),
+    _source(
         "--regions/--no-regions",
         default=None,
         help="Cut slices larger than four samples into boxes, each a slice of its own.",

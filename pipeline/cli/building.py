@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def build(
     context: click.Context, /, output: Output, config: "ConfigFile | None", jobs: int, dry_run: bool, **options: Any
 ) -> None:
-    """Build a dataset from SOURCE, a folder with train-volume.tif and train-labels.tif.
+    """Build a dataset from SOURCE, a folder with train-volume.tif and train-labels.tif, or laid out otherwise.
 
     Without SOURCE: data/isbi2012 if it is there, else the built-in phantom, a synthetic stack.
 

@@ -192,7 +192,10 @@ def letter_lines(dataset: Dataset) -> list[str]:
         DatasetError: as `slice_letters`.
     """
     letters = slice_letters(dataset)
-    if max(map(len, letters)) == 1:  # single fields of view, which are easier to see side by side
+    places = [place for stack in dataset.record.inputs for place in stack.sequence or ()]
+    if places:
+        letters = ["".join(letter for _, letter in sorted(zip(places, "".join(letters), strict=False)))]
+    elif max(map(len, letters)) == 1:  # single fields of view, which are easier to see side by side
         letters = ["".join(letters)]
     return _first(letters, " stacks")
 
@@ -282,6 +285,10 @@ def _strategy(record: DatasetRecord) -> str:
         parts.append("slices without neighbours")
     elif record.split.gap is not None:
         parts.append(f"gap {record.split.gap}")
+    if record.n_groups:
+        parts.append(f"{counted(record.n_groups, 'group')}, each in one split")
+    if record.n_skipped:
+        parts.append(f"{counted(record.n_skipped, 'slice')} skipped")
     return ", ".join(parts)
 
 

@@ -15,10 +15,19 @@ _MAX_EXAMPLES = 3
 
 
 def files_of(source: Source) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Yield the name of every file, and (stack, z) of its slices: one where every slice is a file, or a whole stack."""
+    """Yield the name of every file, and (stack, z) of its slices.
+
+    That is one where every slice is a file, all boxes that it was cut into, or a whole stack.
+    """
     for index, stack in enumerate(source.stacks):
         depth = len(stack.images)
         one_each = len(stack.names) == depth
+        if one_each and stack.boxes:
+            boxes: dict[str, list[tuple[int, int]]] = {}
+            for z, name in enumerate(stack.names):
+                boxes.setdefault(name, []).append((index, z))
+            yield from boxes.items()
+            continue
         for position, name in enumerate(stack.names):
             yield name, [(index, position)] if one_each else [(index, z) for z in range(depth)]
 

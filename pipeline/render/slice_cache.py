@@ -22,6 +22,7 @@ from pipeline.source.stacks import Source
 
 _MAX_CACHE_BYTES = 1 << 28
 _PIECE_BYTES = 1 << 20
+_MAX_MAPPED_BYTES = 1 << 29  # of what is on the disk, if it is not more, all may stay in memory
 _SAMPLES_HELD = 4  # whose pixels may stay in memory, up to 128 MB each
 _LARGE_PX = 1 << 24  # so large slices are read and prepared one after the other
 
@@ -41,9 +42,10 @@ class SliceCache:
     def __init__(self, source: Source, folder: Path | None = None, max_bytes: int = _MAX_CACHE_BYTES) -> None:
         self._source = source
         self._folder = folder or Path(tempfile.gettempdir())
-        self._free_bytes = max_bytes
+        self._free_bytes, self._disk_bytes = max_bytes, 0
         self._slices: dict[tuple[int, int], tuple[PreparedSlice, _DiskArrays]] = {}
         self._locks: dict[tuple[int, int], threading.Lock] = {}
+        self._looked_at: list[_DiskArrays] = []
         self._guard, self._one_large = threading.Lock(), threading.Lock()
 
     @contextmanager
@@ -62,7 +64,19 @@ class SliceCache:
         try:
             yield prepared
         finally:
-            on_disk.count_sample()
+            self._count_sample(on_disk)
+
+    def _count_sample(self, on_disk: "_DiskArrays") -> None:
+        """Release what the last samples looked at: to do so after each would take as long as rendering does."""
+        with self._guard:
+            self._looked_at.append(on_disk)
+            if self._disk_bytes <= _MAX_MAPPED_BYTES:
+                self._looked_at.clear()
+            if len(self._looked_at) < _SAMPLES_HELD:
+                return
+            released, self._looked_at = self._looked_at, []
+        for each in released:
+            each.release()
 
     def _prepare(self, stack: int, z: int) -> "tuple[PreparedSlice, _DiskArrays]":
         on_disk = _DiskArrays(self._folder)
@@ -72,6 +86,8 @@ class SliceCache:
             with self._guard:
                 if fits := n_bytes <= self._free_bytes:
                     self._free_bytes -= n_bytes
+                else:
+                    self._disk_bytes += n_bytes
             return np.empty(shape, dtype) if fits else on_disk.allocate(shape, dtype)
 
         pixels = self._source.stacks[stack]
@@ -88,7 +104,6 @@ class _DiskArrays:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._maps: list[mmap.mmap] = []
-        self._n_samples = 0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an array on the disk, for which all its space is taken: a full disk met later would end the process.
@@ -101,12 +116,6 @@ class _DiskArrays:
             _take_space(file, n_bytes)
             self._maps.append(mmap.mmap(file.fileno(), n_bytes))
         return np.frombuffer(self._maps[-1], dtype).reshape(shape)
-
-    def count_sample(self) -> None:
-        """Release them after some samples: each time would cost as much as rendering does."""
-        self._n_samples += 1
-        if self._n_samples % _SAMPLES_HELD == 0:
-            self.release()
 
     def release(self) -> None:
         """Let the system forget what of them is in this process's memory: it is read again where it is needed."""

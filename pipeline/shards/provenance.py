@@ -190,16 +190,19 @@ class SourceReading:
     Attributes:
         scale_gray: how gray levels were scaled.
         pixel_size_nm: the side of a pixel to which stacks of several resolutions were brought.
+        stack_pixel_sizes_nm: the side that it had in each stack.
     """
 
     scale_gray: GrayScaling | None = None
     pixel_size_nm: float | None = None
+    stack_pixel_sizes_nm: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.scale_gray is None and self.pixel_size_nm is None:
             raise ConfigError("reading: expected something that was done, got nothing")
-        if self.pixel_size_nm is not None and not 0 < self.pixel_size_nm < math.inf:
-            raise ConfigError(f"pixel_size_nm: expected a positive number, got {self.pixel_size_nm!r:.40}")
+        sides = (*(self.stack_pixel_sizes_nm or ()), *(() if self.pixel_size_nm is None else (self.pixel_size_nm,)))
+        if not all(0 < side < math.inf for side in sides):
+            raise ConfigError(f"pixel_size_nm: expected positive numbers, got {sides!r:.80}")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values; what is not there has no key."""

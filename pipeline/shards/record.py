@@ -199,6 +199,22 @@ class DatasetRecord:
         return self.arrays.weights is not None
 
     @property
+    def n_groups(self) -> int:
+        """How many groups slices belong to; 0 where none are recorded."""
+        used = (
+            group
+            for stack in self.inputs
+            for z, group in enumerate(stack.groups or ())
+            if z not in (stack.skipped or ())
+        )
+        return len(set(used))
+
+    @property
+    def n_skipped(self) -> int:
+        """How many slices no split may have."""
+        return sum(len(stack.skipped or ()) for stack in self.inputs)
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have samples, in the order of their shards."""
         return tuple(dict.fromkeys(shard.split for shard in self.shards))

@@ -86,7 +86,7 @@ def read_build_info(folder: Path) -> BuildInfo:
     pairs: tuple[tuple[Path, Path], ...] = ()
     date, made_by = None, None
     options: dict[str, Any] = {}
-    with suppress(LookupError, TypeError):
+    with suppress(LookupError, TypeError, AttributeError):
         found = tuple(
             (Path(file["path"]), Path(each["labels"]["path"]))
             for each in values["inputs"]
@@ -94,7 +94,7 @@ def read_build_info(folder: Path) -> BuildInfo:
         )
         found = tuple(dict.fromkeys(found))  # one pair of folders may hold several stacks
         pairs = found if all(path.is_absolute() for pair in found for path in pair) else ()
-    with suppress(LookupError, TypeError):
+    with suppress(LookupError, TypeError, AttributeError):
         options = {key: value for key, value in values["options"].items() if _OPTIONS[key](value)}
     digests: tuple[tuple[str, str], ...] = ()
     decoders: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from augment.gray import IMAGE_DTYPES, as_renderable, renderable_dtype
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import StackDigest, array_digest
-from pipeline.shards.provenance import SourceReading, make_facts, require_channels
+from pipeline.shards.provenance import GrayScaling, SourceReading, make_facts, require_channels
 from pipeline.shards.record import NAME
 from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise
@@ -83,9 +83,12 @@ def combine(
     label_kind: str = AUTO,
     label_options: LabelOptions = DEFAULT_OPTIONS,
     scale_gray: ScaleGray | None = None,
+    reading: SourceReading | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source that several stacks make; every slice of them is read once, and checked.
+
+    For the options, see `make_source`; `reading` is what was done to their pixels before.
 
     Raises:
         ConfigError: images and labels do not belong together, stacks differ in kind, or the name is invalid.
@@ -117,7 +120,7 @@ def combine(
         stacks=stacks,
         facts=make_facts({"title": name, **own, **known}),
         files=tuple(stack.files for stack in raw if stack.files),
-        reading=SourceReading(scaling) if scaling else None,
+        reading=_with_scaling(reading, scaling),
         notes=(
             *level_notes,
             *(
@@ -138,6 +141,13 @@ def combine(
             ),
         ),
     )
+
+
+def _with_scaling(reading: SourceReading | None, scaling: GrayScaling | None) -> SourceReading | None:
+    """Return what was done to pixels, with how they were scaled, if they were."""
+    if scaling is None:
+        return reading
+    return SourceReading(scaling) if reading is None else replace(reading, scale_gray=scaling)
 
 
 class RereadSlices:

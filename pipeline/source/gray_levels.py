@@ -49,13 +49,24 @@ class ConvertedSlices:
         slices: any.
         convert: what makes of one what is used.
         dtype: of that.
+        shape: of all, where it is another one than that of the slices.
     """
 
     def __init__(
-        self, slices: Slices, convert: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any] | type
+        self,
+        slices: Slices,
+        convert: Callable[[NDArray[Any]], NDArray[Any]],
+        dtype: np.dtype[Any] | type,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         self._slices, self._convert = slices, convert
-        self.dtype, self.shape = np.dtype(dtype), slices.shape
+        self.dtype, self.shape = np.dtype(dtype), slices.shape if shape is None else shape
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of how the slices were read, once all have been."""
+        notes: tuple[str, ...] = getattr(self._slices, "notes", ())
+        return notes
 
     def __len__(self) -> int:
         return len(self._slices)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.shards.digest import bytes_digest, file_digest
 from pipeline.shards.provenance import MAX_CHANNELS
+from pipeline.source.pages.address import split_address
 from pipeline.source.pages.channels import ChosenChannels, JoinedChannels, require_same_labels, split_names
 from pipeline.source.pages.folder import PageFolder, open_folders
 from pipeline.source.pages.formats import FileSlices, decoder_of, is_page_folder, open_file, stem_of
@@ -35,12 +36,12 @@ class Opening(NamedTuple):
 def part_names(groups: Sequence[Sequence[tuple[Path, Path]]]) -> list[str]:
     """Return what to call images that are the channels of a stack, in all stacks alike.
 
-    They are called as the files or folders are, as what tells these apart in each stack, or by their numbers.
+    They are called as the files, folders or arrays are, as what tells these apart in each stack, or by their numbers.
 
     Args:
         groups: the pairs of images and labels of each stack.
     """
-    bases = [[stem_of(images) for images, _ in group] for group in groups]
+    bases = [[PurePath(split_address(path)[1]).name or stem_of(path) for path, _ in group] for group in groups]
     for names in (bases, [core_names(each) for each in bases]):
         if all(each == names[0] for each in names):
             return names[0]
@@ -64,7 +65,8 @@ def open_stack(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], how: Op
     (images, labels), (images_path, labels_path) = opened[0], pairs[0]
     if len(pairs) > 1:
         require_same_labels([each for _, each in opened], [path for path, _ in pairs])
-        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)])
+        slices = _slice_names(images, images_path)
+        images = JoinedChannels([each for each, _ in opened], names[: len(pairs)], slices=slices)
     files = [_source_file(each) for each, _ in opened]
     return replace(
         _raw_stack(images, labels, pairs[0], how),
@@ -143,7 +145,9 @@ def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[File
         )
     else:
         images = open_slices(images_path, labels=False, channels_are_slices=answer)
-        labels = open_slices(labels_path, labels=True, channels_are_slices=answer, colour=how.colour)
+        labels = open_slices(labels_path, labels=True, colour=how.colour)
+        if labels.axis == "channels" and len(labels) > len(images) == 1:  # then it may be one label, saved as colours
+            labels = open_slices(labels_path, labels=True, channels_are_slices=False, colour=how.colour)
     if (images.path, images.files) == (labels.path, labels.files):
         raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if answer is None and images.axis == "channels":

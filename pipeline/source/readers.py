@@ -16,6 +16,8 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
+from pipeline.source.pixel_size import stored_pixel_nm
+from pipeline.source.resampling import PixelSize, at_pixel_size
 from pipeline.source.stacks import RawStack, Slices, Source
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def read_folder(
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     silver: bool = False,
     ctc: bool = False,
@@ -63,6 +66,7 @@ def read_folder(
         channels_are_slices=channels_are_slices,
         channel=channel,
         scale_gray=scale_gray,
+        pixel_size=pixel_size,
         regions=regions,
         facts=facts,
     )
@@ -139,6 +143,7 @@ def read_pairs(
     channel: Sequence[str] = (),
     join: str = STACKS,
     scale_gray: ScaleGray | None = None,
+    pixel_size: PixelSize | None = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -157,6 +162,7 @@ def read_pairs(
         channel: which channels to keep, in that order, by their names or numbers; all where none is named.
         join: what pairs of the same labels are that follow each other: `channels` of one stack, or `stacks`.
         scale_gray: how to scale the gray levels of all stacks, if at all.
+        pixel_size: how large the pixels of all stacks are to be, if they are to be resampled.
         regions: how large slices are cut into boxes, each a slice of its own; or the boxes of each stack, None where it
             is not cut.
         facts: title, specimen, licence, citation, voxel_size_nm and url, where known.
@@ -174,11 +180,12 @@ def read_pairs(
         raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
     from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
 
-    _require_own_files(pairs)
+    _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
     colour = label_options.are_colors
     find = partial(find_layout, independent=independent, colour=colour)
     layouts = [find(*group[0]) if len(group) == 1 else None for group in groups]
+    asked = independent is not None
     if independent is None:
         independent = are_fields([group[0] for group in groups], layouts)
     how = Opening(independent, channels_are_slices, tuple(channel), colour)
@@ -189,7 +196,10 @@ def read_pairs(
             raw += open_layout(group[0], layout, how)
         else:
             raw.append(open_stack(group, names, how))
-    raw = in_one_sequence(raw)
+    raw, reading = in_one_sequence(raw), None
+    if pixel_size is not None:
+        stored = [None if pixel_size.stacks_nm else stored_pixel_nm(stack.images) for stack in raw]
+        raw, reading = at_pixel_size(raw, pixel_size, stored)
     cut_notes: list[str] = []
     if regions is not None:
         raw, cut_notes = _cut(raw, regions)
@@ -200,13 +210,14 @@ def read_pairs(
         label_kind=label_kind,
         label_options=label_options,
         scale_gray=scale_gray,
+        reading=reading,
         facts=facts,
     )
     options = {"channels_are_slices": channels_are_slices, "channel": list(channel), "join": join}
     return replace(
         source,
         notes=(
-            *(f"source: {note}" for layout in layouts if layout for note in layout.notes),
+            *(f"source: {note}" for layout in layouts if layout for note in layout.notes(asked=asked)),
             *cut_notes,
             *source.notes,
         ),
@@ -228,26 +239,24 @@ def _cut(raw: list[RawStack], regions: "Regions | Sequence[Boxes | None]") -> tu
 
 
 def read_images(path: Path) -> list[Slices]:
-    """Return the stack of images in a file, a folder of pages, or a source folder, without any labels.
+    """Return the stacks of images in a file, a folder of pages, or a source folder, without any labels.
 
-    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out.
+    Of a folder that has pages and their labels, as `img_0` and `img_0_masks`, the labels are left out. Pages of several
+    sizes are a stack a size.
 
     Raises:
         ConfigError: there is none.
         SourceError: it cannot be read.
     """
     from pipeline.source.opening import open_slices
-    from pipeline.source.pages.folder import PageFolder, has_pages, image_files
+    from pipeline.source.pages.fields import image_stacks
     from pipeline.source.pages.formats import is_page_folder
-    from pipeline.source.pages.layouts import image_folder
 
     if (path / IMAGES_FILE).is_file():
         path /= IMAGES_FILE
-    if not is_page_folder(path):
-        return [open_slices(path, labels=False)]
-    if not has_pages(path):
-        path = image_folder(path) or path
-    return [PageFolder(path, image_files(path))]
+    if is_page_folder(path):
+        return list(image_stacks(path))
+    return [open_slices(path, labels=False)]
 
 
 def phantom_source(*, name: str | None = None) -> Source:
@@ -284,14 +293,24 @@ def as_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:_MAX_NAME] or "stack"
 
 
-def _require_own_files(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack."""
+def _require_own_files(pairs: Sequence[tuple[Path, Path]], join: str) -> None:
+    """Refuse labels that are images, also through links; one folder or file of arrays may hold both of a stack.
+
+    Labels of two stacks are refused, too: images of the same labels are channels, and no stacks of their own.
+    """
     stack_of = {_identity(images): stack for stack, (images, _) in enumerate(pairs)}
     for stack, (_, labels) in enumerate(pairs):
         same = stack_of.get(_identity(labels))
         if same is not None and (same != stack or not holds_many(labels)):
             images = pairs[same][0]
             raise ConfigError(f"{labels}: named for labels, but is the images {images}; name what holds the labels")
+    of_labels: dict[object, Path] = {}
+    for images, labels in pairs if join == STACKS else ():
+        if (first := of_labels.setdefault(_identity(labels), images)) != images:
+            raise ConfigError(
+                f"{labels}: named for the labels of {first} and of {images}; name every stack once, or say --join "
+                "channels if these are channels of one"
+            )
 
 
 def _identity(path: Path) -> tuple[int, int, str] | Path:

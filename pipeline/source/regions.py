@@ -6,7 +6,7 @@ them belong to none: what a border cuts through is seen from both sides only whe
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -79,11 +79,7 @@ class Regions:
 
 @runtime_checkable
 class RowReader(Protocol):
-    """Slices of which some rows can perhaps be read without the others."""
-
-    @property
-    def reads_rows(self) -> bool:
-        """Whether they can."""
+    """Slices of which some rows can be read without the others."""
 
     def rows(self, z: int, top: int, bottom: int) -> NDArray[Any]:
         """Return the rows from `top` to before `bottom` of slice z."""
@@ -92,15 +88,15 @@ class RowReader(Protocol):
 class BoxSlices:
     """The boxes of a stack, as slices: `slices[k]` is read from the slice that it lies in.
 
-    Where some rows cannot be read alone, slices are kept for the next box: the first ones, as far as there is room, and
-    the last.
+    The rows that were read last are kept for the next box. Where rows cannot be read without the others, slices are
+    kept: the first ones, as far as there is room, and the last.
     """
 
     def __init__(self, source: Slices, boxes: Boxes) -> None:
         self._source, self._boxes = source, boxes
         self.shape = (len(boxes.corners), *boxes.size, *source.shape[3:])
         self._kept: dict[int, NDArray[Any]] = {}
-        self._last: tuple[int, NDArray[Any]] | None = None
+        self._last: tuple[tuple[int, int], NDArray[Any]] | None = None
         self._guard = threading.Lock()
 
     @property
@@ -124,10 +120,11 @@ class BoxSlices:
         """
         z, top, left = self._boxes.corners[k]
         height, width = self._boxes.size
-        if isinstance(self._source, RowReader) and self._source.reads_rows:
-            rows = self._source.rows(z, top, top + height)
-        else:
-            rows = self._slice(z)[top : top + height]
+        with self._guard:
+            if isinstance(source := self._source, RowReader):
+                rows = self._read((z, top), lambda: source.rows(z, top, top + height))
+            else:
+                rows = self._slice(z)[top : top + height]
         return np.ascontiguousarray(rows[:, left : left + width])
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -135,16 +132,19 @@ class BoxSlices:
         return (self[k] for k in range(len(self)))
 
     def _slice(self, z: int) -> NDArray[Any]:
-        with self._guard:
-            if (kept := self._kept.get(z)) is not None:
-                return kept
-            if self._last is None or self._last[0] != z:
-                self._last = None  # before the next is read: it may be large
-                pixels = self._source[z]
-                if sum(each.nbytes for each in self._kept.values()) + pixels.nbytes <= _MAX_KEPT_BYTES:
-                    return self._kept.setdefault(z, pixels)
-                self._last = z, pixels
-            return self._last[1]
+        if (kept := self._kept.get(z)) is not None:
+            return kept
+        pixels = self._read((z, 0), lambda: self._source[z])
+        if sum(each.nbytes for each in self._kept.values()) + pixels.nbytes <= _MAX_KEPT_BYTES:
+            self._kept[z] = pixels
+        return pixels
+
+    def _read(self, place: tuple[int, int], read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """Return what was read last, if it is of this place, else what `read` gives."""
+        if self._last is None or self._last[0] != place:
+            self._last = None  # before the next is read: it may be large
+            self._last = place, read()
+        return self._last[1]
 
 
 class BoxObjects(BoxSlices):
@@ -200,14 +200,19 @@ def cut_stack(stack: RawStack, boxes: Boxes) -> RawStack:
     if isinstance(stack.labels, ObjectSlices):
         labels = BoxObjects(stack.labels, boxes)
     of_slice = [corner[0] for corner in boxes.corners]
-    names = stack.names if len(stack.names) != len(stack.images) else tuple(stack.names[z] for z in of_slice)
+
+    def of_boxes(names: tuple[str, ...]) -> tuple[str, ...]:
+        return names if len(names) != len(stack.images) else tuple(names[z] for z in of_slice)
+
     return replace(
         stack,
         images=BoxSlices(stack.images, boxes),
         labels=labels,
-        names=names,
+        names=of_boxes(stack.names),
+        label_names=of_boxes(stack.label_names),
         groups=tuple(stack.groups[z] for z in of_slice) if stack.groups else (),
         sequence=(),
+        skipped=frozenset(box for box, z in enumerate(of_slice) if z in stack.skipped),
         boxes=boxes.corners,
     )
 

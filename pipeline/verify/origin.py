@@ -18,6 +18,7 @@ from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.regions import Boxes
+from pipeline.source.resampling import PixelSize
 from pipeline.source.stacks import Source
 
 _MAX_LISTED = 3
@@ -123,12 +124,15 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
     """
     record = dataset.record
     scaling = record.reading.scale_gray if record.reading else None
+    pixel_nm = record.reading.pixel_size_nm if record.reading else None
+    stacks_nm = record.reading.stack_pixel_sizes_nm if record.reading else None
     options: dict[str, Any] = {
         "name": record.name,
         "label_kind": record.label_kind,
         "label_options": _label_options(record.inputs),
         "independent": record.config.independent,
         "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
+        "pixel_size": None if pixel_nm is None else PixelSize(pixel_nm, stacks_nm or ()),
         "channels_are_slices": not record.arrays.channels,
         "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }

@@ -18,13 +18,13 @@ class JoinedChannels:
     Args:
         parts: the stacks, two or more; channels that one of them has are channels of the whole.
         names: what each of the parts is called.
-        slices: what the slices are called, or the one stack; by default as the files of the first part.
+        slices: what the slices are called, or all together.
         notes: what to say of them beside what there is to say of the parts.
 
     Attributes:
         path: of the first part.
         files: those of all parts.
-        slices: what the slices are called.
+        slices: what the slices are called, or all together.
         axis: what the first part calls its slices.
         shape: (Z, Y, X, C).
         dtype: of every slice.
@@ -44,11 +44,14 @@ class JoinedChannels:
         parts: Sequence[FileSlices],
         names: Sequence[str],
         *,
-        slices: Sequence[str] = (),
+        slices: Sequence[str],
         notes: Sequence[str] = (),
     ) -> None:
         first, self.parts = parts[0], tuple(parts)
         self.path, self.axis, self.dtype = first.path, first.axis, first.dtype
+        places = [(part.path, part.files) for part in parts]
+        if twice := next((place for place in places if places.count(place) > 1), None):
+            raise ConfigError(f"{twice[0]}: is named twice for channels of one stack; name every channel once")
         for part in parts:
             if (part.shape[:3], part.dtype) != (first.shape[:3], first.dtype):
                 raise ConfigError(
@@ -56,7 +59,7 @@ class JoinedChannels:
                     "alike: export them again"
                 )
         self.files = tuple(file for part in parts for file in part.files)
-        self.slices = tuple(slices) or tuple(file.stem for file in first.files)
+        self.slices = tuple(slices)
         called = [channel for part, name in zip(parts, names, strict=True) for channel in part.channels or (name,)]
         self.channels = channel_names(called, len(called))
         self.shape = (*first.shape[:3], len(called))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
-from pipeline.source.pages.folder import PageFolder, has_pages, page_files
-from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
+from pipeline.source.pages.folder import PageFolder, divided_files, has_pages, image_files, is_same_file, page_files
+from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
 from pipeline.source.pages.formats import FileSlices
-from pipeline.source.pages.layouts import inner_folders, subfolders
+from pipeline.source.pages.layouts import image_folder, inner_folders, subfolders
 from pipeline.source.pages.object_masks import ObjectMasks
 from pipeline.source.pages.partners import match_names
 
@@ -33,16 +33,16 @@ def several_sizes(images: Path, labels: Path, *, colour: bool = False) -> Folder
 
     Args:
         images: the folder.
-        labels: that of their labels.
+        labels: that of their labels, or the same one.
         colour: whether labels may be colours.
 
     Raises:
         ConfigError: more sizes than a dataset can have stacks.
         SourceError: a file cannot be read, or a label is not of its picture's size.
     """
-    files = page_files(images), page_files(labels)
-    stems = [[file.stem for file in each] for each in files]
     try:
+        files = divided_files(images) if is_same_file(images, labels) else (page_files(images), page_files(labels))
+        stems = [[file.stem for file in each] for each in files]
         partners = [files[1][place] for place in match_names(stems[0], stems[1], (str(images), str(labels)))]
     except ConfigError:
         return None
@@ -58,7 +58,7 @@ def several_sizes(images: Path, labels: Path, *, colour: bool = False) -> Folder
     fields = [Field(image.stem, image, (label,)) for image, label in zip(files[0], partners, strict=True)]
     open_labels = partial(PageFolder, labels, labels=True, colour=colour)
     stacks = _by_size(fields, sizes, images, lambda each: open_labels([file for (file,) in each]))
-    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size; {AS_FIELDS}"
+    note = f"{images}: {len(fields)} pictures of {_sizes(sizes)}, a stack a size"
     return FolderLayout(stacks, (note,), independent=True)
 
 
@@ -88,11 +88,30 @@ def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
 
     sizes = [size_of(root, field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
-    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}; {AS_FIELDS}"]
+    notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}"]
     if empty := [field.name for field in fields if not field.labels]:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)
     return FolderLayout(stacks, tuple(notes), independent=True)
+
+
+def image_stacks(path: Path) -> list[PageFolder]:
+    """Return the pictures in a folder, or in a source folder, without labels: a stack for each size.
+
+    Raises:
+        ConfigError: there is none.
+        SourceError: a file cannot be read.
+    """
+    files: Sequence[Path] = ()
+    if not has_pages(path):
+        found = [inner_folders(folder) for folder in folders_each(path)]
+        files = [_only_image(pair[0]) for pair in found if pair]
+        path = path if files else image_folder(path) or path
+    files = files or image_files(path)
+    of_size: dict[Size, list[Path]] = {}
+    for file in files:
+        of_size.setdefault(size_of(path, file), []).append(file)
+    return [PageFolder(path, each) for each in of_size.values()]
 
 
 def folders_each(root: Path) -> list[Path]:

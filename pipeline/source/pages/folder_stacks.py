@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.source.pages.formats import FileSlices
 from pipeline.source.stacks import RawStack
 
-AS_FIELDS = "taken for fields of view without neighbours; --no-independent if they are sections of one specimen"
+_AS_FIELDS = "taken for fields of view without neighbours; --no-independent if they are sections of one specimen"
 
 
 class FolderStack(NamedTuple):
@@ -38,15 +38,20 @@ class FolderLayout:
 
     Attributes:
         stacks: in order; none where the pair is one plain stack after all.
-        notes: what it was taken for.
+        what: what was found, in a line each.
         independent: slices are fields of view without neighbours, as the layout shows.
         films: every stack is a sequence by itself, so that whole ones can be held out.
     """
 
     stacks: tuple[FolderStack, ...]
-    notes: tuple[str, ...]
+    what: tuple[str, ...]
     independent: bool = False
     films: bool = False
+
+    def notes(self, *, asked: bool) -> list[str]:
+        """Return what to say of it; that slices are fields of view is said where nobody asked for it."""
+        first, *others = self.what
+        return [f"{first}; {_AS_FIELDS}" if self.independent and not asked else first, *others]
 
 
 def find_layout(
@@ -71,11 +76,16 @@ def find_layout(
 
     if not (images.is_dir() and labels.is_dir()):
         return None
-    if is_same_file(images, labels):
-        return folder_each(images, colour=colour)
+    is_same = is_same_file(images, labels)
     if not (has_pages(images) and has_pages(labels)):
-        return None
-    layout = open_sequence(images, labels) or open_cases(images, labels)
+        layout = folder_each(images, colour=colour) if is_same else None
+        if layout and independent is False and len(layout.stacks) > 1:
+            raise SourceError(
+                f"{layout.what[0]}; sections of one specimen have one size: export them again, alike, or leave out "
+                "--no-independent"
+            )
+        return layout
+    layout = None if is_same else open_sequence(images, labels) or open_cases(images, labels)
     if layout and layout.stacks:
         return layout
     return (None if independent is False else several_sizes(images, labels, colour=colour)) or layout

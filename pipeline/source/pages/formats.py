@@ -111,6 +111,7 @@ _TIFF = Format("TIFF", (".tif", ".tiff"), _open_tiff)
 _FORMATS = (
     _TIFF,
     Format("MetaMorph", (".stk",), _open_tiff),
+    Format("Zeiss LSM", (".lsm",), _open_tiff),
     Format("PNG", (".png",), _open_png),
     Format("BMP", (".bmp",), _open_bmp),
     Format("JPEG", jpeg.SUFFIXES, _open_jpeg),

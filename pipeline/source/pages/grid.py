@@ -19,7 +19,7 @@ ReadChunk: TypeAlias = Callable[[tuple[int, ...]], NDArray[Any]]
 
 MAX_CHUNK_BYTES = 1 << 28
 _MAX_CHUNKS = 1 << 16  # that a slice may lie in
-_HELD_BYTES = 1 << 26  # of chunks that are kept for the next slice
+_HELD_BYTES = 1 << 28  # of chunks that are kept for the next slice: 64 slices of 2048 x 2048 px in 8 bits
 _NAMES = {"t": "times", "c": "channels", "z": "slices", "y": "rows", "x": "columns"}
 _MAX_FEW = 4  # an axis of so many may be channels
 
@@ -47,6 +47,7 @@ class GridSlices:
         axes: what its axes are, a letter each: t, c, z, y or x.
         n_stored: bytes that it takes in its files.
         channels: what its channels are called, where that is known.
+        pixel_nm: the (y, x) size of a pixel in nanometres, where that is known.
         labels: whether it holds labels.
 
     Attributes:
@@ -75,8 +76,10 @@ class GridSlices:
         *,
         n_stored: int,
         channels: Sequence[str] = (),
+        pixel_nm: tuple[float, float] | None = None,
         labels: bool = False,
     ) -> None:
+        self.pixel_nm = pixel_nm
         self.path, self.files, self._array, self._axes = path, files, array, axes
         self.dtype = array.dtype.newbyteorder("=")
         self._held: tuple[int, dict[tuple[int, ...], NDArray[Any]]] = (-1, {})

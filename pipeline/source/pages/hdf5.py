@@ -55,8 +55,10 @@ def open_hdf5(path: Path, *, labels: bool) -> GridSlices:
             if len(axes) != stored.ndim:
                 raise PictureError(f"axes {axes!r:.40} for an array of {stored.shape}; {_AXES_ADVICE}")
             array = _Array(file_path, name, stored)
+            pixel_nm = _pixel_nm(stored, axes)
             n_stored = min(stored.id.get_storage_size(), file_path.stat().st_size)
-    return GridSlices(Path(f"{file_path}:/{name}"), (file_path,), array, axes, n_stored=n_stored, labels=labels)
+    place = Path(f"{file_path}:/{name}")
+    return GridSlices(place, (file_path,), array, axes, n_stored=n_stored, pixel_nm=pixel_nm, labels=labels)
 
 
 class _Array:
@@ -172,6 +174,19 @@ def _stored_axes(stored: h5py.Dataset) -> str:
             raise PictureError("its attribute axistags cannot be read; remove it, or set axes") from error
     labels = [dimension.label for dimension in stored.dims]
     return "".join(labels).lower() if all(len(label) == 1 for label in labels) else ""
+
+
+def _pixel_nm(stored: h5py.Dataset, axes: str) -> tuple[float, float] | None:
+    """Return the (y, x) size of a pixel: CREMI's attribute `resolution` is in nm, `element_size_um` of others not."""
+    for name, unit_nm in (("resolution", 1.0), ("element_size_um", 1e3)):
+        if name not in stored.attrs or stored.attrs.get_id(name).get_storage_size() > _MAX_ATTRIBUTE_BYTES:
+            continue
+        sizes = np.asarray(stored.attrs[name])
+        spatial = [axis for axis in axes if axis in "zyx"]
+        if sizes.shape == (len(spatial),) and sizes.dtype.kind in "uif" and (sizes > 0).all():
+            size = dict(zip(spatial, sizes.tolist(), strict=True))
+            return size["y"] * unit_nm, size["x"] * unit_nm
+    return None
 
 
 def _text(stored: h5py.Dataset, name: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, counted
 from pipeline.source.pages.folder import page_files
-from pipeline.source.pages.folder_stacks import AS_FIELDS, FolderLayout, FolderStack
+from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
 from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.partners import match_names
 
@@ -37,7 +37,7 @@ def open_cases(images: Path, labels: Path) -> FolderLayout | None:
         return None
     files = page_files(images), page_files(labels)
     if len(open_file(files[1][0], labels=True)) == 1:
-        note = f"{images}: {counted(len(files[1]), 'case')} of nnU-Net, a picture each, {AS_FIELDS}"
+        note = f"{images}: {counted(len(files[1]), 'case')} of nnU-Net, a picture each"
         return FolderLayout((), (note,), independent=True)
     if len(files[0]) > len(files[1]):
         raise ConfigError(

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.source.pages.folder import PageFolder, has_pages, page_files
 from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
+from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.layouts import subfolders
 from pipeline.source.pages.partners import missing_numbers
 
 _SEQUENCE = re.compile(r"[0-9]{2}")
 _FRAME = re.compile(r"t([0-9]+)")
 _LABEL = re.compile(r"man_seg_?([0-9]+)(_[0-9]+)?")
+_ADVICE = "export the annotated planes and their labels as pages, and name the two folders"
 _GOLD, _SILVER = "GT", "ST"
 
 
@@ -74,9 +76,7 @@ def sequence_pairs(root: Path, *, silver: bool = False) -> list[tuple[Path, Path
     for _, labels in pairs:
         if not labels.is_dir():
             other = "leave out --silver" if silver else "--silver takes the computed ones"
-            raise ConfigError(
-                f"{labels}: expected the annotations of a sequence, found nothing; {other}, if it has any"
-            )
+            raise ConfigError(f"{labels}: expected annotations of a sequence, found nothing; {other}, if it has any")
     return pairs
 
 
@@ -94,11 +94,11 @@ def open_sequence(images: Path, labels: Path) -> FolderLayout | None:
     found = [_LABEL.fullmatch(file.stem) for file in annotated]
     if not all(numbers) or not all(found):
         return None
+    several = f"of several planes; sequences of volumes are not read: {_ADVICE}"
+    if (n := len(open_file(frames[0], labels=False))) > 1:
+        raise SourceError(f"{frames[0]}: has {n} pages, as a frame {several}")
     if plane := next((match for match in found if match and match[2]), None):
-        raise SourceError(
-            f"{labels}: {plane[0]} annotates one plane of a frame of several; sequences of volumes are not read: "
-            "export the annotated planes and their labels as pages, and name the two folders"
-        )
+        raise SourceError(f"{labels}: {plane[0]} annotates one plane of a frame {several}")
     place = {int(match[1]): z for z, match in enumerate(numbers) if match}
     for file, match in zip(annotated, found, strict=True):
         if match and int(match[1]) not in place:

@@ -13,6 +13,7 @@ from pipeline.source.pages.grid import GridSlices, axes_of
 from pipeline.source.pages.picture import PictureError, picture_errors
 from pipeline.source.pages.zarr_array import ZarrArray
 from pipeline.source.pages.zarr_store import Store, open_store, read_json
+from pipeline.source.pixel_size import as_nm
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _MAX_LISTED = 5
@@ -64,7 +65,7 @@ def open_zarr(path: Path, *, labels: bool) -> GridSlices:
         image = _read_node(store, key)
         if image is None:
             raise ConfigError(f"{path}: expected a Zarr group or array, found none; name another place")
-        node, axes, channels = _find_array(store, image, path, labels=labels)
+        node, axes, channels, pixel_nm = _find_array(store, image, path, labels=labels)
         array = ZarrArray(store, node.key, node.array or {})
         stored = {key: size for key, size in store.sizes(node.key).items() if not _is_hidden(key)}
         chunks = {key: size for key, size in stored.items() if key != node.inside("zarr.json")}
@@ -76,13 +77,31 @@ def open_zarr(path: Path, *, labels: bool) -> GridSlices:
         if len(axes) != len(array.shape):
             raise PictureError(f"axes {axes!r:.40} for an array of {array.shape}; {_AXES_ADVICE}")
         files = tuple(place / key for key in stored) if place.is_dir() else (place,)
-    return GridSlices(path, files, array, axes, n_stored=sum(chunks.values()), channels=channels, labels=labels)
+    return GridSlices(
+        path,
+        files,
+        array,
+        axes,
+        n_stored=sum(chunks.values()),
+        channels=channels,
+        pixel_nm=pixel_nm,
+        labels=labels,
+    )
 
 
-def _find_array(store: Store, node: _Node, path: Path, *, labels: bool) -> tuple[_Node, str, tuple[str, ...]]:
-    """Return the array that a place stands for, its axes where they are told, and what its channels are called."""
+class _Found(NamedTuple):
+    """An array, its axes where they are told, what its channels are called, and the (y, x) size of its pixels in nm."""
+
+    node: _Node
+    axes: str
+    channels: tuple[str, ...] = ()
+    pixel_nm: tuple[float, float] | None = None
+
+
+def _find_array(store: Store, node: _Node, path: Path, *, labels: bool) -> _Found:
+    """Return the array that a place stands for."""
     if node.array is not None:
-        return node, _plain_axes(node), ()
+        return _Found(node, _plain_axes(node))
     if labels and "image-label" not in node.ome and (found := _label_image(store, node, path)):
         node = found
     if "plate" in node.ome:
@@ -90,19 +109,32 @@ def _find_array(store: Store, node: _Node, path: Path, *, labels: bool) -> tuple
     if "multiscales" not in node.ome:
         node = _only_child(store, node, path)
         if "multiscales" not in node.ome:
-            return node, _plain_axes(node), ()
+            return _Found(node, _plain_axes(node))
     try:
         (scales,) = node.ome["multiscales"]
         axes = "".join(_axis(each) for each in scales["axes"]) if "axes" in scales else _OLD_AXES
         key = node.inside(scales["datasets"][0]["path"])
         omero = node.ome.get("omero") or {}
         channels = tuple(str(channel.get("label", "")) for channel in omero.get("channels", ()))
+        pixel_nm = _pixel_nm(scales)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise PictureError(f"its OME-Zarr metadata are not those of one image ({error}); write it again") from error
     full = _read_node(store, key)
     if full is None or full.array is None:
         raise PictureError(f"its full resolution, {key}, is not there; was it copied to its end?")
-    return full, axes, channels
+    return _Found(full, axes, channels, pixel_nm)
+
+
+def _pixel_nm(scales: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the (y, x) size of a pixel of the full resolution, where axes have units and a scale is told."""
+    units = {_axis(axis): axis.get("unit", "") for axis in scales.get("axes", ()) if isinstance(axis, dict)}
+    changes = scales["datasets"][0].get("coordinateTransformations", ())
+    scale = next((change["scale"] for change in changes if change.get("type") == "scale"), None)
+    if scale is None or not {"y", "x"} <= set(units):
+        return None
+    size = dict(zip(units, scale, strict=True))
+    y, x = (as_nm(float(size[axis]), str(units[axis])) for axis in "yx")
+    return (y, x) if y and x else None
 
 
 def _label_image(store: Store, image: _Node, path: Path) -> _Node | None:

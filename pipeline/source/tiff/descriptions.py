@@ -14,7 +14,8 @@ from pipeline.source.tiff.pages import PageKind
 
 _AXES = {"C": "channels", "Z": "slices", "T": "times"}
 _IMAGEJ = {"c": "channels", "z": "slices", "t": "frames"}
-_METAMORPH_PLANES_TAG = 33629
+_METAMORPH_PLANES_TAG, _LSM_TAG = 33629, 34412
+_MAX_LSM_BYTES = 1 << 32  # beyond them, offsets in LSM files are wrong
 MISLABELLED = "the file is cut short or mislabelled: export it again"
 
 
@@ -29,6 +30,7 @@ class Declared(NamedTuple):
         channel_by_channel: whether all planes of a channel follow each other.
         names: what the channels are called, if each has a name.
         values: what it calls the values of a pixel: channels, slices, or nothing, where both may be meant.
+        n_rows: of a slice, where each of its rows is a plane (X, C); else 1.
     """
 
     by: str
@@ -38,11 +40,12 @@ class Declared(NamedTuple):
     channel_by_channel: bool = False
     names: tuple[str, ...] = ()
     values: str = "channels"
+    n_rows: int = 1
 
     @property
     def n_planes(self) -> int:
         """How many planes the file must have."""
-        return self.n_slices * self.n_channels
+        return self.n_slices * self.n_channels * self.n_rows
 
 
 def find_declared(
@@ -67,6 +70,8 @@ def find_declared(
         return _read_shaped(text, page, kind)
     if planes := page.tags.get(_METAMORPH_PLANES_TAG):
         return Declared("as MetaMorph says", planes.count)
+    if (lsm := page.tags.get(_LSM_TAG)) and isinstance(lsm.value, dict):
+        return _read_lsm(lsm.value, page)
     return None
 
 
@@ -122,6 +127,17 @@ def _imagej_names(labels: object, declared: Declared) -> tuple[str, ...]:
     return tuple(names[:n_channels]) if names == names[:n_channels] * (len(names) // n_channels) else ()
 
 
+def _read_lsm(values: Mapping[str, Any], page: tifffile.TiffPage) -> Declared | None:
+    """Return what Zeiss's LSM says of one channel, as tifffile reads its CZ_LSMINFO; nothing of what else it may be."""
+    names = {"Time": "times", "Z": "slices", "Channels": "channels", "P": "positions", "M": "tiles"}
+    size = {name: max(1, int(values.get(f"Dimension{name}", 1))) for name in names}
+    sides = int(values["DimensionY"]), int(values["DimensionX"])
+    others = max(size["Channels"], size["P"], size["M"], page.samplesperpixel)
+    if others > 1 or sides != page.shape or page.parent.filehandle.size >= _MAX_LSM_BYTES:
+        return None
+    return _declare("Zeiss LSM", "as Zeiss LSM says", [(names[name], size[name]) for name in names])
+
+
 def _read_shaped(text: str, page: tifffile.TiffPage, kind: PageKind) -> Declared:
     """Return what tifffile itself wrote: {"shape": [Z, Y, X]}."""
     values = json.loads(text) if text.startswith("{") else {"shape": text[7:-1].split(",")}
@@ -132,14 +148,11 @@ def _read_shaped(text: str, page: tifffile.TiffPage, kind: PageKind) -> Declared
     n_axes = len(longer) - len(sides)
     if n_axes < 0 or [size for _, size in longer[n_axes:]] != sides:
         raise TiffError(f"declares an array of {brief(shape)}, but its pages are {page.shape}; {MISLABELLED}")
-    if kind.values.n == 1 and any(axis in "CS" for axis, _ in longer[n_axes:]):
-        raise TiffError(
-            f"has the axes {brief(axes)}, so that its pages are rows, not slices; save it with the channels before the "
-            "rows (in Python: numpy.moveaxis(array, -1, -3))"
-        )
-    declared = _declare(
-        "tifffile", "as its description says", [(_AXES.get(axis, ""), size) for axis, size in longer[:n_axes]]
-    )
+    # tifffile writes (Y, X, C) as Y pages (X, C), unless it takes the channels for colours
+    by_rows = kind.values.n == 1 and [axis for axis, _ in longer[n_axes - 1 :]] in (["Y", "X", "C"], ["Y", "X", "S"])
+    n_rows = longer[n_axes - 1][1] if by_rows else 1
+    sizes = [(_AXES.get(axis, ""), size) for axis, size in longer[: n_axes - by_rows]]
+    declared = _declare("tifffile", "as its description says", sizes)._replace(n_rows=n_rows)
     if not kind.planar:
         return declared
     axis = longer[n_axes][0]

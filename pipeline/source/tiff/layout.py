@@ -38,6 +38,7 @@ class Layout:
         channels: what the channels of a slice are called that have planes of their own; empty for one.
         channel_by_channel: whether all planes of a channel follow each other, not all planes of a slice.
         values_are_slices: whether the values of a pixel are slices, as a stack of three may be stored.
+        n_rows: of a slice, where each of its rows is a plane (X, C); else 1.
     """
 
     kind: PageKind
@@ -48,20 +49,28 @@ class Layout:
     channels: tuple[str, ...] = ()
     channel_by_channel: bool = False
     values_are_slices: bool = False
+    n_rows: int = 1
 
     @property
     def n_slices(self) -> int:
         """Slices in the stack."""
         if self.values_are_slices:
             return self.kind.values.n
-        return len(self.pages) * self.planes // max(1, len(self.channels))
+        return len(self.pages) * self.planes // self._planes_in_slice
+
+    @property
+    def slice_size(self) -> tuple[int, int]:
+        """(height, width) of a slice."""
+        return self.kind.shape if self.n_rows == 1 else (self.n_rows, self.kind.shape[0])
+
+    @property
+    def _planes_in_slice(self) -> int:
+        return self.n_rows if self.n_rows > 1 else max(1, len(self.channels))
 
     def planes_of(self, z: int) -> Sequence[int]:
-        """Return the planes of slice z: one, or one for each channel."""
-        n_channels = max(1, len(self.channels))
-        if self.channel_by_channel:
-            return range(z, n_channels * self.n_slices, self.n_slices)
-        return range(z * n_channels, (z + 1) * n_channels)
+        """Return the planes of slice z: one, or one for each channel or row."""
+        n = self._planes_in_slice
+        return range(z, n * self.n_slices, self.n_slices) if self.channel_by_channel else range(z * n, (z + 1) * n)
 
     def first_byte(self, plane: int) -> int | None:
         """Return where the pixels of a plane begin, if they lie in the file as they are; else None."""
@@ -130,9 +139,10 @@ def find_layout(
 
 def _with_channels(layout: Layout, declared: Declared, *, labels: bool, channels_are_slices: bool | None) -> Layout:
     """Return a layout of which it is known what the planes and the values of a pixel are."""
-    kind, n_slices, n_channels = layout.kind, declared.n_slices, declared.n_channels
-    called = f"{counted(n_slices, 'slice')} of {n_channels if n_channels > 1 else kind.values.n} channels"
+    kind, n_slices = layout.kind, declared.n_slices
+    n_channels = declared.n_channels if declared.n_rows == 1 else kind.shape[1]
     may_be_slices = declared.values != "channels" or (kind.planar and channels_are_slices)
+    called = f"{counted(n_slices, 'slice')} of {n_channels if n_channels > 1 else kind.values.n} channels"
     if may_be_slices and not (declared.values == "" and channels_are_slices is False):
         if declared.n_planes > 1:
             raise TiffError(f"found {called}, or slices of slices; if they are channels, say --no-channels-are-slices")
@@ -151,6 +161,7 @@ def _with_channels(layout: Layout, declared: Declared, *, labels: bool, channels
         axis=layout.axis if n_slices > 1 else "",
         channels=names,
         channel_by_channel=declared.channel_by_channel,
+        n_rows=declared.n_rows,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 from pipeline.source.colours import ONE_VALUE, RGB, TINT_NOTE, Values, require_tint
@@ -30,6 +31,7 @@ _COLOURS: dict[int, int] = {
 }
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 _MAX_VALUES = 4096
+_JPEGS = (6, 7, 33007, 34892)  # whose tables are kept elsewhere
 _THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
 
 # What to do where one value may have two meanings.
@@ -157,6 +159,38 @@ def read_page(tiff: tifffile.TiffFile, address: PageAddress) -> tifffile.TiffPag
     """Return one page with all its tags, whatever tifffile thinks of the chain."""
     tiff.filehandle.seek(address.offset)
     return tifffile.TiffPage(tiff, address.number)
+
+
+def read_rows(
+    tiff: tifffile.TiffFile, address: PageAddress, kind: PageKind, top: int, bottom: int
+) -> NDArray[Any] | None:
+    """Return some rows of a page that is compressed in strips or tiles, decoded alone; None where that cannot be.
+
+    Args:
+        tiff: the open file.
+        address: of the page, whose strips or tiles have been found to be all there.
+        kind: of the page.
+        top: the first of the rows.
+        bottom: the one after the last.
+    """
+    page = read_page(tiff, address)
+    if page.is_contiguous or page.compression in _JPEGS or kind.planar:
+        return None
+    tiled = page.is_tiled
+    height = page.tilelength if tiled else page.rowsperstrip
+    across = math.ceil(kind.shape[1] / page.tilewidth) if tiled else 1
+    segments = range(top // height * across, math.ceil(bottom / height) * across)
+    offsets, counts = ([each[index] for index in segments] for each in (page.dataoffsets, page.databytecounts))
+    page.init_decode()
+    pixels = np.empty((bottom - top, kind.shape[1], kind.values.n), kind.dtype)
+    for data, index in tiff.filehandle.read_segments(offsets, counts, indices=segments, flat=True):
+        decoded, (_, _, y, x, _), _ = page.decode(data, index, _fullsize=tiled)
+        if decoded is None:
+            raise TiffError(f"{'tile' if tiled else 'strip'} {index} is empty; export the stack again")
+        part = decoded[0, max(0, top - y) : bottom - y, : kind.shape[1] - x]
+        place = max(0, y - top)
+        pixels[place : place + len(part), x : x + part.shape[1]] = part
+    return pixels
 
 
 def first_byte(page: tifffile.TiffPage) -> int | None:

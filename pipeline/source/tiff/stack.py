@@ -14,7 +14,7 @@ from pipeline.files import whole_file
 from pipeline.source.colours import ONE_VALUE, kept_values
 from pipeline.source.tiff.failures import brief, tiff_errors
 from pipeline.source.tiff.layout import find_layout
-from pipeline.source.tiff.pages import find_pages, read_page
+from pipeline.source.tiff.pages import find_pages, read_page, read_rows
 
 _MAX_CLASSIC_BYTES = (1 << 32) - (1 << 25)  # of pixels in a classic TIFF, with room for the tables of many pages
 
@@ -71,7 +71,7 @@ class TiffStack:
             self._kept = kept_values(values, labels=labels, colour=colour)
         self._layout = layout
         self.channels = layout.channels or self._kept.channels
-        self.shape = (layout.n_slices, *layout.kind.shape, *([len(self.channels)] if self.channels else []))
+        self.shape = (layout.n_slices, *layout.slice_size, *([len(self.channels)] if self.channels else []))
         self.dtype, self.white_is_zero, self.axis = layout.kind.dtype, layout.kind.white_is_zero, layout.axis
         self.notes = self._kept.notes if labels else (*layout.kind.notes, *self._kept.notes)
         colours = layout.kind.colours
@@ -91,19 +91,15 @@ class TiffStack:
         with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
             return self._read(tiff, z)
 
-    @property
-    def reads_rows(self) -> bool:
-        """Whether some rows can be read without the others: every slice is stored in one piece."""
-        whole = self._layout.values_are_slices or self._layout.kind.planar
-        return not whole and all(first is not None for first in self._layout.first_bytes)
-
     def rows(self, z: int, top: int, bottom: int) -> NDArray[Any]:
-        """Return the rows from `top` to before `bottom` of slice z, of slices stored in one piece.
+        """Return the rows from `top` to before `bottom` of slice z; nearly always, no others are read.
 
         Raises:
             SourceError: as for a single slice.
         """
         with tiff_errors(self.path, f"slice {z}"), _open(self.path) as tiff:
+            if self._layout.n_rows > 1:  # each is a page
+                return self._read(tiff, z)[top:bottom]
             return self._read(tiff, z, (top, bottom))
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -124,26 +120,42 @@ class TiffStack:
         if _version(self.path) != self._version:  # its pages may be elsewhere now
             raise SourceError(f"{self.path}: slice {z} changed while it was being used; run the same again")
         if self._layout.values_are_slices:
-            return np.ascontiguousarray(self._read_plane(tiff, 0)[..., z])
+            return np.ascontiguousarray(self._read_plane(tiff, 0, rows)[..., z])
         kind = self._layout.kind
         planes = [self._kept.of(self._read_plane(tiff, plane, rows), kind.bits) for plane in self._layout.planes_of(z)]
+        if self._layout.n_rows > 1:
+            return np.stack(planes)
         return np.stack(planes, axis=-1) if self._layout.channels else planes[0]
 
     def _read_plane(self, tiff: tifffile.TiffFile, plane: int, rows: tuple[int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of a plane, (Y, X) or, of several values, (Y, X, N); or some rows of them."""
-        kind, dtype, shape = self._layout.kind, self._layout.kind.dtype, self._layout.kind.stored_shape
-        if (first_byte := self._layout.first_byte(plane)) is None:
-            pixels = read_page(tiff, self._layout.pages[plane]).asarray(maxworkers=1)
+        kind, dtype = self._layout.kind, self._layout.kind.dtype
+        top, bottom = rows or (0, kind.shape[0])
+        first_byte, some = self._layout.first_byte(plane), (bottom - top, *kind.stored_shape[1:])
+        pixels: NDArray[Any] | None = None
+        if rows and first_byte is not None and not kind.planar:
+            skipped = top * math.prod(some[1:]) * dtype.itemsize
+            pixels = self._read_bytes(tiff, some, first_byte + skipped)
+        elif rows and first_byte is None:
+            pixels = read_rows(tiff, self._layout.pages[plane], kind, top, bottom)
+        if pixels is not None:
+            pixels = pixels.reshape(some)
         else:
-            top, bottom = rows or (0, shape[0])
-            row_values, shape = math.prod(shape[1:]), (bottom - top, *shape[1:])
-            first_byte += top * row_values * dtype.itemsize
-            pixels = tiff.filehandle.read_array(dtype.newbyteorder(tiff.byteorder), math.prod(shape), first_byte)
-        pixels = pixels.reshape(shape).astype(dtype, copy=False)
-        if kind.planar:
-            pixels = np.moveaxis(pixels, 0, -1)
+            if first_byte is not None:
+                pixels = self._read_bytes(tiff, kind.stored_shape, first_byte)
+            else:
+                pixels = read_page(tiff, self._layout.pages[plane]).asarray(maxworkers=1)
+            pixels = pixels.reshape(kind.stored_shape)
+            pixels = (np.moveaxis(pixels, 0, -1) if kind.planar else pixels)[top:bottom]
+        pixels = pixels.astype(dtype, copy=False)
         if kind.white_is_zero and not self._labels and dtype.kind != "f":
             pixels = np.bitwise_xor(pixels, dtype.type((1 << kind.bits) - 1))
+        return pixels
+
+    def _read_bytes(self, tiff: tifffile.TiffFile, shape: tuple[int, ...], first_byte: int) -> NDArray[Any]:
+        """Return pixels that lie in the file as they are."""
+        stored = self._layout.kind.dtype.newbyteorder(tiff.byteorder)
+        pixels: NDArray[Any] = tiff.filehandle.read_array(stored, math.prod(shape), first_byte)
         return pixels
 
 

@@ -224,11 +224,13 @@ def test_several_stacks_are_one_source(tmp_path: Path, pairs: list[str], augpipe
 
 def test_the_first_of_many_stacks_are_drawn(tmp_path: Path, augpipe: Run) -> None:
     images, labels = small_stack()
-    write_stack(tmp_path / "labels.tif", labels[:2])
     pairs: list[str] = []
     for k in range(14):
-        write_stack(tmp_path / f"{k}.tif", np.roll(images[:2], k, axis=1))
-        pairs += ["--images", str(tmp_path / f"{k}.tif"), "--labels", str(tmp_path / "labels.tif")]
+        for name, stack in ((f"{k}.tif", images), (f"{k}-labels.tif", labels)):
+            write_stack(tmp_path / name, np.roll(stack[:2], k, axis=1))
+        pairs += ["--images", str(tmp_path / f"{k}.tif"), "--labels", str(tmp_path / f"{k}-labels.tif")]
+    twice = augpipe("build", *pairs[:4], *pairs[4:6], "--labels", tmp_path / "0-labels.tif")
+    assert "0-labels.tif: named for the labels of" in twice.err
     lines = augpipe("build", *pairs, "--split", "stack", "--size", 40, "--dry-run").out.splitlines()
     drawn = [line.partition("  ")[2].strip() for line in lines if line.startswith("split ")]
     assert drawn == ["TT"] * 11 + ["... and 3 more stacks  (T train 22, E test 6)"]

@@ -137,7 +137,7 @@ OF_LARGE_SLICES = {"regions", "region-gap"}  # see test_regions.py
 OF_LAYOUTS = {"ctc", "silver"}
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
-TRIED_BELOW |= {"ignore", "classes", "label-colors", "skip-unlabelled"}
+TRIED_BELOW |= {"ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 
@@ -500,3 +500,12 @@ def test_a_file_for_another_command_would_be_read_by_its_options(place: Path) ->
     (place / "set.toml").write_text("n = 3\n")
     with pytest.raises(ConfigError, match="there is no key 'n'"):
         read_config_file(place / "set.toml", command)
+
+
+def test_regions_are_cut_as_by_flags(place: Path, augpipe: Run) -> None:
+    values = {**SMALL, "size": "20x20", "regions": True, "region-gap": 3, "folder": "small"}
+    (place / "set.toml").write_text(toml(values))
+    from_file = fingerprint(augpipe, "--config", place / "set.toml")
+    assert from_file == fingerprint(augpipe, *flags({**values, "folder": str(place / "small")}))
+    other_gap = flags({**values, "folder": str(place / "small"), "region-gap": 2})
+    assert len({from_file, fingerprint(augpipe, *other_gap)}) == 2

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +14,7 @@ from small_worlds import small_config, small_stack
 
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.source.combining import make_source
 from pipeline.source.pages.channel_files import channel_files
 from pipeline.source.readers import read_pairs
@@ -180,6 +181,8 @@ def test_channels_that_do_not_fit_are_refused(tmp_path: Path, labels: Path) -> N
     small = write_pages(tmp_path / "small", numbered("img_{}"), IMAGES[:, :5])
     with pytest.raises(ConfigError, match=re.escape("small: 12 x 5 x 72 (Z, Y, X) uint8, but ")):
         read_pairs([(one, labels), (small, labels)], join="channels")
+    with pytest.raises(ConfigError, match="one: is named twice for channels of one stack"):
+        read_pairs([(small, labels), (one, labels), (one, labels)], join="channels")
     other = write_pages(tmp_path / "other", [f"img_{z}{' b' * (z == 0)}" for z in range(12)], IMAGES)
     with pytest.raises(ConfigError, match=r"other: no page in .* belongs to img_0 b"):
         read_pairs([(one, labels), (other, labels)], join="channels")
@@ -252,3 +255,31 @@ def test_more_channels_than_a_dataset_has_are_to_be_chosen_from(tmp_path: Path) 
     with pytest.raises(ConfigError, match="at most 32 channels, found 40; choose some, such as --channel 0,1,2"):
         read_pairs(pair, channels_are_slices=False)
     assert np.array_equal(images_of(read_pairs(pair, channel=["39,2"])), many[[39, 2]].transpose(1, 2, 0)[None])
+
+
+def test_arrays_of_one_file_are_joined(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["green"], file["red"], file["labels"] = CUBE[..., 0], CUBE[..., 1], LABELS
+    pairs = [(Path(f"{tmp_path}/all.h5:/{name}"), Path(f"{tmp_path}/all.h5:/labels")) for name in ("green", "red")]
+    source = read_pairs(pairs, join="channels", name="x")
+    assert np.array_equal(images_of(source), CUBE[..., :2])
+    assert source.stacks[0].channels == ("green", "red")
+    assert source.stacks[0].names == ("all",)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_labels_that_tifffile_took_for_colours_are_as_many_as_images(tmp_path: Path) -> None:
+    """Three labels, saved with its defaults, are planar RGB in the file; so is one label that was saved as RGB."""
+    tifffile.imwrite(tmp_path / "hyper.tif", CUBE[:3, ..., :2].transpose(0, 3, 1, 2), imagej=True)
+    tifffile.imwrite(tmp_path / "labels.tif", LABELS[:3])
+    three = [(tmp_path / "hyper.tif", tmp_path / "labels.tif")]
+    for channel in ((), ("1",)):
+        source = read_pairs(three, channel=channel)
+        assert np.array_equal(np.stack(list(source.stacks[0].labels)) * 255, LABELS[:3])
+    tifffile.imwrite(tmp_path / "one.tif", CUBE[0], photometric="rgb")
+    tifffile.imwrite(tmp_path / "label.tif", np.stack([LABELS[0]] * 3), photometric="rgb", planarconfig="separate")
+    source = read_pairs([(tmp_path / "one.tif", tmp_path / "label.tif")])
+    assert np.array_equal(source.stacks[0].labels[0] * 255, LABELS[0])
+    assert "equal in every pixel" in source.notes[0]
+    with pytest.raises(SourceError, match="expected one number a pixel, found colours"):
+        read_pairs([(tmp_path / "one.tif", tmp_path / "labels.tif")])

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from tiff_zoo import LONG, SHORT, gray, hand_made, ome, text
+from tiff_zoo import LONG, SHORT, gray, hand_made, mutate, ome, text
 
-from pipeline.errors import SourceError
+from pipeline.errors import AugpipeError, SourceError
 from pipeline.source.pages.folder import PageFolder
 from pipeline.source.tiff import TiffStack
 
@@ -250,12 +251,77 @@ def test_labels_have_no_channels(path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("axes", ["YXC", "ZYXC"])
-def test_pages_that_are_rows_are_no_slices(path: Path, axes: str) -> None:
-    """tifffile writes (Y, X, 2) as Y pages of X rows with two columns, if nothing tells it better."""
-    pixels = CUBE[..., :2] if axes[0] == "Z" else CUBE[0, ..., :2]
-    write(path, pixels, photometric="minisblack", metadata={"axes": axes})
-    assert f"has the axes {axes}, so that its pages are rows, not slices" in refusal(path)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("axes", ["YXC", "ZYXC", "TYXC", "ZYXS"])
+def test_pages_may_be_the_rows_of_slices(path: Path, axes: str, compression: str | None) -> None:
+    """tifffile writes (Y, X, 2) as Y pages of X rows with two columns, if it is not told of colours."""
+    pixels = CUBE[:1, ..., :2] if axes[0] == "Y" else CUBE[..., :2]
+    array = pixels[0] if axes[0] == "Y" else pixels
+    write(path, array, photometric="minisblack", metadata={"axes": axes}, compression=compression)
+    stack = TiffStack(path)
+    assert same(stack, pixels)
+    assert (stack.channels, stack.axis) == (("0", "1"), {"Z": "slices", "T": "times"}.get(axes[0], ""))
+    assert "expected one label for each slice, found" in refusal(path, labels=True)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"shape": [4, ', b'"shape": [5, ').replace(b'"shape": [20, ', b'"shape": [21, '))
+    assert re.search(r"expected (100|21) slices \(as its description says\), found (80|20)", refusal(path))
+
+
+def test_rgb_of_imagej_and_ome_is_read(path: Path) -> None:
+    """OME counts the values of a pixel as channels, though they share a page."""
+    write(path, CUBE, imagej=True, metadata={"axes": "ZYXS"})
+    assert same(TiffStack(path), CUBE)
+    for planar, array, axes in ((None, CUBE, "ZYXS"), ("separate", CUBE.transpose(0, 3, 1, 2), "ZSYX")):
+        write(path, array, ome=True, photometric="rgb", planarconfig=planar, metadata={"axes": axes})
+        stack = TiffStack(path)
+        assert same(stack, CUBE)
+        assert stack.channels == RGB
+        assert same(TiffStack(path, channels_are_slices=False), CUBE)
+
+
+def test_all_channels_count_where_memory_is_asked_for(path: Path) -> None:
+    tags = {256: (LONG, 10**4), 257: (LONG, 10**4), 258: (SHORT, [8] * 3), 259: (SHORT, 8), 262: (SHORT, 2)}
+    strip = zlib.compress(bytes(10**5))
+    size = {277: (SHORT, 3), 278: (LONG, 10**4), 279: (LONG, len(strip))}
+    path.write_bytes(hand_made([([strip], gray(CUBE[0, ..., 0], tags=tags | size)[1])]))
+    assert "bytes that would become 300,000,000 (1 x 10000 x 10000 px, uint8, RGB)" in refusal(path)
+
+
+def damaged_files() -> list[bytes]:
+    """Return what is damaged below: RGB in pixels and in planes, with alpha, compressed, and hyperstacks."""
+    opaque = np.concatenate([CUBE, np.full((4, 20, 24, 1), 255, np.uint8)], axis=-1)
+    found = []
+    for pixels, options in (
+        (CUBE, {"rowsperstrip": 7}),
+        (CUBE.transpose(0, 3, 1, 2), {"planarconfig": "separate", "compression": "zlib"}),
+        (opaque, {"compression": "lzw", "tile": (16, 16)}),
+    ):
+        file = io.BytesIO()
+        tifffile.imwrite(file, pixels, photometric="rgb", metadata=None, **options)
+        found.append(file.getvalue())
+    return [*found, *(HYPERSTACKS[name][0] for name in ("ImageJ", "tifffile by channel", "OME XYZCT Z"))]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_any_damage_is_a_typed_error_or_a_stack(path: Path, part: int) -> None:
+    files, n_refused = damaged_files(), 0
+    for seed in range(30 * part, 30 * part + 30):
+        rng = np.random.default_rng(seed)
+        path.write_bytes(mutate(rng, files[seed % len(files)], files[rng.integers(len(files))]))
+        try:
+            stack = TiffStack(
+                path, labels=seed % 3 == 0, colour=seed % 2 == 0, channels_are_slices=[None, False][seed % 2]
+            )
+            slices = list(stack)
+        except AugpipeError as error:
+            n_refused += 1
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+            continue
+        assert np.stack(slices).shape == stack.shape
+        assert stack.shape[3:] == ((len(stack.channels),) if stack.channels else ())
+        assert all(image.dtype == stack.dtype and image.dtype.isnative for image in slices)
+    assert 10 <= n_refused < 30
 
 
 def test_colours_of_several_channels_are_refused(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every kind of TIFF file that programs write holds the same stack as the plain one."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import tiff_zoo
 import tifffile
 from numpy.typing import NDArray
-from tiff_zoo import LONG, SHORT, STACK, gray, hand_made, imagej, metamorph, ome, planes_behind_one_page, written
+from tiff_zoo import BYTE, LONG, SHORT, STACK, gray, hand_made, imagej, metamorph, ome, planes_behind_one_page, written
 
 from pipeline.errors import SourceError
 from pipeline.source.tiff import open_stack, read_stack, write_stack
@@ -36,8 +37,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def read(path: Path, data: bytes, *, labels: bool = False) -> NDArray[Any]:
+    """Return the stack in a file; some rows that are read alone must be its own."""
     path.write_bytes(data)
-    return read_stack(path, labels=labels)
+    pixels, stack = read_stack(path, labels=labels), open_stack(path, labels=labels)
+    height = pixels.shape[1]
+    for top, bottom in ((0, 1), (height // 3, height - height // 4), (height - 1, height)):
+        assert same(stack.rows(len(pixels) - 1, top, bottom), pixels[-1][top:bottom])
+    return pixels
 
 
 def same(found: NDArray[Any], expected: NDArray[Any]) -> bool:
@@ -240,3 +246,32 @@ def test_bits_in_reverse_order_are_turned(path: Path) -> None:
     strip = bytes(int(f"{byte:08b}"[::-1], 2) for byte in np.packbits(STACK[0] > 99, axis=1).tobytes())
     tags = {258: (SHORT, 1), 266: (SHORT, 2), 279: (LONG, len(strip))}
     assert same(read(path, hand_made([([strip], gray(STACK[0], tags=tags)[1])])), STACK[:1] > 99)
+
+
+def lsm(*, z: int = 1, times: int = 1, channels: int = 1, shape: tuple[int, int] = (20, 24)) -> tuple[int, int, bytes]:
+    """Return the tag CZ_LSMINFO, as far as tifffile needs it, for a stack of so many slices."""
+    numbers = struct.pack("<Iiiiiiii", 67127628, 512, shape[1], shape[0], z, channels, times, 1)
+    return BYTE, 512, numbers.ljust(512, b"\0")
+
+
+def test_a_stack_of_zeiss_lsm_is_read(path: Path) -> None:
+    """One channel, whose thumbnails lie between the slices."""
+    small = gray(STACK[0][::4, ::4], tags={254: (LONG, 1)})
+    pages = [page for image in STACK for page in (gray(image, tags={34412: lsm(z=3)}), small)]
+    assert same(read(path, hand_made(pages)), STACK)
+    pages = [gray(image, tags={34412: lsm(times=3)}) for image in STACK]
+    assert same(read(path, hand_made(pages)), STACK)
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        (lsm(z=4), r"expected 4 slices \(as Zeiss LSM says\), found 3"),
+        (lsm(z=3, times=2), r"found 2 times x 3 slices \(Zeiss LSM\)"),
+        (lsm(channels=3), "3 pages that Zeiss LSM described in its own way"),
+        (lsm(z=3, shape=(24, 20)), "3 pages that Zeiss LSM described in its own way"),
+    ],
+)
+def test_what_zeiss_lsm_says_otherwise_is_refused(path: Path, tag: tuple[int, int, bytes], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        read(path, hand_made([gray(image, tags={34412: tag}) for image in STACK]))

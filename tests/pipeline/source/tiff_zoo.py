@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-SHORT, LONG, RATIONAL, LONG8 = 3, 4, 5, 16
+BYTE, SHORT, LONG, RATIONAL, LONG8 = 1, 3, 4, 5, 16
 HERE = -1  # in tag 273 or 324: where the data really are
 STACK = np.random.default_rng(0).integers(0, 256, (3, 20, 24), np.uint8)
 _LETTERS = {1: "B", 2: "B", SHORT: "H", LONG: "I", 7: "B", 13: "I", LONG8: "Q"}
