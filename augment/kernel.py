@@ -216,6 +216,15 @@ def _interleave(line, n_channels, channel, image):
 
 
 @compiled
+def _interleave_three(first, second, third, image):
+    """Write three channels of a block at once: one loop over all, so that vectors of pixels are stored together."""
+    for c in range(first.shape[0]):
+        image[3 * c] = first[c]
+        image[3 * c + 1] = second[c]
+        image[3 * c + 2] = third[c]
+
+
+@compiled
 def _pick(label, nearest, picked):
     """Copy each pixel's nearest label."""
     for c in range(picked.shape[0]):
@@ -258,7 +267,8 @@ def resample(
     reals = room[4 * BLOCK_PX :].view(coefficients.dtype)
     t_y, t_x, blended = reals[:n], reals[BLOCK_PX : BLOCK_PX + n], reals[2 * BLOCK_PX : 3 * BLOCK_PX]
     weights_y, weights_x = reals[3 * BLOCK_PX : 7 * BLOCK_PX], reals[7 * BLOCK_PX : 11 * BLOCK_PX]
-    line = room[15 * BLOCK_PX :].view(image_out.dtype)[:n]
+    lines = room[15 * BLOCK_PX :].view(image_out.dtype)
+    line, line_1, line_2 = lines[:n], lines[BLOCK_PX : BLOCK_PX + n], lines[2 * BLOCK_PX : 2 * BLOCK_PX + n]
     shift_y, shift_x, far = shifts[0], shifts[1], shifts[2]
     for c in range(n, BLOCK_PX):
         corner[c] = 0
@@ -309,6 +319,11 @@ def resample(
                 _blend(coefficients[channel], stride, corner, weights_y, weights_x, blended, n)
                 if n_channels == 1:
                     _finish(blended, gain, bias, low, high, half, image_out[row, left : left + n])
+                elif n_channels == 3:
+                    own = line if channel == 0 else line_1 if channel == 1 else line_2
+                    _finish(blended, gain, bias, low, high, half, own)
+                    if channel == 2:
+                        _interleave_three(line, line_1, line_2, image_out[row, 3 * left :])
                 else:
                     _finish(blended, gain, bias, low, high, half, line)
                     _interleave(line, n_channels, channel, image_out[row, left * n_channels :])

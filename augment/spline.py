@@ -17,7 +17,7 @@ MAX_PERIODS = 1024  # how many times a window may reach over the mirrored slice
 TILE_STRIDE = 1 << 12  # more than twice that: so many numbers has a row of mirror images
 BAND_PX = 16  # rows transposed together
 BLOCK_PX = 176  # of a row, rendered together; the default window in four
-ROOM = 16 * BLOCK_PX  # numbers that the kernel works with at a time
+ROOM = 17 * BLOCK_PX  # numbers that the kernel works with at a time
 
 FILTERED_ROWS = 64  # filtered together; at least the filter's horizon
 
