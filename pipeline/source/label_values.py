@@ -47,21 +47,18 @@ def values_in(label: NDArray[Any]) -> NDArray[Any]:
 
     So the values of labels with and without a sign are never compared as floats, which confuse large numbers.
     """
-    found: list[Any] = []
-    others = label.ravel()
-    for _ in range(FEW):  # faster than by a table, where there are but a few
-        if others.size:
-            found.append(others[0])
-            others = others[others != others[0]]
-    if others.size and others.min() >= 0 and others.max() <= MAX_LABEL_VALUE:
-        present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
-        present[others.astype(np.uint16, copy=False)] = True
-        others = np.flatnonzero(present)
-    elif others.size:
-        is_first = np.concatenate(([True], others[1:] != others[:-1]))  # of a run: they are few
-        others = np.unique(others[is_first])
-    wide = np.int64 if label.dtype.kind == "i" else np.uint64
-    return np.union1d(np.array(found, wide), others.astype(wide))
+    pixels, wide = label.ravel(), np.int64 if label.dtype.kind == "i" else np.uint64
+    firsts = pixels[run_starts(pixels)]
+    if firsts.min() < 0 or firsts.max() > MAX_LABEL_VALUE:
+        return np.unique(firsts).astype(wide)
+    present = np.zeros(MAX_LABEL_VALUE + 1, np.bool_)
+    present[firsts.astype(np.uint16, copy=False)] = True
+    return np.flatnonzero(present).astype(wide)
+
+
+def run_starts(pixels: NDArray[Any]) -> NDArray[np.intp]:
+    """Return where runs of one value begin in a line of pixels; those of labels are few."""
+    return np.flatnonzero(np.concatenate(([True], pixels[1:] != pixels[:-1])))
 
 
 def label_fault(slices: Iterable[NDArray[Any]], where: str, ignored: Collection[int] = ()) -> SourceError:

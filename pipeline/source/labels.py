@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
-from pipeline.source.label_values import FEW, as_hex, is_one_of, listed
+from pipeline.source.label_values import FEW, as_hex, is_one_of, listed, run_starts
 
 AUTO = "auto"
 
@@ -106,7 +106,10 @@ class LabelCoding:
         """
         if ids is not None:
             known = np.concatenate((np.zeros(1, np.uint64), ids))
-            stored = np.searchsorted(known, label.astype(np.uint64, copy=False)).astype(self.dtype)
+            pixels = label.ravel()
+            starts = run_starts(pixels)
+            numbers = np.searchsorted(known, pixels[starts].astype(np.uint64)).astype(self.dtype)
+            stored = np.repeat(numbers, np.diff(starts, append=pixels.size)).reshape(label.shape)
         elif self.kind == "instances":
             stored = label.astype(self.dtype, copy=False)
         elif len(self.values) <= FEW:  # many times faster than by a table
