@@ -65,8 +65,10 @@ class ZarrArray:
             self.shape = _sides(metadata["shape"], lowest=0)
             if metadata["zarr_format"] == 2:
                 self._read_second(metadata)
-            else:
+            elif metadata["zarr_format"] == 3:
                 self._read_third(metadata)
+            else:
+                raise PictureError(f"expected Zarr of version 2 or 3, found {metadata['zarr_format']!r:.40}")
         except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
             problem = " ".join(str(error).split())[:80]
             raise PictureError(f"its metadata are not those of a Zarr array ({problem}); write it again") from error
@@ -104,10 +106,12 @@ class ZarrArray:
         compressor = metadata.get("compressor")
         unpack = () if compressor is None else (_unpacker(_id(compressor, "id")),)
         n_axes = len(self.chunks)
-        axes = tuple(range(n_axes)) if metadata["order"] == "C" else tuple(reversed(range(n_axes)))
+        order, separator = metadata["order"], metadata.get("dimension_separator", ".")
+        if order not in ("C", "F") or separator not in (".", "/"):
+            raise PictureError(f"chunks in the order {order!r:.40}, named with {separator!r:.40}; write it again")
+        axes = tuple(range(n_axes)) if order == "C" else tuple(reversed(range(n_axes)))
         self._take(stored, metadata.get("fill_value"), _Layout(unpack, stored, axes))
-        separator = metadata.get("dimension_separator", ".")
-        self._prefix, self._separator = "", "/" if separator == "/" else "."
+        self._prefix, self._separator = "", separator
 
     def _read_third(self, metadata: Mapping[str, Any]) -> None:
         """Take the metadata of version 3: `zarr.json`."""

@@ -179,7 +179,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"filters": [{"id": "pickle"}]}, "is stored with the filter pickle, which is not read"),
     ({"compressor": {"id": "pcodec"}}, "is stored with the codec 'pcodec', which is not read"),
     ({"compressor": 5}, "its metadata are not those of a Zarr array"),
-    ({"zarr_format": None}, "its metadata are not those of a Zarr array"),
+    ({"zarr_format": None}, "expected Zarr of version 2 or 3, found None"),
+    ({"order": "zyx"}, "chunks in the order 'zyx'"),
+    ({"dimension_separator": "-"}, "named with '-'"),
     ({"fill_value": 10**9}, "its metadata are not those of a Zarr array"),
 ]
 
