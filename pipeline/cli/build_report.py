@@ -13,7 +13,7 @@ from pipeline.source.known_stacks import class_names
 from pipeline.source.stacks import Source
 
 _MAX_STACKS_SHOWN, _MAX_PAIRS_SHOWN = 12, 3
-_MAX_CHANNELS_SHOWN = 8
+_MAX_CHANNELS_SHOWN = _MAX_CLASSES_SHOWN = 8
 
 
 def source_line(source: Source) -> str:
@@ -24,10 +24,13 @@ def source_line(source: Source) -> str:
     stacks = f"{n_stacks} stacks, " if n_stacks > 1 else ""
     size = sizes.pop() if len(sizes) == 1 else "several sizes"
     coding, names = source.coding, class_names(source.inputs)
+    found = coding.colors or coding.values
     values = ", ".join(
         f"{value} -> {index}{f' ({names[index]})' if names else ''}"
-        for index, value in enumerate(coding.colors or coding.values)
+        for index, value in enumerate(found[:_MAX_CLASSES_SHOWN])
     )
+    if len(found) > _MAX_CLASSES_SHOWN:
+        values += f", ... ({len(found)} in all)"
     labels = f"{coding.kind} labels{': ' if values else ''}{values}"
     if coding.ignored:
         labels += f", ignored: {', '.join(map(str, coding.ignored))} -> {coding.ignore}"

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.build_choices import read_request, read_source
+from pipeline.cli.build_choices import read_request
 from pipeline.cli.build_options import add_build_options
 from pipeline.cli.options import PATH, Command, jobs_option, option
 from pipeline.cli.output import Output
+from pipeline.cli.source_choice import read_source
 from pipeline.errors import ConfigError
 from pipeline.shards.config import require_jobs
 

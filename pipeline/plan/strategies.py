@@ -7,7 +7,7 @@ are in groups, such as patients, the unit is the group: all of it goes into one 
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import TypeAlias
@@ -69,17 +69,18 @@ def _assign_units(config: BuildConfig, inputs: Sequence[StackInput], splits: Seq
     return Assignment(tuple(map(tuple, owners)))
 
 
-def _sequences(inputs: Sequence[StackInput]) -> list[list[_Unit]]:
-    """Return the units of each sequence that is shared out by itself, in order."""
+def _sequences(inputs: Sequence[StackInput]) -> Iterator[Sequence[_Unit]]:
+    """Yield the units of each sequence that is shared out by itself, in order."""
+    if not any(stack.sequence or stack.groups for stack in inputs):
+        yield from ([(SliceAddress(index, z),) for z in _used(stack)] for index, stack in enumerate(inputs))
+        return
     used = [(stack, SliceAddress(index, z)) for index, stack in enumerate(inputs) for z in _used(stack)]
     if any(stack.sequence for stack in inputs):
         used.sort(key=lambda each: each[0].sequence[each[1].z] if each[0].sequence else -1)
-    elif not any(stack.groups for stack in inputs):
-        return [[(SliceAddress(index, z),) for z in _used(stack)] for index, stack in enumerate(inputs)]
     units: dict[SliceAddress | str, list[SliceAddress]] = {}
     for stack, address in used:
         units.setdefault(stack.groups[address.z] if stack.groups else address, []).append(address)
-    return [list(units.values())]
+    yield list(units.values())
 
 
 def _share_out(config: BuildConfig, owners: _Owners, units: Sequence[_Unit], stream: int) -> None:
@@ -88,46 +89,51 @@ def _share_out(config: BuildConfig, owners: _Owners, units: Sequence[_Unit], str
     What lies within the gap of another split belongs to none.
     """
     n_slices = sum(map(len, units))
-    order = list(range(len(units) - 1, -1, -1))
+    order: Sequence[int] = range(len(units) - 1, -1, -1)
     if config.split == "random":
         order = Stream(config.seed, (_SPLIT_STREAM, stream)).shuffled(len(units))
-    in_order = [units[index] for index in order]
     if config.split == "kfold":
-        for address in (address for unit in _fold(config, units) for address in unit):
+        fold = _fold(config, units)
+        for address in (address for index in fold for address in units[index]):
             owners[address.stack][address.z] = "test"
+        left = [units[index] for index in order if index not in fold]
     else:
-        _fill("test", Fraction(repr(config.test)) * n_slices, in_order, owners, config.gap)
-    _fill("val", Fraction(repr(config.val)) * n_slices, in_order, owners, config.gap)
-    _fill("train", Fraction(n_slices), in_order, owners, config.gap)
+        wanted = Fraction(repr(config.test)) * n_slices
+        left = _fill("test", wanted, [units[index] for index in order], owners, config.gap)
+    left = _fill("val", Fraction(repr(config.val)) * n_slices, left, owners, config.gap)
+    _fill("train", Fraction(n_slices), left, owners, config.gap)
 
 
-def _fill(split: str, wanted: Fraction, units: Iterable[_Unit], owners: _Owners, gap: int) -> None:
+def _fill(split: str, wanted: Fraction, units: list[_Unit], owners: _Owners, gap: int) -> list[_Unit]:
     """Give units to a split until it has about as many slices as are wanted, and one unit at least.
 
     Of a unit, slices within the gap of another split are left out.
+
+    Returns:
+        The units that are left.
     """
-    n_taken = 0
-    for unit in units if wanted else ():
-        if any(owners[each.stack][each.z] is not None for each in unit):
-            continue
+    left: list[_Unit] = []
+    n_taken, twice = 0, int(2 * wanted)  # a unit is taken that brings n_taken nearer to what is wanted, or as near
+    for place, unit in enumerate(units if wanted else ()):
         free = [each for each in unit if _is_apart(owners[each.stack], each.z, split, gap)]
-        if n_taken and 2 * (wanted - n_taken) < len(free):
-            return
+        if n_taken and 2 * n_taken + len(free) > twice:
+            return left + units[place:]
         for each in free:
             owners[each.stack][each.z] = split
         n_taken += len(free)
+        left += [] if free else [unit]
+    return left if wanted else units
 
 
-def _fold(config: BuildConfig, units: Sequence[_Unit]) -> Sequence[_Unit]:
-    """Return the units of the fold that is held out: folds are as equal as units allow, and each has one if it can."""
+def _fold(config: BuildConfig, units: Sequence[_Unit]) -> range:
+    """Return which units are held out: folds are as equal as units allow, and each has one if it can."""
     before = [0, *accumulate(map(len, units))]  # how many slices lie before each unit
-    cut, cuts = 0, [0]
+    cut = cut_before = 0
     for fold in range(1, config.fold + 2):
         cut_before, cut = cut, bisect_right(before, fold * before[-1] // config.folds) - 1
         if len(units) >= config.folds:
             cut = min(max(cut, cut_before + 1), len(units) - (config.folds - fold))
-        cuts.append(cut)
-    return units[cuts[-2] : cuts[-1]]
+    return range(cut_before, cut)
 
 
 def _used(stack: StackInput) -> Iterator[int]:
@@ -138,7 +144,7 @@ def _used(stack: StackInput) -> Iterator[int]:
 
 def _is_apart(owners: list[str | None], z: int, split: str, gap: int) -> bool:
     """Return whether a slice is further than the gap from every slice of another split."""
-    return all(owner in {None, split} for owner in owners[max(0, z - gap) : z + gap + 1])
+    return all(owner is None or owner == split for owner in owners[max(0, z - gap) : z + gap + 1])
 
 
 def _require_no_split(config: BuildConfig, slice_size: tuple[int, int], held_out: Sequence[str]) -> None:

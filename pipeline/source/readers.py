@@ -183,7 +183,8 @@ def read_pairs(
     _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
     colour = label_options.are_colors
-    find = partial(find_layout, independent=independent, colour=colour)
+    skip = label_options.skip_unlabelled
+    find = partial(find_layout, independent=independent, colour=colour, skip_unlabelled=skip)
     layouts = [find(*group[0]) if len(group) == 1 else None for group in groups]
     asked = independent is not None
     if independent is None:

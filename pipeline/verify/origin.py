@@ -152,6 +152,7 @@ def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:
         names=names,
         values=labels.values if names or labels.colors else (),
         are_colors=labels.colors is not None,
+        skip_unlabelled=any(stack.skipped for stack in inputs),
     )
 
 

@@ -55,7 +55,12 @@ class FolderLayout:
 
 
 def find_layout(
-    images: Path, labels: Path, *, independent: bool | None = None, colour: bool = False
+    images: Path,
+    labels: Path,
+    *,
+    independent: bool | None = None,
+    colour: bool = False,
+    skip_unlabelled: bool = False,
 ) -> FolderLayout | None:
     """Return what two folders hold; None where it is one plain stack, or they are no folders.
 
@@ -64,6 +69,7 @@ def find_layout(
         labels: the folder of labels.
         independent: whether slices are fields of view; by default as the layout shows.
         colour: whether labels may be colours.
+        skip_unlabelled: pictures without a label are skipped.
 
     Raises:
         ConfigError: something is missing in a layout.
@@ -72,6 +78,7 @@ def find_layout(
     from pipeline.source.pages.fields import folder_each, several_sizes
     from pipeline.source.pages.folder import has_pages, is_same_file
     from pipeline.source.pages.nnunet import open_cases
+    from pipeline.source.pages.some_labels import some_labels
     from pipeline.source.pages.tracking import open_sequence
 
     if not (images.is_dir() and labels.is_dir()):
@@ -88,6 +95,8 @@ def find_layout(
     layout = None if is_same else open_sequence(images, labels) or open_cases(images, labels)
     if layout and layout.stacks:
         return layout
+    if skip_unlabelled and (some := some_labels(images, labels, independent=independent is True, colour=colour)):
+        return some
     return (None if independent is False else several_sizes(images, labels, colour=colour)) or layout
 
 

@@ -48,9 +48,10 @@ def match_names(images: Sequence[str], labels: Sequence[str], where: tuple[str, 
         alone = [name for name, key in zip(names, own, strict=True) if key not in others]
         if alone:
             more = f" and {len(alone) - _MAX_LISTED} more" if len(alone) > _MAX_LISTED else ""
+            skip = ", or say --skip-unlabelled" if names is images and match_some(images, labels) else ""
             raise ConfigError(
                 f"{folder}: no page in {partner} belongs to {', '.join(alone[:_MAX_LISTED])}{more}; every slice needs "
-                "its label: add or remove pages, or name them alike"
+                f"its label: add or remove pages, or name them alike{skip}"
             )
     names, own, folder = next(side for side in sides if len(set(side[1])) < len(side[1]))
     twice = next(key for key in own if own.count(key) > 1)
@@ -58,6 +59,23 @@ def match_names(images: Sequence[str], labels: Sequence[str], where: tuple[str, 
     raise ConfigError(
         f"{folder}: two pages have the same number or name, {found[0]} and {found[1]}; remove or rename one of them"
     )
+
+
+def match_some(images: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """Return for the name of every label the place of its image's, where only some images have one.
+
+    Args:
+        images: names without their endings.
+        labels: likewise.
+
+    Returns:
+        None where a label has no partner, or two have the same one.
+    """
+    for of_images, of_labels in _keys(images, labels):
+        if set(of_labels) <= set(of_images) and _are_distinct(of_images) and _are_distinct(of_labels):
+            place = {key: position for position, key in enumerate(of_images)}
+            return [place[key] for key in of_labels]
+    return None
 
 
 def is_label_name(stem: str) -> bool:
@@ -90,6 +108,10 @@ def missing_numbers(cores: Sequence[str]) -> list[int]:
         return []
     numbers = {int(core) for core in cores}
     return sorted(set(range(min(numbers), min(max(numbers), min(numbers) + 10**6) + 1)) - numbers)
+
+
+def _are_distinct(keys: Sequence[_Key]) -> bool:
+    return len(set(keys)) == len(keys)
 
 
 def _keys(images: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[Sequence[_Key], Sequence[_Key]]]:

@@ -1,7 +1,6 @@
 """Sequences of the Cell Tracking Challenge: frames t000.tif in a folder 01, some of them annotated in 01_GT/SEG."""
 
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
 from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.layouts import subfolders
 from pipeline.source.pages.partners import missing_numbers
+from pipeline.source.pages.some_labels import SomeLabels
 
 _SEQUENCE = re.compile(r"[0-9]{2}")
 _FRAME = re.compile(r"t([0-9]+)")
@@ -22,41 +22,13 @@ _ADVICE = "export the annotated planes and their labels as pages, and name the t
 _GOLD, _SILVER = "GT", "ST"
 
 
-class FrameLabels:
-    """The labels of a sequence of which not all frames are annotated: those of the others are 0.
+class FrameLabels(SomeLabels):
+    """The labels of a sequence of which not all frames are annotated: ids, and 0 in all of the others."""
 
-    Args:
-        labels: of the frames that are annotated.
-        frames: which these are.
-        depth: how many frames there are.
-    """
-
-    axis = ""
-    channels: tuple[str, ...] = ()
     values_are_objects = True
 
-    def __init__(self, labels: PageFolder, frames: Sequence[int], depth: int) -> None:
-        self._labels, self._place = labels, {frame: place for place, frame in enumerate(frames)}
-        self.path, self.files, self.dtype = labels.path, labels.files, labels.dtype
-        self.shape = (depth, *labels.shape[1:])
-        self.white_is_zero, self.palette, self.notes = labels.white_is_zero, labels.palette, labels.notes
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, z: int) -> NDArray[Any]:
-        """Return the label of frame z.
-
-        Raises:
-            SourceError: its pixels are damaged.
-        """
-        if not 0 <= z < len(self):
-            raise IndexError(f"frame {z} of {len(self)}")
-        return self._labels[self._place[z]] if z in self._place else np.zeros(self.shape[1:], self.dtype)
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Yield the labels."""
-        return (self[z] for z in range(len(self)))
+    def _empty(self) -> NDArray[Any]:
+        return np.zeros(self.shape[1:], self.dtype)
 
 
 def sequence_pairs(root: Path, *, silver: bool = False) -> list[tuple[Path, Path]]:

@@ -140,7 +140,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("--config none.toml", "none.toml"),
     ("--jobs 0", "jobs: expected"),
     ("--more", "--more"),
-    ("--images a --labels b", "either a SOURCE folder, or a --ctc one, or both --images and --labels"),
+    ("--images a --labels b", "either a SOURCE folder, or both --images and --labels, or --ctc"),
     ("another", "another"),
 ]
 

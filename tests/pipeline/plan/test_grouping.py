@@ -119,6 +119,9 @@ def test_a_dataset_keeps_its_groups_and_is_made_again_without_the_file(folders: 
     assert augpipe("rebuild", "d", "--source", "moved", "--out", "again").code == 0
     assert digests(Path("again")) == digests(Path("d"))
     assert "split        block, slices without neighbours, 4 groups, each in one split" in augpipe("show", "d").out
+    assert augpipe("card", "d", "--source", "moved").code == 0
+    said = "block: the last groups are held out; fields of view without neighbours; 4 groups, each of them in one split"
+    assert said in Path("d/card/README.md").read_text(encoding="utf-8")
     report = audit_dataset(Path("d"), source_folder=Path("moved"), jobs=1)
     proven = "12 of 12 samples proven by rendering them again"
     assert report.verdict == f"CLEAN: no test sample shows tissue that was trained on; {proven}"

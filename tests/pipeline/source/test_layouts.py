@@ -128,6 +128,32 @@ def test_a_dataset_of_several_sizes_is_verified_rebuilt_and_has_the_end_of_the_s
     assert "gap: the slices are taken for fields of view, which have no neighbours; leave out --gap" in refused.err
 
 
+# Pictures of which some have a label
+
+
+@pytest.mark.parametrize("masks", ["masks", "images"])
+def test_pictures_without_a_label_are_skipped_on_demand(augpipe: Run, masks: str) -> None:
+    for k in range(12):
+        write(Path("set/images", f"img_{k:02}.tif"), pixels(k))
+    for k in (11, 3, 6, 8):
+        write(Path("set", masks, f"img_{k}_mask.tif"), 1 + (ids(k) > 0).astype(np.uint8))
+    command = ("build", "--images", "set/images", "--labels", f"set/{masks}", "--out", "d", *SMALL)
+    refused = augpipe(*command)
+    assert refused.code == 2
+    assert "img_00, img_01, img_02 and 5 more; every slice needs its label: add or remove pages" in refused.err
+    assert refused.err.endswith("or say --skip-unlabelled\n")
+    built = augpipe(*command, "--skip-unlabelled", "--gap", "1")
+    assert built.code == 0, built.err
+    assert f"source: set/images: 4 of 12 pictures have a label in set/{masks}; the others are skipped\n" in built.out
+    assert "split        ...T..T.T..E  (T train 3, E test 1, . unused 8)" in built.out
+    record = json.loads(Path("d/dataset.json").read_bytes())
+    assert [each["value"] for each in record["classes"]] == [1, 2]  # and no class of slices without a label
+    assert record["inputs"][0]["skipped"] == [0, 1, 2, 4, 5, 7, 9, 10]
+    Path("set").rename("moved")
+    assert augpipe("verify", "d", "--replay", "--source", "moved").code == 0
+    assert augpipe("rebuild", "d", "--source", "moved", "--out", "again").code == 0
+
+
 # A folder a picture
 
 
