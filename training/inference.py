@@ -8,7 +8,7 @@ multiples of the network's step, so that its poolings fall on the same pixels wh
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from training.metrics import Scores, score_slices
 from training.plots import draw_thresholds
 from training.run_folder import Run, read_network, read_run
 from training.unet import UNet, cell_logits, centre
+
+if TYPE_CHECKING:
+    from pipeline.source.stacks import Slices
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
 _TIFF_SUFFIXES = (".tif", ".tiff")
@@ -298,7 +301,7 @@ def _slice_pairs(
     from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
-    gray, truth = open_stack(images), open_stack(labels, labels=True)
+    gray, truth = open_stack(images), _open_labels(labels, are_colors=record.inputs[0].labels.colors is not None)
     found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record.inputs
     stack = next((number for number, pair in enumerate(known) if pair.images.sha256 == found), None)
     if stack is None:
@@ -322,6 +325,17 @@ def _slice_pairs(
         return found if ignored is None else np.ma.array(found, mask=is_one_of(label, ignored))
 
     return len(slices), ((predictor(gray[z]), cells(as_labels(truth[z], dtype))) for z in slices)
+
+
+def _open_labels(path: Path, *, are_colors: bool) -> "Slices":
+    """Return the labels in a TIFF file, as a build reads them."""
+    from pipeline.source.label_colours import ColourLabels
+    from pipeline.source.tiff import TiffStack, open_stack
+
+    if not are_colors:
+        return open_stack(path, labels=True)
+    stack = TiffStack(path, labels=True, colour=True)
+    return ColourLabels(stack, str(path), stack.palette)
 
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:

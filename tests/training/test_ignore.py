@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from small_datasets import phantom_stack
 from small_runs import COSINE, fit_small
@@ -134,3 +135,16 @@ def test_slices_of_the_stack_are_scored_without_what_was_ignored(with_void: Path
     assert found.scores == expected
     assert score(paths[2], paths[1], ignore=(200,)).pixel_error == 0
     assert score(paths[2], paths[1]).pixel_error > 0.1
+
+
+def test_labels_of_the_stack_may_be_colours(tmp_path: Path) -> None:
+    images, labels = phantom_stack()
+    colours = np.where(labels[..., None] > 0, np.array([0, 200, 9], np.uint8), np.uint8(0))
+    source = make_source(images, colours, name="x", label_options=LabelOptions(are_colors=True))
+    out = build_dataset(source, BuildConfig(**OPTIONS), out=tmp_path / "d", jobs=1).out
+    write_stack(tmp_path / "i.tif", images)
+    tifffile.imwrite(tmp_path / "l.tif", colours, photometric="rgb")
+    fit_small(out, tmp_path / "run")
+    found = evaluate(tmp_path / "run", out, "test", images=tmp_path / "i.tif", labels=tmp_path / "l.tif")
+    predictor = open_predictor(read_run(tmp_path / "run"))
+    assert found.scores == score_slices((predictor(images[z]), labels[z] > 0) for z in (9, 10, 11))
