@@ -97,6 +97,12 @@ def test_pictures_of_several_sizes_may_lie_beside_their_masks() -> None:
     assert [stack.names for stack in stacks] == [("n7", "n9", "n12"), ("n8", "n10"), ("n11",)]
 
 
+def test_more_sizes_than_ids_have_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.source.pages.fields._MAX_SIZES", 2)
+    with pytest.raises(ConfigError, match="set/images: its pictures have 3 sizes, and ids have room for 2 stacks; cut"):
+        read_pairs([several_sizes("set")])
+
+
 def test_one_size_is_a_plain_stack_as_ever() -> None:
     (stack,) = read_pairs([several_sizes("set", [(20, 24)] * 3)]).stacks
     assert (stack.sequence, stack.identity.sequence) == ((), None)
