@@ -178,7 +178,7 @@ def read_pairs(
         raise ConfigError("images: expected at least one stack, got none")
     if channel and channels_are_slices:
         raise ConfigError("channel: channels that are slices cannot be chosen; leave out --channels-are-slices")
-    from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence
+    from pipeline.source.pages.folder_stacks import are_fields, find_layout, in_one_sequence, numbered_anew
 
     _require_own_files(pairs, join)
     groups = [list(group) for _, group in groupby(pairs, key=_key_of(join))]
@@ -204,6 +204,7 @@ def read_pairs(
     cut_notes: list[str] = []
     if regions is not None:
         raw, cut_notes = _cut(raw, regions)
+        raw = numbered_anew(raw)
     bases = [stem_of(images) for images, _ in pairs]
     source = combine(
         raw,

@@ -211,7 +211,7 @@ def cut_stack(stack: RawStack, boxes: Boxes) -> RawStack:
         names=of_boxes(stack.names),
         label_names=of_boxes(stack.label_names),
         groups=tuple(stack.groups[z] for z in of_slice) if stack.groups else (),
-        sequence=(),
+        sequence=tuple(stack.sequence[z] for z in of_slice) if stack.sequence else (),
         skipped=frozenset(box for box, z in enumerate(of_slice) if z in stack.skipped),
         boxes=boxes.corners,
     )

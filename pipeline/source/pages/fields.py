@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.source.pages.folder import PageFolder, divided_files, has_pages, image_files, is_same_file, page_files
 from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
-from pipeline.source.pages.formats import FileSlices
+from pipeline.source.pages.formats import FileSlices, open_file
 from pipeline.source.pages.layouts import image_folder, inner_folders, subfolders
 from pipeline.source.pages.object_masks import ObjectMasks
 from pipeline.source.pages.partners import match_names
@@ -46,11 +46,11 @@ def several_sizes(images: Path, labels: Path, *, colour: bool = False) -> Folder
         partners = [files[1][place] for place in match_names(stems[0], stems[1], (str(images), str(labels)))]
     except ConfigError:
         return None
-    sizes = [size_of(images, image) for image in files[0]]
+    sizes = [_size_of(image) for image in files[0]]
     if len(set(sizes)) == 1:
         return None
     for image, label, size in zip(files[0], partners, sizes, strict=True):
-        if (found := size_of(labels, label, labels=True, colour=colour)) != size:
+        if (found := _size_of(label, labels=True, colour=colour)) != size:
             raise SourceError(
                 f"{label}: {found[0]} x {found[1]} px, but its image {image.name} is {size[0]} x {size[1]} px; export "
                 "them again, alike"
@@ -86,7 +86,7 @@ def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
             return ObjectMasks(root, files)
         return PageFolder(root, [each[0] for each in files], labels=True, colour=colour)
 
-    sizes = [size_of(root, field.image) for field in fields]
+    sizes = [_size_of(field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
     notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}"]
     if empty := [field.name for field in fields if not field.labels]:
@@ -110,7 +110,7 @@ def image_stacks(path: Path) -> list[PageFolder]:
     files = files or image_files(path)
     of_size: dict[Size, list[Path]] = {}
     for file in files:
-        of_size.setdefault(size_of(path, file), []).append(file)
+        of_size.setdefault(_size_of(file), []).append(file)
     return [PageFolder(path, each) for each in of_size.values()]
 
 
@@ -130,9 +130,9 @@ def folders_each(root: Path) -> list[Path]:
     return [folder for folder in folders if inner_folders(folder)] if is_one else []
 
 
-def size_of(folder: Path, file: Path, *, labels: bool = False, colour: bool = False) -> Size:
+def _size_of(file: Path, *, labels: bool = False, colour: bool = False) -> Size:
     """Return (height, width) of a page of a folder."""
-    return PageFolder(folder, [file], labels=labels, colour=colour).shape[1:3]
+    return open_file(file, labels=labels, colour=colour, one_slice=True).shape[1:3]
 
 
 def _by_size(

@@ -128,3 +128,13 @@ def in_one_sequence(raw: Sequence[RawStack]) -> list[RawStack]:
         placed.append(replace(stack, sequence=tuple(first + place for place in places)))
         n_before += len(stack.images)
     return placed
+
+
+def numbered_anew(raw: Sequence[RawStack]) -> list[RawStack]:
+    """Return stacks whose slices have one place each in their sequence: boxes of a slice, which share its, in order."""
+    order = sorted((place, index, z) for index, stack in enumerate(raw) for z, place in enumerate(stack.sequence))
+    number = {(index, z): place for place, (_, index, z) in enumerate(order)}
+    return [
+        replace(stack, sequence=tuple(number[index, z] for z in range(len(stack.sequence))))
+        for index, stack in enumerate(raw)
+    ]

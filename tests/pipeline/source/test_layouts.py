@@ -97,6 +97,30 @@ def test_pictures_of_several_sizes_may_lie_beside_their_masks() -> None:
     assert [stack.names for stack in stacks] == [("n7", "n9", "n12"), ("n8", "n10"), ("n11",)]
 
 
+def test_more_sizes_than_ids_have_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.source.pages.fields._MAX_SIZES", 2)
+    with pytest.raises(ConfigError, match="set/images: its pictures have 3 sizes, and ids have room for 2 stacks; cut"):
+        read_pairs([several_sizes("set")])
+
+
+def test_boxes_of_a_picture_follow_each_other_in_the_sequence(augpipe: Run) -> None:
+    """Those of the last pictures are tested on, whatever their size, and whether they are cut or not."""
+    several_sizes("set", [(80, 80), (20, 24), (80, 80), (20, 24)])
+    options = ("--regions", "--region-gap", "8", *SMALL, "--test", "0.1")
+    assert augpipe("build", "set", "--out", "d", *options).code == 0
+    record = json.loads(Path("d/dataset.json").read_bytes())
+    cut, whole = record["inputs"]
+    n = len(cut["boxes"]) // 2
+    places = sorted((place, z) for place, (z, _, _) in zip(cut["sequence"], cut["boxes"], strict=True))
+    assert [z for _, z in places] == [0] * n + [1] * n
+    assert whole["sequence"] == [n, 2 * n + 1]
+    assert sorted(cut["sequence"] + whole["sequence"]) == list(range(2 * n + 2))
+    tested = {(part["stack"], z) for part in record["split"]["slices"]["test"] for z in part["z"]}
+    assert (1, 1) in tested
+    assert all(cut["boxes"][z][0] == 1 for stack, z in tested - {(1, 1)})
+    assert augpipe("verify", "d", "--replay").code == 0
+
+
 def test_one_size_is_a_plain_stack_as_ever() -> None:
     (stack,) = read_pairs([several_sizes("set", [(20, 24)] * 3)]).stacks
     assert (stack.sequence, stack.identity.sequence) == ((), None)
