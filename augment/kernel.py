@@ -225,6 +225,22 @@ def _interleave_three(first, second, third, image):
 
 
 @compiled
+def _store(blended, gray, lines, n, channel, n_channels, image):
+    """Finish one channel of a block, and write it where it belongs; of three, all are written with the last."""
+    gain, bias, low, high, half = gray[0], gray[1], gray[2], gray[3], gray[4]
+    first, second, third = lines[:n], lines[BLOCK_PX : BLOCK_PX + n], lines[2 * BLOCK_PX : 2 * BLOCK_PX + n]
+    if n_channels == 1:
+        _finish(blended, gain, bias, low, high, half, image[:n])
+    elif n_channels == 3:
+        _finish(blended, gain, bias, low, high, half, first if channel == 0 else second if channel == 1 else third)
+        if channel == 2:
+            _interleave_three(first, second, third, image)
+    else:
+        _finish(blended, gain, bias, low, high, half, first)
+        _interleave(first, n_channels, channel, image)
+
+
+@compiled
 def _pick(label, nearest, picked):
     """Copy each pixel's nearest label."""
     for c in range(picked.shape[0]):
@@ -268,7 +284,6 @@ def resample(
     t_y, t_x, blended = reals[:n], reals[BLOCK_PX : BLOCK_PX + n], reals[2 * BLOCK_PX : 3 * BLOCK_PX]
     weights_y, weights_x = reals[3 * BLOCK_PX : 7 * BLOCK_PX], reals[7 * BLOCK_PX : 11 * BLOCK_PX]
     lines = room[15 * BLOCK_PX :].view(image_out.dtype)
-    line, line_1, line_2 = lines[:n], lines[BLOCK_PX : BLOCK_PX + n], lines[2 * BLOCK_PX : 2 * BLOCK_PX + n]
     shift_y, shift_x, far = shifts[0], shifts[1], shifts[2]
     for c in range(n, BLOCK_PX):
         corner[c] = 0
@@ -309,22 +324,6 @@ def resample(
             _weigh(t_y, weights_y)
             _weigh(t_x, weights_x)
             for channel in range(n_channels):
-                gain, bias, low, high, half = (
-                    gray[channel, 0],
-                    gray[channel, 1],
-                    gray[channel, 2],
-                    gray[channel, 3],
-                    gray[channel, 4],
-                )
                 _blend(coefficients[channel], stride, corner, weights_y, weights_x, blended, n)
-                if n_channels == 1:
-                    _finish(blended, gain, bias, low, high, half, image_out[row, left : left + n])
-                elif n_channels == 3:
-                    own = line if channel == 0 else line_1 if channel == 1 else line_2
-                    _finish(blended, gain, bias, low, high, half, own)
-                    if channel == 2:
-                        _interleave_three(line, line_1, line_2, image_out[row, 3 * left :])
-                else:
-                    _finish(blended, gain, bias, low, high, half, line)
-                    _interleave(line, n_channels, channel, image_out[row, left * n_channels :])
+                _store(blended, gray[channel], lines, n, channel, n_channels, image_out[row, left * n_channels :])
             _pick(label, nearest, label_out[row, left : left + n])
