@@ -70,7 +70,19 @@ def fit(
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
         versions = find_versions(framework)
-        run = Run(out, dataset, config, division, measure_gray(data), str(data.image_dtype), framework, versions)
+        record = open_dataset(dataset).record
+        run = Run(
+            out,
+            dataset,
+            config,
+            division,
+            measure_gray(data),
+            str(data.image_dtype),
+            framework,
+            versions,
+            record.arrays.channels or (),
+            record.reading,
+        )
         trainer = trainer_of(run, data)
         if minutes:
             steps = count_steps(60 * minutes, config.rounds, trainer.take, trainer.validate)

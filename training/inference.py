@@ -8,7 +8,7 @@ multiples of the network's step, so that its poolings fall on the same pixels wh
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +25,8 @@ from training.loading import as_tensor, normalise, turned, turned_back
 from training.metrics import Scores, score_slices
 from training.plots import draw_thresholds
 from training.run_folder import Run, read_network, read_run
+from training.stacks import open_images, open_labels
 from training.unet import UNet, cell_logits, centre
-
-if TYPE_CHECKING:
-    from pipeline.source.stacks import Slices
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
 _TIFF_SUFFIXES = (".tif", ".tiff")
@@ -128,13 +126,14 @@ def predict(
     run: Path | str, stack: Path | str, out: Path | str, *, overwrite: bool = False, tta: bool = False,
     tile: int = TILE_PX, device: str = "auto", progress: Progress | None = None,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Write the probability of cell of a TIFF stack as a float32 TIFF stack; return its shape (Z, Y, X).
+    """Write the probability of cell of a stack as a float32 TIFF stack; return its shape (Z, Y, X).
 
     One slice is held in memory at a time.
 
     Args:
         run: folder of the run whose network predicts.
-        stack: a TIFF file (Z, Y, X).
+        stack: a TIFF file, or whatever else `augpipe build` reads as a stack; gray levels are scaled, and channels
+            chosen, as for the dataset that the network was trained on.
         out: the TIFF file to make.
         overwrite: replace `out`, if it is there, as soon as the new one is whole.
         tta: average over the eight ways that a slice can lie.
@@ -149,15 +148,15 @@ def predict(
         SourceError: the stack cannot be read.
         StorageError: the result cannot be written.
     """
-    from pipeline.source.tiff import open_stack, write_slices
+    from pipeline.source.tiff import write_slices
 
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     stack, out = Path(stack), Path(out)
     require_place(out, stack, overwrite=overwrite)
-    slices = open_stack(stack)
+    slices = open_images(stack, predictor.run.channels, predictor.run.reading)
     watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
-    write_slices(out, (predictor(image) for image in watched), slices.shape, np.float32)
-    depth, height, width = slices.shape
+    write_slices(out, (predictor(image) for image in watched), slices.shape[:3], np.float32)
+    depth, height, width = slices.shape[:3]
     return depth, height, width
 
 
@@ -298,10 +297,10 @@ def _slice_pairs(
 ) -> tuple[int, Iterable[_Pair]]:
     """Return how many slices of a stack are in the split, and prediction and label of each."""
     from pipeline.source.label_values import as_labels, is_one_of, label_dtype
-    from pipeline.source.tiff import open_stack
 
     record = open_dataset(dataset).record
-    gray, truth = open_stack(images), _open_labels(labels, are_colors=record.inputs[0].labels.colors is not None)
+    gray = open_images(images, record.arrays.channels or (), record.reading)
+    truth = open_labels(labels, are_colors=record.inputs[0].labels.colors is not None)
     found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record.inputs
     stack = next((number for number, pair in enumerate(known) if pair.images.sha256 == found), None)
     if stack is None:
@@ -325,17 +324,6 @@ def _slice_pairs(
         return found if ignored is None else np.ma.array(found, mask=is_one_of(label, ignored))
 
     return len(slices), ((predictor(gray[z]), cells(as_labels(truth[z], dtype))) for z in slices)
-
-
-def _open_labels(path: Path, *, are_colors: bool) -> "Slices":
-    """Return the labels in a TIFF file, as a build reads them."""
-    from pipeline.source.label_colours import ColourLabels
-    from pipeline.source.tiff import TiffStack, open_stack
-
-    if not are_colors:
-        return open_stack(path, labels=True)
-    stack = TiffStack(path, labels=True, colour=True)
-    return ColourLabels(stack, str(path), stack.palette)
 
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:

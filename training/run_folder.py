@@ -18,6 +18,7 @@ from pipeline.errors import AugpipeError, ConfigError
 from pipeline.files import storage_errors, write_atomically
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import canonical_json, parse_json
+from pipeline.shards.provenance import SourceReading
 from training.config import FitConfig, Framework
 from training.dataset import Division
 from training.loading import Normalisation
@@ -76,6 +77,8 @@ class Run:
         image_dtype: of the images.
         framework: `torch` or `keras`.
         versions: of the libraries that began it.
+        channels: what those of the images are called; empty for gray.
+        reading: what was done to the pixels of the files that they were made from.
     """
 
     folder: Path
@@ -86,6 +89,8 @@ class Run:
     image_dtype: str
     framework: Framework = "torch"
     versions: tuple[tuple[str, str], ...] = ()
+    channels: tuple[str, ...] = ()
+    reading: SourceReading | None = None
 
 
 def find_versions(framework: Framework = "torch") -> tuple[tuple[str, str], ...]:
@@ -117,6 +122,8 @@ def write_run(run: Run) -> None:
         "image_dtype": run.image_dtype,
         "parameters": n_parameters,
         "versions": dict(run.versions),
+        **({"channels": list(run.channels)} if run.channels else {}),
+        **({"reading": run.reading.to_json()} if run.reading else {}),
     }
     write_atomically(run.folder / CONFIG_FILE, [canonical_json(values)])
 
@@ -170,6 +177,8 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             image_dtype=values["image_dtype"],
             framework=values["framework"],
             versions=tuple(sorted(values["versions"].items())),
+            channels=tuple(map(str, values.get("channels", ()))),
+            reading=msgspec.convert(values.get("reading"), SourceReading | None),
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error

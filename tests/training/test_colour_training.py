@@ -4,15 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
-from small_datasets import build_phantom, phantom_stack
+from small_datasets import OPTIONS, build_phantom, phantom_stack
 from small_runs import COSINE, PLATEAU, fit_small, lasting, read_log
 from torch.utils.data import DataLoader
 
+from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError
+from pipeline.shards.config import BuildConfig
+from pipeline.source.combining import combine
+from pipeline.source.gray_levels import ScaleGray
+from pipeline.source.stacks import RawStack
+from pipeline.source.tiff import write_stack
 from training.dataset import ShardDataset
 from training.fitting import fit, resume
-from training.inference import evaluate, open_predictor
+from training.inference import evaluate, open_predictor, predict
 from training.loading import measure_gray
 from training.run_folder import read_network, read_run
 
@@ -51,13 +58,13 @@ def test_a_run_on_colour_is_trained_read_and_evaluated(colour_dataset: Path, tmp
     assert first.weight.shape[1] == 3  # type: ignore[index, union-attr]
     assert np.isfinite(read_log(tmp_path / "run")[-1]["val_loss"])
     assert evaluate(run.folder, colour_dataset, "test").scores.misclassified < 1
-    predict = open_predictor(run, device="cpu")
+    predictor = open_predictor(run, device="cpu")
     images, _ = phantom_stack()
     colour = np.stack([images[0], images[0] // 2, 255 - images[0]], axis=-1)
-    assert predict(colour).shape == images[0].shape
-    assert not np.array_equal(predict(colour), predict(colour[..., ::-1])), "each channel has weights of its own"
+    assert predictor(colour).shape == images[0].shape
+    assert not np.array_equal(predictor(colour), predictor(colour[..., ::-1])), "each channel has weights of its own"
     with pytest.raises(ConfigError, match="images of 3 channels, and gets 1"):
-        predict(images[0])
+        predictor(images[0])
 
 
 def test_a_run_on_colour_goes_on_where_it_stopped(colour_dataset: Path, tmp_path: Path) -> None:
@@ -74,3 +81,31 @@ def test_a_run_on_colour_goes_on_where_it_stopped(colour_dataset: Path, tmp_path
 def test_pictures_of_a_run_on_colour_are_drawn(colour_dataset: Path, tmp_path: Path) -> None:
     fit(colour_dataset, tmp_path / "run", COSINE)
     assert list((tmp_path / "run").glob("*.png"))
+
+
+def test_a_colour_stack_is_predicted_from_its_file(colour_dataset: Path, tmp_path: Path) -> None:
+    images, _ = phantom_stack()
+    colour = np.stack([images, images // 2, 255 - images], axis=-1)
+    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
+    run = fit_small(colour_dataset, tmp_path / "run")
+    assert predict(run.folder, tmp_path / "colour.tif", tmp_path / "p.tif") == images.shape
+    expected = open_predictor(run, device="cpu")
+    assert np.array_equal(tifffile.imread(tmp_path / "p.tif")[3], expected(colour[3]))
+
+
+def test_gray_levels_are_scaled_for_a_prediction_as_they_were_for_the_dataset(tmp_path: Path) -> None:
+    """A network that was trained on scaled levels would take others of the same dtype without a word."""
+    images, labels = phantom_stack()
+    dim = images.astype(np.uint16) + 3000
+    raw = [RawStack(dim, labels, names=("phantom",))]
+    source = combine(raw, name="dim", scale_gray=ScaleGray((1.0, 99.0), 16))
+    dataset = build_dataset(source, BuildConfig(**OPTIONS), out=tmp_path / "dataset", jobs=1).out  # type: ignore[arg-type]
+    run = fit_small(dataset, tmp_path / "run")
+    assert read_run(tmp_path / "run").reading == source.reading
+    write_stack(tmp_path / "raw.tif", dim)
+    write_stack(tmp_path / "labels.tif", labels)
+    predict(run.folder, tmp_path / "raw.tif", tmp_path / "p.tif")
+    expected = open_predictor(run, device="cpu")(source.stacks[0].images[2])
+    assert np.array_equal(tifffile.imread(tmp_path / "p.tif")[2], expected)
+    found = evaluate(run.folder, dataset, "test", images=tmp_path / "raw.tif", labels=tmp_path / "labels.tif")
+    assert found.shown == "whole slices"
