@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from small_worlds import small_config, small_stack, write_folder
 
-import pipeline.source.combining
+import pipeline.source.scanning
 from augment.weight_map import round_weights, unet_weight_map
 from pipeline.audit.auditing import audit_dataset
 from pipeline.build.builder import build_dataset
@@ -60,7 +60,7 @@ def test_ignored_values_become_the_highest_and_no_class(
     stored: list[int],
     values: tuple[int, ...],
 ) -> None:
-    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", max_held_bytes)
+    monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", max_held_bytes)
     labels = rows_of(row)
     found, source = first_row(labels, "auto", *ignore)
     assert (found, source.coding.kind, source.coding.values) == (stored, kind, values)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from small_worlds import small_source, small_stack
 
-import pipeline.source.combining
+import pipeline.source.scanning
 from pipeline.errors import ConfigError
 from pipeline.source.combining import combine, make_source
 from pipeline.source.label_notes import glimpse_places
@@ -237,7 +237,7 @@ def test_a_stack_that_is_not_held_has_the_same_notes(monkeypatch: pytest.MonkeyP
     labels = discs(12)
     labels[[0, 5]] = 0
     held = notes(labels)
-    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", 1000)
     assert notes(labels) == held
     assert len(held) == 2
 

@@ -12,15 +12,16 @@ import tifffile
 from numpy.typing import NDArray
 from small_worlds import small_config, small_stack
 
-import pipeline.source.combining
 import pipeline.source.known_stacks
+import pipeline.source.scanning
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.digest import array_digest
 from pipeline.shards.provenance import StackFacts
-from pipeline.source.combining import RereadSlices, combine, make_source
+from pipeline.source.combining import combine, make_source
 from pipeline.source.known_stacks import KnownStack, recognise
 from pipeline.source.readers import phantom_source, read_images, read_pairs, write_phantom
+from pipeline.source.scanning import RereadSlices
 from pipeline.source.stacks import RawStack
 from pipeline.source.tiff import open_stack, write_stack
 from pipeline.verify.verification import verify_dataset
@@ -204,7 +205,7 @@ def test_a_stack_too_large_to_hold_is_read_again_slice_by_slice(
     write_stack(tmp_path / "i.tif", images)
     write_stack(tmp_path / "l.tif", labels)
     held = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
-    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", 1000)
     reread = read_pairs([(tmp_path / "i.tif", tmp_path / "l.tif")])
     assert isinstance(reread.stacks[0].images, RereadSlices)
     assert isinstance(reread.stacks[0].labels, RereadSlices)
@@ -218,7 +219,7 @@ def test_a_stack_too_large_to_hold_is_read_again_slice_by_slice(
 def test_a_stack_that_changes_during_the_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = small_stack()
     write_stack(tmp_path / "i.tif", images)
-    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", 1000)
+    monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", 1000)
     source = combine([RawStack(open_stack(tmp_path / "i.tif"), labels, where=("i.tif", "l.tif"))], name="x")
     write_stack(tmp_path / "other.tif", 255 - images)
     (tmp_path / "i.tif").write_bytes((tmp_path / "other.tif").read_bytes())

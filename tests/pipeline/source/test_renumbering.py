@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from small_worlds import small_config, write_folder
 
-import pipeline.source.combining
+import pipeline.source.scanning
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.shards.digest import array_digest
@@ -32,7 +32,7 @@ def renumbered(labels: NDArray[np.generic]) -> NDArray[np.generic]:
 def test_ids_beyond_16_bits_are_numbered_by_value(
     monkeypatch: pytest.MonkeyPatch, dtype: str, max_held_bytes: int
 ) -> None:
-    monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", max_held_bytes)
+    monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", max_held_bytes)
     source = make_source(IMAGES, ODD.astype(dtype), name="x")
     (stack,) = source.stacks
     assert [stack.labels[z].tolist() for z in range(2)] == renumbered(ODD).tolist()

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from small_worlds import build_small, small_config, small_stack, write_folder
 
-import pipeline.source.combining
+import pipeline.source.scanning
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards import open_dataset
@@ -171,7 +171,7 @@ def test_whole_numbers_that_were_saved_as_floats_are_labels(
     whole = LABELS.astype(np.uint16) * 8
     expected = make_source(IMAGES, whole, name="x", label_kind=kind)
     for max_held_bytes in (1 << 27, 10):
-        monkeypatch.setattr(pipeline.source.combining, "_MAX_HELD_BYTES", max_held_bytes)
+        monkeypatch.setattr(pipeline.source.scanning, "_MAX_HELD_BYTES", max_held_bytes)
         source = make_source(IMAGES, whole.astype(dtype), name="x", label_kind=kind)
         assert source.inputs == expected.inputs
         assert source.stacks[0].label_dtype == "uint16"
