@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.build.builder import BuildResult, build_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import array_digest, canonical_json, content_digest
-from pipeline.shards.provenance import ImageInput, LabelInput, StackInput
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.source.combining import make_source
 from pipeline.source.phantom import make_phantom
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE

@@ -18,7 +18,7 @@ from pipeline.errors import AugpipeError, ConfigError
 from pipeline.files import storage_errors, write_atomically
 from pipeline.shards import open_dataset
 from pipeline.shards.digest import canonical_json, parse_json
-from pipeline.shards.provenance import SourceReading
+from pipeline.shards.inputs import SourceReading
 from training.config import FitConfig, Framework
 from training.dataset import Division
 from training.loading import Normalisation

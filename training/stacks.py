@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.shards.provenance import SourceReading
+from pipeline.shards.inputs import SourceReading
 
 if TYPE_CHECKING:
     from pipeline.source.stacks import Slices

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.named_files import NamedFiles, files_of
-from pipeline.shards.provenance import is_name
+from pipeline.shards.inputs import is_name
 from pipeline.source.stacks import Source
 
 _DELIMITERS = ",;\t"

@@ -16,8 +16,9 @@ from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.shards.inputs import LabelInput, SourceReading, StackInput, require_inputs
 from pipeline.shards.manifest import sample_id
-from pipeline.shards.provenance import LabelInput, SourceFacts, SourceReading, StackInput, require_inputs
+from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import (
     ArraysRecord,
     ClassRecord,

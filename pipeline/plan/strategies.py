@@ -16,7 +16,7 @@ from augment.seeding import Stream
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import SPLITS, Assignment, SliceAddress
 from pipeline.shards.config import REGION_WINDOWS, SPLIT_LETTERS, BuildConfig
-from pipeline.shards.provenance import StackInput
+from pipeline.shards.inputs import StackInput
 
 _SPLIT_STREAM = 1  # first part of the stream's key; recipes have another
 

@@ -12,14 +12,14 @@ import numpy as np
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind, SplitStrategy
 from pipeline.shards.digest import SHA256, bytes_digest, canonical_json, parse_json
-from pipeline.shards.provenance import (
+from pipeline.shards.inputs import (
     MAX_LABEL_VALUE,
-    SourceFacts,
     SourceReading,
     StackInput,
     known_values,
     require_inputs,
 )
+from pipeline.shards.provenance import SourceFacts
 
 DatasetSchema: TypeAlias = Literal["augpipe/dataset/1", "augpipe/dataset/2"]
 DATASET_SCHEMAS: tuple[DatasetSchema, ...] = get_args(DatasetSchema)

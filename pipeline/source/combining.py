@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
-from pipeline.shards.provenance import GrayScaling, SourceReading, make_facts, require_channels
+from pipeline.shards.inputs import GrayScaling, SourceReading, require_channels
+from pipeline.shards.provenance import make_facts
 from pipeline.shards.record import NAME
 from pipeline.source.gray_levels import ScaleGray, in_few_bits
 from pipeline.source.known_stacks import recognise

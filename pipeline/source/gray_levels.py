@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.shards.provenance import GrayScaling
+from pipeline.shards.inputs import GrayScaling
 from pipeline.source.stacks import RawStack, Slices
 
 _WIDE = ("int32", "uint32", "int64", "uint64", "float64")

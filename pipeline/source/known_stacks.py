@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.shards.provenance import SourceFacts, StackFacts, StackInput, StackPart
+from pipeline.shards.inputs import StackInput
+from pipeline.shards.provenance import SourceFacts, StackFacts, StackPart
 
 PHANTOM = "phantom"
 NOTHING_TO_CITE = "none (synthetic)"

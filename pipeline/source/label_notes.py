@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import counted
 from pipeline.shards.config import LabelKind
-from pipeline.shards.provenance import Renumbering
+from pipeline.shards.inputs import Renumbering
 from pipeline.source.labels import MAX_GRAY, NEAR, LabelCoding, near_ends
 
 MIN_OBJECT_CLASSES, MAX_OBJECT_SLICES = 9, 3  # fewer classes are taken as they are; slices to look for objects in

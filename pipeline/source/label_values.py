@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SourceError, counted
-from pipeline.shards.provenance import MAX_LABEL_VALUE
+from pipeline.shards.inputs import MAX_LABEL_VALUE
 
 FEW = 4  # values
 _MAX_WHOLE = 2.0**53  # floats above are all whole, whatever was meant

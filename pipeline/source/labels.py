@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, SourceError
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
-from pipeline.shards.provenance import MAX_LABEL_VALUE, Renumbering, is_name
+from pipeline.shards.inputs import MAX_LABEL_VALUE, Renumbering, is_name
 from pipeline.source.label_values import FEW, as_hex, is_one_of, listed, run_starts
 
 AUTO = "auto"

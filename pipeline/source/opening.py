@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.shards.digest import bytes_digest, file_digest
-from pipeline.shards.provenance import MAX_CHANNELS
+from pipeline.shards.inputs import MAX_CHANNELS
 from pipeline.source.pages.address import split_address
 from pipeline.source.pages.channels import ChosenChannels, JoinedChannels, require_same_labels, split_names
 from pipeline.source.pages.folder import PageFolder, open_folders

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from augment.gray import as_renderable, renderable_dtype
 from pipeline.errors import ConfigError
-from pipeline.shards.provenance import SourceReading
+from pipeline.shards.inputs import SourceReading
 from pipeline.source.gray_levels import ConvertedSlices
 from pipeline.source.stacks import ObjectSlices, RawStack
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.provenance import ImageInput, LabelInput, Renumbering, SourceFacts, SourceReading, StackInput
+from pipeline.shards.inputs import ImageInput, LabelInput, Renumbering, SourceReading, StackInput
+from pipeline.shards.provenance import SourceFacts
 from pipeline.source.labels import LabelCoding
 
 _MAX_MEASURED_PX = 1 << 22

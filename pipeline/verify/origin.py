@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import ConfigError, DatasetError, SourceError
 from pipeline.shards.config import CHANNELS
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.provenance import StackInput
+from pipeline.shards.inputs import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.gray_levels import ScaleGray

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.shards.provenance import MAX_CHANNELS
+from pipeline.shards.inputs import MAX_CHANNELS
 from pipeline.source.pages.partners import natural_key
 
 # What names of channels look like, after a separator: those of nnU-Net, numbers as microscopes write them, and stains.

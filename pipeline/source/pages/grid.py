@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.provenance import MAX_CHANNELS
+from pipeline.shards.inputs import MAX_CHANNELS
 from pipeline.source.colours import channel_names
 from pipeline.source.pages.picture import PictureError, picture_errors
 from pipeline.source.tiff.layout import MAX_INFLATION, MAX_STACK_BYTES, MIN_BOMB_BYTES

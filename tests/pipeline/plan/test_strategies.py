@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.plan.split import Assignment
 from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import BuildConfig
-from pipeline.shards.provenance import StackInput
+from pipeline.shards.inputs import StackInput
 
 
 def assign(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignment:

@@ -13,7 +13,8 @@ from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
 from pipeline.shards.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig
 from pipeline.shards.digest import canonical_json
-from pipeline.shards.provenance import ImageInput, LabelInput, SourceFacts, StackInput
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
+from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import build_fingerprint, convert
 
 ranges = st.builds(

@@ -16,8 +16,8 @@ from augment.recipe import Recipe
 from pipeline.build.builder import build_dataset
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.digest import canonical_json
+from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.manifest import ManifestRow
-from pipeline.shards.provenance import ImageInput, LabelInput, StackInput
 from pipeline.shards.record import convert
 from pipeline.source.combining import make_source
 from pipeline.source.known_stacks import KNOWN_STACKS, recognise

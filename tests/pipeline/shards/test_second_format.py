@@ -12,15 +12,15 @@ from pipeline.errors import DatasetError
 from pipeline.plan.plan import describe_dataset, plan_from_inputs
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import canonical_json
-from pipeline.shards.provenance import (
+from pipeline.shards.inputs import (
     GrayScaling,
     ImageInput,
     LabelInput,
     Renumbering,
-    SourceFacts,
     SourceReading,
     StackInput,
 )
+from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord, ManifestRecord, ShardRecord, parse_record
 
 SCHEMA = jsonschema.Draft202012Validator(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from small_worlds import OPTIONS, small_stack
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.shards.provenance import GrayScaling
+from pipeline.shards.inputs import GrayScaling
 from pipeline.source import gray_levels
 from pipeline.source.combining import make_source
 from pipeline.source.gray_levels import ScaleGray
