@@ -94,7 +94,9 @@ def test_the_highest_id_is_not_taken_for_what_is_ignored(tmp_path: Path, augpipe
     images = np.random.default_rng(0).integers(0, 256, (6, 40, 48), np.uint8)
     labels = np.arange(6 * 40 * 48).reshape(6, 40, 48) % 34 + 65502
     folder = write_folder(tmp_path / "high", images, labels.astype(np.uint16))
-    code, _, err = augpipe("build", folder, "--out", tmp_path / "d", *BUILD)
-    assert code == 2
-    assert "has the id 65535, which stands for what is ignored" in err
-    assert augpipe("build", folder, "--out", tmp_path / "d", *BUILD, "--margin", "shared").code == 0
+    for margin in ("own", "ignore"):
+        code, _, err = augpipe("build", folder, "--out", tmp_path / "d", *BUILD, "--margin", margin)
+        assert code == 2
+        assert "65535" in err
+    assert augpipe("build", folder, "--out", tmp_path / "d", *BUILD).code == 0
+    assert open_dataset(tmp_path / "d").record.config.margin == "shared"
