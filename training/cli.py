@@ -107,6 +107,9 @@ def cli() -> None:
 @_preset("Network and schedule.")
 @click.option("--minutes", type=float, metavar="M", help="Time a few steps, then take as many as fit in.")
 @_number("--n-train", _ONE_OR_MORE, "Only the first N training samples.")
+@click.option(
+    "--fold", metavar="K/N", help="Validate with block K, from 0, of N blocks of the training slices; gaps left out."
+)
 @_number("--rounds", int, "How often to validate, log and save.")
 @_number("--steps", _ONE_OR_MORE, "Steps in all.")
 @_number("--batch", int, "Samples a step.")
@@ -130,6 +133,8 @@ def fit(
 ) -> None:  # fmt: skip
     """Train on DATASET; validation is its split val, or whole slices held out of train."""
     chosen, others = {name: value for name, value in flags.items() if value is not None}, _pairs(settings)
+    if "fold" in chosen:
+        chosen |= _fold(chosen["fold"])
     if twice := sorted(set(chosen) & set(others)):
         raise ConfigError(f"{twice[0]}: given as an option and with --set; leave one of them out")
     given = chosen | others
@@ -141,6 +146,14 @@ def fit(
     watched = _watched(quiet=quiet, json_file=json_file)
     run = training.fit(dataset, out, config, framework=framework, minutes=minutes or 0.0, pictures=pictures, **watched)
     _print_run(run, quiet=quiet, json_file=json_file)
+
+
+def _fold(text: str) -> dict[str, int]:
+    """Return the settings that `--fold K/N` stands for."""
+    number, slash, folds = text.partition("/")
+    if not (slash and number.isdecimal() and folds.isdecimal() and int(number) < int(folds) > 1):
+        raise ConfigError(f"--fold: expected K/N with K from 0 to N - 1 and N of 2 or more, such as 0/5, got {text!r}")
+    return {"fold": int(number), "folds": int(folds)}
 
 
 @cli.command()

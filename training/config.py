@@ -152,6 +152,8 @@ class FitConfig:
         rounds: how often the run validates, logs and saves.
         loss_weights: the pixels' weights: `none`, or `unet2015`.
         held_out: share of the training slices held out for validation where the dataset has no split `val`.
+        fold: which block of the training slices is held out instead, from 0, where `folds` is not 0.
+        folds: how many contiguous blocks the training slices are cut into for that; 0: none.
         n_train: only the first so many training samples; 0: all.
         precision: `auto` takes bf16 where the processor computes with it, else fp32.
         channels_last: memory order of the network.
@@ -182,6 +184,8 @@ class FitConfig:
     rounds: int = 100
     loss_weights: Weights = "none"
     held_out: float = 0.1
+    fold: int = 0
+    folds: int = 0
     n_train: int = 0
     precision: Precision = "auto"
     channels_last: bool = False
@@ -198,11 +202,16 @@ class FitConfig:
             "momentum": (0, 0.99999), "weight_decay": (0, 1e3), "clip_norm": (0, 1e12), "warm_up": (0, 1),
             "plateau_factor": (1e-6, 1), "plateau_patience": (0, 10**6), "lowest_rate": (0, 1e3),
             "stop_patience": (0, 10**6), "steps": (0, 10**9), "rounds": (1, 10**6), "held_out": (1e-6, 0.5),
+            "fold": (0, 10**5), "folds": (0, 10**5),
             "n_train": (0, 10**9), "threads": (0, 1024), "seed": (0, 2**63 - 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name}: expected {low} to {high}, got {getattr(self, name)}")
+        if self.fold >= max(self.folds, 1) or self.folds == 1:
+            raise ConfigError(
+                f"fold: expected a number from 0 to below folds, which is 2 or more, got {self.fold} of {self.folds}"
+            )
         if self.steps and self.steps < self.rounds:
             raise ConfigError(
                 f"steps: expected at least one a round ({self.rounds}), got {self.steps}; set rounds lower"

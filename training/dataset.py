@@ -137,7 +137,7 @@ class Division:
             raise ConfigError(f"division: {len(both)} samples are trained on and watched at once; divide again")
 
 
-def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Division:
+def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1, fold: int = 0, folds: int = 0) -> Division:
     """Return which samples to train on and which to validate with; no slice is on both sides.
 
     Validation is the dataset's split `val`. Where it has none, a contiguous block of the slices of `train` is held
@@ -147,9 +147,12 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
         folder: the dataset.
         n_train: only the first so many training samples; 0: all.
         held_out: share of the slices of `train` that validation gets where there is no split `val`.
+        fold: which of the folds validation gets instead, from 0.
+        folds: how many contiguous blocks the slices of `train` are cut into for that; 0: none. So one dataset serves
+            all folds: recipes do not depend on what is held out.
 
     Raises:
-        ConfigError: too few slices or samples.
+        ConfigError: too few slices or samples, or folds of a dataset that has a split `val`.
         DatasetError: the dataset cannot be read, or shows one slice in two splits.
     """
     dataset = open_dataset(folder)
@@ -159,6 +162,11 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
     there = dataset["train"].manifest
     shown = [_slice_of(row) for row in there]
     train = tuple(range(len(there)))
+    if "val" in dataset and folds:
+        raise ConfigError(
+            f"{folder}: has a split val, which validation reads; for folds of train, build without --val, or leave out "
+            "--fold"
+        )
     if "val" in dataset:
         watched_split, watched = "val", tuple(range(len(dataset["val"])))
     else:
@@ -168,7 +176,11 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1) -> Di
             for index, stack in enumerate(dataset.record.inputs)
             for z, group in enumerate(stack.groups or ())
         }
-        block, near = hold_out(shown, share=held_out, gap=_find_gap(dataset.record), groups=groups)
+        gap = _find_gap(dataset.record)
+        if folds:
+            block, near = hold_out_fold(shown, fold, folds, gap=gap, groups=groups)
+        else:
+            block, near = hold_out(shown, share=held_out, gap=gap, groups=groups)
         watched = tuple(row for row in train if shown[row] in block)
         copies = {there[row].source_sha256 for row in watched}  # the same picture may stand in a stack twice
         lost = block | near
@@ -208,22 +220,65 @@ def hold_out(
         ConfigError: nothing would be left to train on.
     """
     there = sorted(set(slices))
+    size = max(1, round(share * len(there)))
+    choices = []
+    for first, block in enumerate(_blocks(_units(there, groups), size)):
+        near = _near(there, block, gap)
+        choices.append((len(near) + abs(len(block) - size), first, block, near))
+    _, _, block_held, near_held = min(choices, key=lambda choice: choice[:2])
+    _require_some_left(there, block_held, near_held, gap)
+    return block_held, near_held
+
+
+def hold_out_fold(
+    slices: Sequence[Slice], fold: int, folds: int, *, gap: int, groups: Mapping[Slice, str] | None = None
+) -> tuple[set[Slice], set[Slice]]:
+    """Return one of several contiguous blocks of slices, and the slices too near to it to train on.
+
+    Every slice is in one block. A group is in the block that its first slice would be in.
+
+    Args:
+        slices: what the training samples show.
+        fold: which block, from 0.
+        folds: how many.
+        gap: slices that are left out on either side.
+        groups: what slices belong to, as in `hold_out`.
+
+    Raises:
+        ConfigError: a block would be empty, or nothing would be left to train on.
+    """
+    there, block, n_before = sorted(set(slices)), set[Slice](), 0
+    for unit in _units(there, groups):
+        if n_before * folds // len(there) == fold:
+            block |= set(unit)
+        n_before += len(unit)
+    if not block:
+        raise ConfigError(f"--fold {fold}/{folds}: {len(there)} training slices are too few, or in too few groups")
+    near = _near(there, block, gap)
+    _require_some_left(there, block, near, gap)
+    return block, near
+
+
+def _units(there: Sequence[Slice], groups: Mapping[Slice, str] | None) -> list[list[Slice]]:
+    """Return slices in their groups, in the order of their first slices."""
     units: dict[Slice | str, list[Slice]] = {}
     for each in there:
         units.setdefault((groups or {}).get(each, each), []).append(each)
-    size = max(1, round(share * len(there)))
-    choices = []
-    for first, block in enumerate(_blocks(list(units.values()), size)):
-        held = {stack: sorted(s.z for s in block if s.stack == stack) for stack in {s.stack for s in block}}
-        near = {s for s in there if s.stack in held and _distance(s.z, held[s.stack]) <= gap} - block
-        choices.append((len(near) + abs(len(block) - size), first, block, near))
-    _, _, block_held, near_held = min(choices, key=lambda choice: choice[:2])
-    if len(block_held) + len(near_held) >= len(there):
+    return list(units.values())
+
+
+def _near(there: Sequence[Slice], block: set[Slice], gap: int) -> set[Slice]:
+    """Return the slices that are too near to a block, and not in it."""
+    held = {stack: sorted(s.z for s in block if s.stack == stack) for stack in {s.stack for s in block}}
+    return {s for s in there if s.stack in held and _distance(s.z, held[s.stack]) <= gap} - block
+
+
+def _require_some_left(there: Sequence[Slice], block: set[Slice], near: set[Slice], gap: int) -> None:
+    if len(block) + len(near) >= len(there):
         raise ConfigError(
-            f"validation needs {len(block_held)} of {len(there)} training slices and a gap of {gap} beside them, and "
+            f"validation needs {len(block)} of {len(there)} training slices and a gap of {gap} beside them, and "
             "leaves none to train on; build with --val, or with more slices"
         )
-    return block_held, near_held
 
 
 def _blocks(units: Sequence[Sequence[Slice]], size: int) -> Iterator[set[Slice]]:

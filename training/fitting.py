@@ -65,7 +65,7 @@ def fit(
         from training.keras_fitting import KerasTrainer, require_keras
 
         trainer_of, config = KerasTrainer, require_keras(config)
-    division = division or divide(dataset, n_train=config.n_train, held_out=config.held_out)
+    division = division or _divide(dataset, config)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
@@ -126,6 +126,10 @@ def resume(
             )
         trainer.train(pictures=pictures, progress=progress, on_round=on_round)
     return run
+
+
+def _divide(dataset: Path, config: FitConfig) -> Division:
+    return divide(dataset, n_train=config.n_train, held_out=config.held_out, fold=config.fold, folds=config.folds)
 
 
 def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
@@ -215,7 +219,7 @@ def bench(
         DatasetError: the dataset cannot be read, or leaks.
     """
     dataset = Path(dataset)
-    division = divide(dataset, n_train=config.n_train, held_out=config.held_out)
+    division = _divide(dataset, config)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)

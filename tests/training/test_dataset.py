@@ -21,7 +21,7 @@ from augment.weight_map import unet_weight_map
 from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.shards import open_dataset
 from training.config import Weights
-from training.dataset import Division, ShardDataset, Slice, divide, hold_out
+from training.dataset import Division, ShardDataset, Slice, divide, hold_out, hold_out_fold
 
 
 def slices(*zs: Iterable[int]) -> list[Slice]:
@@ -426,3 +426,40 @@ def test_what_is_held_out_lies_apart(there: list[Slice], share: float, gap: int)
     for place in places:
         distances = [abs(place.z - held.z) for held in block if held.stack == place.stack]
         assert (place in kept) == (place not in block and min(distances, default=99) > gap)
+
+
+@given(there=PLACES, folds=st.integers(2, 5), gap=st.integers(0, 3))
+@settings(max_examples=100)
+def test_folds_hold_out_every_slice_once_and_apart(there: list[Slice], folds: int, gap: int) -> None:
+    blocks = []
+    for fold in range(folds):
+        try:
+            block, near = hold_out_fold(there, fold, folds, gap=gap)
+        except ConfigError:
+            return
+        kept = set(there) - block - near
+        assert kept
+        assert all(one.stack != other.stack or abs(one.z - other.z) > gap for one in block for other in kept)
+        assert sorted(block) == [each for each in sorted(set(there)) if min(block) <= each <= max(block)]
+        blocks.append(block)
+    assert sum(map(len, blocks)) == len(set(there))
+    assert set().union(*blocks) == set(there)
+
+
+def test_a_group_is_in_one_fold() -> None:
+    group_of = {Slice(0, z): group for group, zs in GROUPS.items() for z in zs}
+    blocks = [hold_out_fold(slices(range(10)), fold, 3, gap=0, groups=group_of)[0] for fold in range(3)]
+    assert [sorted(each.z for each in block) for block in blocks] == [[0, 1, 2, 3, 4], [5, 9], [6, 7, 8]]
+    with pytest.raises(ConfigError, match="too few, or in too few groups"):
+        hold_out_fold(slices(range(10)), 2, 5, gap=0, groups={Slice(0, z): "one" for z in range(10)})
+
+
+def test_one_dataset_serves_all_folds(phantom_dataset: Path, phantom_with_val: Path) -> None:
+    divisions = [divide(phantom_dataset, fold=fold, folds=4) for fold in range(4)]
+    watched = [row for each in divisions for row in each.watched]
+    assert sorted(watched) == list(range(18)), "every sample of train is watched in one fold"
+    for each in divisions:
+        assert not set(each.train_slices) & set(each.watched_slices)
+        assert all(abs(one.z - other.z) > 1 for one in each.train_slices for other in each.watched_slices)
+    with pytest.raises(ConfigError, match="has a split val"):
+        divide(phantom_with_val, fold=0, folds=4)

@@ -128,7 +128,7 @@ LIMITS = [
     ("momentum", -0.1, 1.0), ("weight_decay", -1.0, 1e4), ("clip_norm", -1.0, 1e13), ("warm_up", -0.1, 1.1),
     ("plateau_factor", 0.0, 1.5), ("plateau_patience", -1, 10**7), ("lowest_rate", -1.0, 1e4),
     ("stop_patience", -1, 10**7), ("steps", -1, 10**10), ("rounds", 0, 10**7), ("held_out", 0.0, 0.6),
-    ("n_train", -1, 10**10), ("threads", -1, 1025), ("seed", -1, 2**63),
+    ("n_train", -1, 10**10), ("fold", -1, 10**6), ("folds", -1, 10**6), ("threads", -1, 1025), ("seed", -1, 2**63),
 ]  # fmt: skip
 
 
@@ -173,3 +173,9 @@ def test_a_config_that_was_tampered_with_is_refused(edit: Any) -> None:
     edit(values)
     with pytest.raises(ConfigError):
         FitConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(1, 0), (0, 1), (3, 3), (5, 2)])
+def test_a_fold_is_one_of_several(fold: int, folds: int) -> None:
+    with pytest.raises(ConfigError, match="fold: expected a number from 0 to below folds"):
+        FitConfig(fold=fold, folds=folds)
