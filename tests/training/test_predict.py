@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from small_runs import COSINE, contents, edit_config, fit_small, noise, random_network, small_predictor
 
 import pipeline.files
+import pipeline.source.opening
 import pipeline.source.tiff
 from augment.gray import as_renderable
 from pipeline.errors import ConfigError, StorageError
@@ -187,7 +188,7 @@ def test_memory_does_not_grow_with_the_slices(
     read, made = Counter(), Counter()
 
     class Endless:
-        shape = (n, 16, 16)
+        shape, channels = (n, 16, 16), ()
 
         def __iter__(self) -> Iterator[NDArray[Any]]:
             return (read.watch(np.full((16, 16), z, np.uint8)) for z in range(n))
@@ -197,7 +198,7 @@ def test_memory_does_not_grow_with_the_slices(
 
     real = Predictor.__call__
     monkeypatch.setattr(Predictor, "__call__", lambda self, image: made.watch(real(self, image)))
-    monkeypatch.setattr(pipeline.source.tiff, "open_stack", lambda _: Endless())
+    monkeypatch.setattr(pipeline.source.opening, "open_slices", lambda _, **__: Endless())
     assert predict_stack(predictor, tmp_path / "stack.tif", tmp_path / "out.tif") == (n, 16, 16)
     assert (read.n, made.n) == (n, n)
     assert read.most <= 2

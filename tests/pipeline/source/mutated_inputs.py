@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -199,7 +200,7 @@ def in_a_process(work: Callable[[], Any], say: Callable[[Any], str] = str) -> Ve
     """Return what is said of the outcome of some work in a process of its own, which is ended if it takes too long."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
-        begin = time.monotonic()
+        begin, held = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # that of its parent
         signal.alarm(MAX_SECONDS + 1)
         try:
             outcome = work()
@@ -207,15 +208,17 @@ def in_a_process(work: Callable[[], Any], say: Callable[[Any], str] = str) -> Ve
             outcome, say = f"{type(error).__name__}: {error}", str
         seconds = time.monotonic() - begin
         signal.alarm(60)  # another library may take its time
-        os.write(writer, f"{seconds:.3f} {say(outcome)}".encode("utf-8", "replace")[:4000])
+        os.write(writer, f"{seconds:.3f} {held} {say(outcome)}".encode("utf-8", "replace")[:4000])
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        told, _, words = pipe.read().decode("utf-8", "replace").partition(" ")
+        told, _, rest = pipe.read().decode("utf-8", "replace").partition(" ")
     _, status, usage = os.wait4(child, 0)
+    before, _, words = rest.partition(" ")
     if not os.WIFEXITED(status):
-        told, words = f"{MAX_SECONDS + 1}", f"ended by signal {os.WTERMSIG(status)}"
-    return Verdict(words, float(told), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        told, before, words = f"{MAX_SECONDS + 1}", "0", f"ended by signal {os.WTERMSIG(status)}"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Verdict(words, float(told), max(0, usage.ru_maxrss - int(before)) * unit)
 
 
 def campaign(name: str, n: int, folder: Path, *, seed: int = 0) -> Iterator[tuple[int, Verdict]]:
