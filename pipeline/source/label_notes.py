@@ -51,7 +51,7 @@ def label_notes(
     notes = []
     if n_empty:
         notes.append(
-            f"nothing but {coding.background} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
+            f"{coding.nothing} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
             "say --skip-unlabelled: they teach that nothing is there"
         )
     if len(values) > 2 and _is_damaged_mask(values, glimpses):

@@ -1,13 +1,13 @@
 """What the values in a label stack mean: two classes, several, or the ids of single objects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.inputs import MAX_LABEL_VALUE, Renumbering, is_name
@@ -19,6 +19,7 @@ _MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the 
 _MAX_CLASSES = 256
 _MAX_CLASS_VALUE = 2**53 - 1  # the largest whole number that every reader of JSON keeps
 MAX_GRAY = 255
+_MASK_VALUES = (1, MAX_GRAY)  # of what is shown, in masks of 0 and another value
 NEAR = 16  # gray levels by which a picture saved with losses usually misses
 
 
@@ -84,6 +85,11 @@ class LabelCoding:
     def background(self) -> int:
         """The value that shows nothing: the lowest class, or 0 of instances."""
         return self.values[0] if self.values else 0
+
+    @property
+    def nothing(self) -> str:
+        """What a slice holds in which nothing is labelled, in words."""
+        return f"nothing but {self.background}{' or what is ignored' if self.ignored else ''}"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -196,6 +202,28 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
     full = not wide and any((each == MAX_LABEL_VALUE).any() for each in kept)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
     return LabelCoding("instances", (), names, (), ignored, wide, full)
+
+
+def require_one_mask(slices: Iterable[tuple[int, ...]], where: str) -> None:
+    """Refuse masks of which some are 0 and 1, and others 0 and 255: as classes, one thing would be two.
+
+    Args:
+        slices: the first three values of each slice that mean something.
+        where: what to call the labels.
+
+    Raises:
+        ConfigError: no slice has 1 and 255, but some have the one, and some the other.
+    """
+    found = [set(values) for values in slices if values]
+    n_low, n_high = (sum(value in values for values in found) for value in _MASK_VALUES)
+    both = set(_MASK_VALUES)
+    if n_low and n_high and set().union(*found) == {0, *both} and not any(both <= values for values in found):
+        low, high = _MASK_VALUES
+        raise ConfigError(
+            f"{where}: {counted(n_low, 'slice')} with 0 and {low}, {n_high} with 0 and {high}, and none with {low} and "
+            f"{high}, as if masks of one thing were saved in two ways; save all of them alike (mask > 0), or say "
+            f"--label-kind classes if they are two, or --ignore {high} if it marks what nobody annotated"
+        )
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:

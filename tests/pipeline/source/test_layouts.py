@@ -1,6 +1,7 @@
 """Folders as people lay them out: several sizes, a folder a picture, nnU-Net, and the Cell Tracking Challenge."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -239,8 +240,31 @@ def test_folders_of_several_pictures_or_without_masks_are_refused() -> None:
     for path in (folder_each("other", [1, 1]) / "a10/masks").iterdir():
         path.unlink()
     Path("other/a10/masks").rmdir()
-    with pytest.raises(ConfigError, match="a10: has no folder of labels"):
+    with pytest.raises(ConfigError, match=r"a10: expected a folder of images and one of labels, as a9 has; .* empty"):
         read_folder(Path("other"))
+    Path("other/a10/images").rename("other/a10/pictures")
+    assert "other: 1 folder without images and labels, such as a10, not read" in read_folder(Path("other")).notes[1]
+
+
+def test_folders_of_several_pictures_each_are_to_be_named_as_stacks_the_one_to_test_on_last() -> None:
+    for part in ("test", "train", "val"):
+        for kind, page in (("images", pixels(len(part))), ("labels", ids(1))):
+            write(Path("set", part, kind, "a.tif"), page)
+            write(Path("set", part, kind, "b.tif"), 255 - page)
+    with pytest.raises(ConfigError) as raised:
+        read_folder(Path("set"))
+    words = re.findall(r"--images set/(\w+)/images --labels set/(\w+)/labels", str(raised.value))
+    assert words == [("train", "train"), ("val", "val"), ("test", "test")]
+    assert "--split stack" in str(raised.value)
+
+
+def test_the_label_that_nnu_net_ignores_is_told() -> None:
+    for k in range(2):
+        write(Path(f"set/imagesTr/c_{k}_0000.tif"), pixels(k))
+        write(Path(f"set/labelsTr/c_{k}.tif"), ids(k))
+    for text, told in ((' {"ignore": 3}', True), (' {"cell": 3}', False), ("[]", False), ('{"ignore": [3]}', False)):
+        Path("set/dataset.json").write_text(f'{{"labels": {text}}}')
+        assert ("--ignore 3" in read_folder(Path("set")).notes[1:2].__str__()) is told
 
 
 def test_images_alone_are_a_stack_a_size() -> None:
