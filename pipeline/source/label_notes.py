@@ -119,9 +119,10 @@ def ignore_notes(where: str, asked: Sequence[int], coding: LabelCoding, shares: 
         shares: of all pixels that are ignored, for each of the values that are.
     """
     absent = [value for value in asked if value not in coding.ignored]
-    notes = [f"no pixel has {value}, which was to be ignored" for value in absent]
+    notes = [f"no pixel has {coding.shown(value)}, which was to be ignored" for value in absent]
     notes += [
-        f"{value} is ignored, {share:.1%} of the pixels" for value, share in zip(coding.ignored, shares, strict=True)
+        f"{coding.shown(value)} is ignored, {share:.1%} of the pixels"
+        for value, share in zip(coding.ignored, shares, strict=True)
     ]
     return [f"labels: {where}: {note}" for note in notes]
 

@@ -103,6 +103,10 @@ class LabelCoding:
         """What is stored for pixels that mean nothing: the highest value of the dtype; None where there are none."""
         return int(np.iinfo(self.dtype).max) if self.ignored else None
 
+    def shown(self, value: int) -> str:
+        """Return a value as it is shown: as `#rrggbb` where labels are colours."""
+        return as_hex(value) if self.colors else str(value)
+
     def encode(self, label: NDArray[Any], ids: NDArray[np.uint64] | None = None) -> NDArray[Any]:
         """Return a label as it is stored: class indices, or ids.
 

@@ -95,6 +95,11 @@ def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
         notes.append(
             f"{root}: {counted(len(others), 'folder')} without images and labels, such as {others[0]}, not read"
         )
+    if not one_each and (called := _class_names(fields)):
+        notes.append(
+            f"{root}: the masks of every picture are called {', '.join(called)}, as if each were a class; if they are, "
+            "make one label of them (0, 1, 2, ...) for each picture: here each mask is one object"
+        )
     if empty := [field.name for field in fields if not field.labels]:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)
@@ -189,6 +194,13 @@ def _by_size(
         )
         for places in of_size.values()
     )
+
+
+def _class_names(fields: Sequence[Field]) -> list[str]:
+    """Return what the masks of every picture are called, if all have the same names and none a number."""
+    names = {frozenset(file.stem for file in field.labels) for field in fields if field.labels}
+    same = sorted(next(iter(names))) if len(names) == 1 and len(fields) > 1 else []
+    return [] if any(letter.isdigit() for name in same for letter in name) else same[:_MAX_LISTED]
 
 
 def _label_name(files: Sequence[Path]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from small_worlds import digests, names
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.labels import LabelOptions
 from pipeline.source.readers import read_folder, read_images, read_pairs, source_pairs
 from pipeline.source.tiff import write_stack
 
@@ -179,6 +180,14 @@ def test_pictures_without_a_label_are_skipped_on_demand(augpipe: Run, masks: str
     assert augpipe("rebuild", "d", "--source", "moved", "--out", "again").code == 0
 
 
+def test_pictures_of_several_sizes_without_a_label_are_to_be_moved_away() -> None:
+    """The sizes are no fault, and need no stack each: it would have been said so."""
+    images, labels = several_sizes("set")
+    (labels / "n8_mask.tif").unlink()
+    with pytest.raises(ConfigError, match=r"1 of its pictures, which are of 3 sizes, have no label; move them"):
+        read_pairs([(images, labels)], label_options=LabelOptions(skip_unlabelled=True))
+
+
 # A folder a picture
 
 
@@ -256,6 +265,17 @@ def test_folders_of_several_pictures_each_are_to_be_named_as_stacks_the_one_to_t
     words = re.findall(r"--images set/(\w+)/images --labels set/(\w+)/labels", str(raised.value))
     assert words == [("train", "train"), ("val", "val"), ("test", "test")]
     assert "--split stack" in str(raised.value)
+
+
+def test_masks_that_are_called_alike_in_every_picture_may_be_classes() -> None:
+    for k, called in enumerate((("cell", "nucleus"), ("nucleus", "cell"))):
+        write(Path(f"set/p{k}/images/a.tif"), pixels(k))
+        for place, name in enumerate(called):
+            write(Path(f"set/p{k}/masks/{name}.tif"), (ids(k) == place + 1).astype(np.uint8))
+    notes = read_folder(Path("set")).notes
+    assert "the masks of every picture are called cell, nucleus, as if each were a class" in notes[1]
+    Path("set/p1/masks/cell.tif").rename("set/p1/masks/m2.tif")
+    assert not any("class" in note for note in read_folder(Path("set")).notes)
 
 
 def test_the_label_that_nnu_net_ignores_is_told() -> None:
