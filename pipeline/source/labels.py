@@ -1,5 +1,6 @@
 """What the values in a label stack mean: two classes, several, or the ids of single objects."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +20,7 @@ _MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the 
 _MAX_CLASSES = 256
 _MAX_CLASS_VALUE = 2**53 - 1  # the largest whole number that every reader of JSON keeps
 MAX_GRAY = 255
-_MASK_VALUES = (1, MAX_GRAY)  # of what is shown, in masks of 0 and another value
+_MASK_VALUES = (1, MAX_GRAY, MAX_LABEL_VALUE)  # of what is shown, in masks of 0 and another value
 NEAR = 16  # gray levels by which a picture saved with losses usually misses
 
 
@@ -209,25 +210,25 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
 
 
 def require_one_mask(slices: Iterable[tuple[int, ...]], where: str) -> None:
-    """Refuse masks of which some are 0 and 1, and others 0 and 255: as classes, one thing would be two.
+    """Refuse masks of which some are 0 and 1, and others 0 and 255 or 65535: as classes, one thing would be two.
 
     Args:
         slices: the first three values of each slice that mean something.
         where: what to call the labels.
 
     Raises:
-        ConfigError: no slice has 1 and 255, but some have the one, and some the other.
+        ConfigError: no slice has two of these values beside 0, but each is in some.
     """
-    found = [set(values) for values in slices if values]
-    n_low, n_high = (sum(value in values for values in found) for value in _MASK_VALUES)
-    both = set(_MASK_VALUES)
-    if n_low and n_high and set().union(*found) == {0, *both} and not any(both <= values for values in found):
-        low, high = _MASK_VALUES
-        raise ConfigError(
-            f"{where}: {counted(n_low, 'slice')} with 0 and {low}, {n_high} with 0 and {high}, and none with {low} and "
-            f"{high}, as if masks of one thing were saved in two ways; save all of them alike (mask > 0), or say "
-            f"--label-kind classes if they are two, or --ignore {high} if it marks what nobody annotated"
-        )
+    shown = [set(values) - {0} for values in slices]
+    counts = Counter(value for values in shown for value in values)
+    if len(counts) < 2 or not set(counts) <= set(_MASK_VALUES) or max(map(len, shown)) > 1:
+        return
+    found = ", ".join(f"{counted(counts[value], 'slice')} with 0 and {value}" for value in sorted(counts))
+    raise ConfigError(
+        f"{where}: {found}, and none with several of them, as if masks of one thing were saved in two ways; save all "
+        f"of them alike (mask > 0), or say --label-kind classes if they are two, or --ignore {max(counts)} if it marks "
+        "what nobody annotated"
+    )
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:

@@ -151,9 +151,10 @@ def test_masks_of_0_and_1_beside_masks_of_0_and_255_are_no_classes() -> None:
     """As classes, the same thing would be two; where a slice has both 1 and 255, they are."""
     labels = masks()
     labels[:2] //= 255
-    for kind in ("auto", "binary"):
-        with pytest.raises(ConfigError, match=r"2 slices with 0 and 1, .* with 0 and 255, and none with 1 and 255"):
-            notes(labels, kind=kind)
+    for kind, factor, other in (("auto", 1, 255), ("binary", 1, 255), ("auto", 257, 65535)):
+        mixed = labels.astype(np.uint16) * np.where(labels == 255, factor, 1).astype(np.uint16)
+        with pytest.raises(ConfigError, match=f"2 slices with 0 and 1, 4 slices with 0 and {other}, and none with sev"):
+            notes(mixed, kind=kind)
     assert notes(labels, kind="classes")
     labels[0, :2] = 255
     assert "--ignore 255" in notes(labels)[-1]
