@@ -33,7 +33,7 @@ def source_line(source: Source) -> str:
         values += f", ... ({len(found)} in all)"
     labels = f"{coding.kind} labels{': ' if values else ''}{values}"
     if coding.ignored:
-        labels += f", ignored: {', '.join(map(str, coding.ignored))} -> {coding.ignore}"
+        labels += f", ignored: {', '.join(map(coding.shown, coding.ignored))} -> {coding.ignore}"
     channel_names = source.stacks[0].channels
     more = ", ..." if len(channel_names) > _MAX_CHANNELS_SHOWN else ""
     channels = (

@@ -17,6 +17,10 @@ class ClassNames(NamedTuple):
     values: tuple[int, ...] = ()
 
 
+class Color(int):
+    """A value that was said as `#rrggbb`: it is no gray level."""
+
+
 class LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 alone
     """Whole numbers with commas between, or colours such as #ff0000."""
 
@@ -27,7 +31,7 @@ class LabelValues(click.ParamType):  # type: ignore[type-arg]  # generic since c
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(as_color(part) if part.startswith("#") else int(part) for part in _parts(str(value)))
+            return tuple(Color(as_color(part)) if part.startswith("#") else int(part) for part in _parts(str(value)))
         except ValueError:
             self.fail(f"expected whole numbers such as -1 or 0,255, or colours, got {value!r:.80}", param, ctx)
 

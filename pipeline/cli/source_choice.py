@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.label_types import ClassNames
+from pipeline.cli.label_types import ClassNames, Color
 from pipeline.cli.output import Output
 from pipeline.cli.user_options import UserOptions
 from pipeline.errors import ConfigError
@@ -153,8 +153,18 @@ def _label_options(user: UserOptions) -> "LabelOptions":
                 f"{user.where('classes')}: {user.where('label_colors')} says it, too; leave out one of them"
             )
         said = ClassNames(said.names or colors.names, colors.values)
+    ignore = tuple(value for values in user.get("ignore", ()) for value in values)
+    if odd := [value for value in ignore if isinstance(value, Color) is (colors is None)]:
+        raise ConfigError(
+            f"{user.where('ignore')}: {f'#{odd[0]:06x}' if colors is None else odd[0]} "
+            + (
+                "is a colour, which goes with --label-colors; say the number that these pixels have"
+                if colors is None
+                else "is no colour, as labels have with --label-colors; say #ffffff for white"
+            )
+        )
     return LabelOptions(
-        ignore=tuple(value for values in user.get("ignore", ()) for value in values),
+        ignore=tuple(map(int, ignore)),
         names=said.names,
         values=said.values,
         are_colors=colors is not None,

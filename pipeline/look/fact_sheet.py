@@ -17,6 +17,7 @@ from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord
 from pipeline.source.known_stacks import class_names
+from pipeline.source.label_values import as_hex
 
 WIDTH = 110
 SPLIT_SIGNS: Mapping[str, str] = {split or "unused": letter for letter, split in SPLIT_LETTERS.items()}
@@ -258,7 +259,8 @@ def _label_entries(record: DatasetRecord) -> Iterator[_Entry]:
         yield "labels", f"{kind}: {', '.join(_first(listed))}" if listed else kind
     ignored = sorted({value for stack in record.inputs for value in stack.labels.ignored or ()})
     if ignored:
-        yield "ignored", f"{', '.join(map(str, ignored))} -> {record.arrays.ignore}, without weight, loss or score"
+        shown = as_hex if any(each.color for each in record.classes) else str
+        yield "ignored", f"{', '.join(map(shown, ignored))} -> {record.arrays.ignore}, without weight, loss or score"
     if renumbered := [stack.labels.renumbered.n for stack in record.inputs if stack.labels.renumbered]:
         of_stacks = f", in each of {len(renumbered)} stacks" if len(renumbered) > 1 else ""
         yield "renumbered", f"{counted(sum(renumbered), 'id')}, from 1 by value{of_stacks}"

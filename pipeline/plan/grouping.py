@@ -93,6 +93,7 @@ def _named_in(path: Path, source: Source) -> dict[tuple[int, int], str]:
     named = NamedFiles(source, path)
     only_stack = len(source.stacks[0].images) if len(source.stacks) == 1 else 0
     found: dict[tuple[int, int], str] = {}
+    unknown: list[str] = []
     for where, name, text in _rows(path):
         group = _checked(text, where)
         if named.knows(name):
@@ -100,10 +101,17 @@ def _named_in(path: Path, source: Source) -> dict[tuple[int, int], str]:
         elif name.isdecimal() and int(name) < only_stack:
             slices = [(0, int(name))]
         else:
+            unknown.append(name)
             continue
         for each in slices:
             if (other := found.setdefault(each, group)) != group:
                 raise ConfigError(f"{where}: {name} is in the group {group}, and in {other} further up; name it once")
+    if unknown and not found:
+        known = next(name for name, _ in files_of(source))
+        raise ConfigError(
+            f"{path}: names {unknown[-1]!r:.80}, and nothing that is in the source, such as {known}; its columns are "
+            f"file,{_GROUP} in this order, or in any other where its first line calls them so"
+        )
     return found
 
 
@@ -147,7 +155,7 @@ def _columns(first: list[str], where: str) -> tuple[tuple[int, int], bool]:
     if len(names) != 2:
         raise ConfigError(
             f"{where}: expected two columns, file-or-slice and group, or a header that names them, got {len(names)} "
-            f"columns; write the first line as file,{_GROUP}"
+            f"columns; in its first line, call the one of files file and the one of groups {_GROUP}"
         )
     return (0, 1), is_header
 

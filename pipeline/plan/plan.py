@@ -178,7 +178,7 @@ def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
         slices = assignment.slices(split)
         if all(address.z in source.stacks[address.stack].unlabelled for address in slices):
             notes.append(
-                f"split: nothing but {source.coding.background} in the labels of {split} "
+                f"split: {source.coding.nothing} in the labels of {split} "
                 f"({counted(len(slices), 'slice')}), so that its samples show no foreground; choose another --split, "
                 "or a --split-file"
             )

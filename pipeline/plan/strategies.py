@@ -54,6 +54,11 @@ def assign_slices(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignme
             f"split {config.split}: no slice of {n_slices} is left for {split} with test {config.test:g}, "
             f"val {config.val:g} and gap {config.gap}; use a smaller gap or other fractions"
             + (", or --split block" if config.split == "random" else "")
+            + (
+                ", or --independent if slices of different groups are no neighbours"
+                if config.gap and any(stack.groups for stack in inputs)
+                else ""
+            )
         )
     _require_whole_groups(config, inputs, assignment)
     return assignment
@@ -203,8 +208,8 @@ def _assign_stacks(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignm
     n_train = len(inputs) - n_test - n_val
     if n_train < 1:
         raise ConfigError(
-            f"split stack: {len(inputs)} stacks are too few for {n_test} test and {n_val} val; name more stacks with "
-            "--images and --labels, or use --split block"
+            f"split stack: {counted(len(inputs), 'stack')} cannot be shared out between train, {n_test} test and "
+            f"{n_val} val; name more stacks with --images and --labels, or use --split block"
         )
     owners = ["train"] * n_train + ["val"] * n_val + ["test"] * n_test
     return Assignment(tuple((owner,) * stack.depth for owner, stack in zip(owners, inputs, strict=True)))

@@ -27,6 +27,7 @@ from pipeline.source.labels import (
     choose_coding,
     describe_renumbering,
     renumbered_ids,
+    require_one_mask,
     without_ignored,
 )
 from pipeline.source.scanning import ImageScan, LabelScan, encode_rows
@@ -100,6 +101,8 @@ def combine(
     where = raw[0].where[1] if len(raw) == 1 else f"{raw[0].where[1]} and {len(raw) - 1} more"
     if label_kind == AUTO and any(isinstance(stack.labels, ObjectSlices) for stack in raw):
         label_kind = "instances"
+    if label_kind in (AUTO, "binary") and not (label_options.names or label_options.values or label_options.are_colors):
+        require_one_mask((values for scan in labels for values in scan.few_values), where)
     coding = choose_coding([scan.values for scan in labels], label_kind, label_options, where)
     meant = [without_ignored(scan.values, coding.ignored).astype(np.uint64) for scan in labels]
     values = np.unique(np.concatenate(meant)).tolist()

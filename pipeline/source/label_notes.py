@@ -51,7 +51,7 @@ def label_notes(
     notes = []
     if n_empty:
         notes.append(
-            f"nothing but {coding.background} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
+            f"{coding.nothing} in {n_empty} of {counted(n_slices, 'slice')}; if nobody annotated them, "
             "say --skip-unlabelled: they teach that nothing is there"
         )
     if len(values) > 2 and _is_damaged_mask(values, glimpses):
@@ -119,9 +119,10 @@ def ignore_notes(where: str, asked: Sequence[int], coding: LabelCoding, shares: 
         shares: of all pixels that are ignored, for each of the values that are.
     """
     absent = [value for value in asked if value not in coding.ignored]
-    notes = [f"no pixel has {value}, which was to be ignored" for value in absent]
+    notes = [f"no pixel has {coding.shown(value)}, which was to be ignored" for value in absent]
     notes += [
-        f"{value} is ignored, {share:.1%} of the pixels" for value, share in zip(coding.ignored, shares, strict=True)
+        f"{coding.shown(value)} is ignored, {share:.1%} of the pixels"
+        for value, share in zip(coding.ignored, shares, strict=True)
     ]
     return [f"labels: {where}: {note}" for note in notes]
 

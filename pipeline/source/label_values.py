@@ -76,10 +76,12 @@ def label_fault(slices: Iterable[NDArray[Any]], where: str, ignored: Collection[
         if label.dtype.kind not in "buif":
             return SourceError(f"{expected}, got {label.dtype.name}; save them as uint8 or uint16")
         if label.dtype.kind == "f" and (odd := label[~_are_whole(label)]).size:
-            return SourceError(
-                f"{expected}, found {odd[0]} in slice {z} ({label.dtype.name}); threshold them if they are "
-                "probabilities, and resize labels without interpolation"
+            advice = (
+                "give these pixels a number of their own, such as -1, and say --ignore -1 if nobody annotated them"
+                if np.isnan(odd).all()
+                else "threshold them if they are probabilities, and resize labels without interpolation"
             )
+            return SourceError(f"{expected}, found {odd[0]} in slice {z} ({label.dtype.name}); {advice}")
         odd = label[label < 0].astype(np.int64)
         odd = odd[~is_one_of(odd, ignored)]
         n_below.append(odd.size)

@@ -1,13 +1,14 @@
 """What the values in a label stack mean: two classes, several, or the ids of single objects."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SourceError, counted
 from pipeline.shards.config import LABEL_KINDS, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.inputs import MAX_LABEL_VALUE, Renumbering, is_name
@@ -19,6 +20,7 @@ _MAX_DETECTED_CLASSES = 32  # more different values than this are taken for the 
 _MAX_CLASSES = 256
 _MAX_CLASS_VALUE = 2**53 - 1  # the largest whole number that every reader of JSON keeps
 MAX_GRAY = 255
+_MASK_VALUES = (1, MAX_GRAY, MAX_LABEL_VALUE)  # of what is shown, in masks of 0 and another value
 NEAR = 16  # gray levels by which a picture saved with losses usually misses
 
 
@@ -86,6 +88,11 @@ class LabelCoding:
         return self.values[0] if self.values else 0
 
     @property
+    def nothing(self) -> str:
+        """What a slice holds in which nothing is labelled, in words."""
+        return f"nothing but {self.background}{' or what is ignored' if self.ignored else ''}"
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Of labels as they are stored: uint8 class indices, uint16 ids, or uint32 where uint16 has no room."""
         if self.kind != "instances":
@@ -96,6 +103,10 @@ class LabelCoding:
     def ignore(self) -> int | None:
         """What is stored for pixels that mean nothing: the highest value of the dtype; None where there are none."""
         return int(np.iinfo(self.dtype).max) if self.ignored else None
+
+    def shown(self, value: int) -> str:
+        """Return a value as it is shown: as `#rrggbb` where labels are colours."""
+        return as_hex(value) if self.colors else str(value)
 
     def encode(self, label: NDArray[Any], ids: NDArray[np.uint64] | None = None) -> NDArray[Any]:
         """Return a label as it is stored: class indices, or ids.
@@ -196,6 +207,28 @@ def choose_coding(stacks: Sequence[NDArray[Any]], kind: str, options: LabelOptio
     full = not wide and any((each == MAX_LABEL_VALUE).any() for each in kept)
     names = _fitting_names(options, 2, "objects have 2: what they are called, after the background")
     return LabelCoding("instances", (), names, (), ignored, wide, full)
+
+
+def require_one_mask(slices: Iterable[tuple[int, ...]], where: str) -> None:
+    """Refuse masks of which some are 0 and 1, and others 0 and 255 or 65535: as classes, one thing would be two.
+
+    Args:
+        slices: the first three values of each slice that mean something.
+        where: what to call the labels.
+
+    Raises:
+        ConfigError: no slice has two of these values beside 0, but each is in some.
+    """
+    shown = [set(values) - {0} for values in slices]
+    counts = Counter(value for values in shown for value in values)
+    if len(counts) < 2 or not set(counts) <= set(_MASK_VALUES) or max(map(len, shown)) > 1:
+        return
+    found = ", ".join(f"{counted(counts[value], 'slice')} with 0 and {value}" for value in sorted(counts))
+    raise ConfigError(
+        f"{where}: {found}, and none with several of them, as if masks of one thing were saved in two ways; save all "
+        f"of them alike (mask > 0), or say --label-kind classes if they are two, or --ignore {max(counts)} if it marks "
+        "what nobody annotated"
+    )
 
 
 def _named_values(present: NDArray[np.uint64], options: LabelOptions, where: str) -> NDArray[np.uint64]:

@@ -116,7 +116,7 @@ class LabelScan(Scan):
     Attributes:
         values: all values, in rising order.
         counts: pixels of each ignored value, and of each colour.
-        few_values: the first two values of each slice that are not ignored.
+        few_values: the first three values of each slice that are not ignored.
 
     Raises:
         SourceError: they are no labels, or more colours than classes.
@@ -142,7 +142,7 @@ class LabelScan(Scan):
         meant = without_ignored(present, ignored)
         if meant.size and meant[0] < 0:
             raise label_fault(self.source, self.where, ignored)
-        self.few_values.append(tuple(meant[:2].tolist()))
+        self.few_values.append(tuple(meant[:3].tolist()))
         if are_colors and self.values.size > MAX_COLOURS:
             raise colours_fault(self.where, self.values.size, z)
         for value in present.tolist() if are_colors else ignored:

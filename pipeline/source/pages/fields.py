@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple, TypeAlias
 
 from pipeline.errors import ConfigError, SourceError, counted
@@ -74,6 +75,7 @@ def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
     found = {folder: inner_folders(folder) for folder in folders_each(root)}
     if not found:
         return None
+    _require_no_stacks(root, [pair for pair in found.values() if pair])
     fields = [
         Field(folder.name, _only_image(images), page_files(labels) if has_pages(labels) else ())
         for folder, (images, labels) in ((folder, pair) for folder, pair in found.items() if pair)
@@ -89,6 +91,15 @@ def folder_each(root: Path, *, colour: bool = False) -> FolderLayout | None:
     sizes = [_size_of(field.image) for field in fields]
     what = "one mask each" if one_each else f"one mask an object ({n_files} in all)"
     notes = [f"{root}: {len(fields)} folders of one picture, of {_sizes(sizes)}, with {what}"]
+    if others := [folder.name for folder in subfolders(root) if folder not in found]:
+        notes.append(
+            f"{root}: {counted(len(others), 'folder')} without images and labels, such as {others[0]}, not read"
+        )
+    if not one_each and (called := _class_names(fields)):
+        notes.append(
+            f"{root}: the masks of every picture are called {', '.join(called)}, as if each were a class; if they are, "
+            "make one label of them (0, 1, 2, ...) for each picture: here each mask is one object"
+        )
     if empty := [field.name for field in fields if not field.labels]:
         notes.append(f"{root}: no mask for {counted(len(empty), 'picture')}, such as {empty[0]}: they show no object")
     stacks = _by_size(fields, sizes, root, open_labels)
@@ -122,12 +133,35 @@ def folders_each(root: Path) -> list[Path]:
     """
     if has_pages(root):
         return []
-    folders = subfolders(root)
-    try:
-        is_one = bool(folders) and bool(inner_folders(folders[0]))
-    except ConfigError:
-        is_one = False
-    return [folder for folder in folders if inner_folders(folder)] if is_one else []
+    whole, parts = [], []
+    for folder in subfolders(root):
+        try:
+            whole += [folder] if inner_folders(folder) else []
+        except ConfigError:
+            parts.append(folder)
+    if whole and parts:
+        raise ConfigError(
+            f"{parts[0]}: expected a folder of images and one of labels, as {whole[0].name} has; add what is missing "
+            "(an empty folder of masks, if the picture shows no object), or move it away"
+        )
+    return whole
+
+
+def _require_no_stacks(root: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Refuse folders all of which hold several pictures, such as train and test; test is named last in what to say."""
+    if any(len(page_files(images)) == 1 for images, _ in pairs):
+        return
+    ordered = sorted(
+        pairs, key=lambda pair: ["test" in pair[0].parent.name.lower(), "val" in pair[0].parent.name.lower()]
+    )
+    named = " ".join(
+        f"--images {quote(str(images))} --labels {quote(str(labels))}" for images, labels in ordered[:_MAX_LISTED]
+    )
+    more = f", and so on for all {len(pairs)}" if len(pairs) > _MAX_LISTED else ""
+    raise ConfigError(
+        f"{root}: expected one picture in each folder of images, found several; name each folder as a stack: "
+        f"{named}{more}; --split stack holds out the last ones whole"
+    )
 
 
 def _size_of(file: Path, *, labels: bool = False, colour: bool = False) -> Size:
@@ -162,6 +196,13 @@ def _by_size(
     )
 
 
+def _class_names(fields: Sequence[Field]) -> list[str]:
+    """Return what the masks of every picture are called, if all have the same names and none a number."""
+    names = {frozenset(file.stem for file in field.labels) for field in fields if field.labels}
+    same = sorted(next(iter(names))) if len(names) == 1 and len(fields) > 1 else []
+    return [] if any(letter.isdigit() for name in same for letter in name) else same[:_MAX_LISTED]
+
+
 def _label_name(files: Sequence[Path]) -> str:
     return files[0].stem if len(files) == 1 else counted(len(files), "mask")
 
@@ -180,7 +221,6 @@ def _only_image(folder: Path) -> Path:
     found = page_files(folder)
     if len(found) > 1:
         raise ConfigError(
-            f"{folder}: expected one picture in a folder beside its masks, found {len(found)}; name each folder of "
-            f"several as a stack: --images {folder} and --labels"
+            f"{folder}: expected one picture in a folder beside its masks, found {len(found)}; move all but one away"
         )
     return found[0]

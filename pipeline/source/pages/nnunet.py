@@ -1,5 +1,7 @@
 """Raw datasets of nnU-Net: dataset.json, imagesTr and labelsTr, where a case's image has the number of its channel."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import ConfigError, counted
@@ -38,7 +40,7 @@ def open_cases(images: Path, labels: Path) -> FolderLayout | None:
     files = page_files(images), page_files(labels)
     if len(open_file(files[1][0], labels=True)) == 1:
         note = f"{images}: {counted(len(files[1]), 'case')} of nnU-Net, a picture each"
-        return FolderLayout((), (note,), independent=True)
+        return FolderLayout((), (note, *_ignore_note(labels)), independent=True)
     if len(files[0]) > len(files[1]):
         raise ConfigError(
             f"{images}: {len(files[0])} files for {counted(len(files[1]), 'volume')}; of volumes, one channel is read: "
@@ -55,4 +57,16 @@ def open_cases(images: Path, labels: Path) -> FolderLayout | None:
         )
         for image, place in zip(files[0], places, strict=True)
     )
-    return FolderLayout(stacks, (f"{images}: {counted(len(stacks), 'case')} of nnU-Net, a stack each",))
+    note = f"{images}: {counted(len(stacks), 'case')} of nnU-Net, a stack each"
+    return FolderLayout(stacks, (note, *_ignore_note(labels)))
+
+
+def _ignore_note(labels: Path) -> Iterator[str]:
+    """Yield which label nnU-Net leaves out of its loss, if its record of the dataset names one."""
+    path = labels.parent / _ABOUT
+    try:
+        value = json.loads(path.read_bytes())["labels"]["ignore"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    if isinstance(value, int):
+        yield f"{path}: calls {value} ignore; that is left to you: --ignore {value}, or it is a class like others"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, counted
 from pipeline.source.pages.folder import PageFolder, divided_files, is_same_file, page_files
 from pipeline.source.pages.folder_stacks import FolderLayout, FolderStack
+from pipeline.source.pages.formats import open_file
 from pipeline.source.pages.partners import core_names, match_some, missing_numbers
 
 
@@ -63,7 +64,7 @@ def some_labels(images: Path, labels: Path, *, independent: bool = False, colour
         colour: whether labels may be colours.
 
     Raises:
-        ConfigError: a number is missing.
+        ConfigError: a number is missing, or pictures are of several sizes.
         SourceError: a file cannot be read, or differs in kind from the others.
     """
     try:
@@ -76,6 +77,12 @@ def some_labels(images: Path, labels: Path, *, independent: bool = False, colour
         return None
     if not independent and (missing := missing_numbers(core_names(stems[0]))):
         raise ConfigError(f"{images}: number {missing[0]} is missing; add it, or say --independent for fields of view")
+    sizes = {open_file(image, labels=False, one_slice=True).shape[1:3] for image in files[0]}
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"{images}: {len(stems[0]) - len(places)} of its pictures, which are of {len(sizes)} sizes, have no label; "
+            "move them to another folder, and leave out --skip-unlabelled"
+        )
     depth, label_of = len(stems[0]), dict(zip(places, files[1], strict=True))
     zs = sorted(places)
     opened = PageFolder(labels, [label_of[z] for z in zs], labels=True, colour=colour)

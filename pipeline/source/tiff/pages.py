@@ -37,7 +37,7 @@ _THUMBNAIL, _MASK = 1, 4  # bits of NewSubfileType
 # What to do where one value may have two meanings.
 TWO_TABLES = (
     "if each number means the same in all, save them as plain gray (in Python: numpy.array(PIL.Image.open(FILE)), then "
-    "tifffile.imwrite)"
+    "tifffile.imwrite); if each colour does, save them as RGB, for --label-colors"
 )
 
 

@@ -69,7 +69,8 @@ def test_a_file_of_several_slices_is_of_one_group(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("\n".join(LINES[1:-1]), r"g.csv: no group for 2 of 12 slices, such as a-00; add a line for each"),
-        ("x,a\n", r"no group for 12 of 12 slices"),
+        ("x,a\n", r"g.csv: names 'x', and nothing that is in the source, such as .*; its columns are file,group"),
+        ("patient,image\nA,a-00\n", r"names 'A', and nothing that is in the source"),
         ("\n".join([*LINES, "a-00.tif,b"]), r"line 13: a-00.tif is in the group b, and in a further up|the same file"),
         ("a-00,1,2\n", r"line 1: expected two columns, file-or-slice and group, .* got 3"),
         ("file,group\na-00\n", r"line 2: expected file-or-slice,group, got 'a-00'"),

@@ -182,7 +182,7 @@ def test_whole_stacks_are_shared_out_by_their_slices() -> None:
     config = small_config(split="stack", test=0.3, val=0.2)
     assert assign_depths(config, (5, 1, 4)).pictures == ("TTTTT", "V", "EEEE")
     assert share(config, (5, 1, 4)) == {"train": Fraction(5, 10), "val": Fraction(1, 10), "test": Fraction(4, 10)}
-    with pytest.raises(ConfigError, match="2 stacks are too few for 1 test and 1 val"):
+    with pytest.raises(ConfigError, match="2 stacks cannot be shared out between train, 1 test and 1 val"):
         assign_depths(config, (5, 4))
 
 

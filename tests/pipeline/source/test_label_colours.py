@@ -131,7 +131,8 @@ def test_pictures_become_a_dataset_that_is_verified(tmp_path: Path, augpipe: Run
         assert "found colours; if each colour is a class, say --label-colors found" in refused.err
     table = "background=#000000, cell=#00ff00"
     built = augpipe(*command, "--label-colors", table, "--ignore", "#ff000a", "--weights", "unet2015")
-    assert "binary labels: #000000 -> 0 (background), #00ff00 -> 1 (cell), ignored: " in built.out
+    assert "binary labels: #000000 -> 0 (background), #00ff00 -> 1 (cell), ignored: #ff000a -> 255" in built.out
+    assert "#ff000a is ignored, " in built.out
     assert "#00ff00 -> 1 (cell), " in built.out
     record = open_dataset(tmp_path / "d").record
     assert [(each.value, each.name, each.color) for each in record.classes] == [
@@ -151,6 +152,8 @@ def test_pictures_become_a_dataset_that_is_verified(tmp_path: Path, augpipe: Run
         ("--label-colors a=#000000,#00ff00", "expected different colours, and a name for all or none"),
         ("--label-colors #000000,#000000", "expected different colours, and a name for all or none"),
         ("--label-colors a=#000000,b=#00ff00 --classes a,b", "--classes: --label-colors says it, too"),
+        ("--ignore 255 --label-colors found", "--ignore: 255 is no colour, as labels have with --label-colors"),
+        ("--ignore #0000ff", "--ignore: #0000ff is a colour, which goes with --label-colors"),
         ("--ignore #12", "expected whole numbers such as -1 or 0,255, or colours, got '#12'"),
     ],
 )

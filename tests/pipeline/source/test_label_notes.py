@@ -147,6 +147,19 @@ def test_255_beside_two_classes_is_no_damage_but_may_be_what_nobody_annotated() 
         notes(labels, kind="binary")
 
 
+def test_masks_of_0_and_1_beside_masks_of_0_and_255_are_no_classes() -> None:
+    """As classes, the same thing would be two; where a slice has both 1 and 255, they are."""
+    labels = masks()
+    labels[:2] //= 255
+    for kind, factor, other in (("auto", 1, 255), ("binary", 1, 255), ("auto", 257, 65535)):
+        mixed = labels.astype(np.uint16) * np.where(labels == 255, factor, 1).astype(np.uint16)
+        with pytest.raises(ConfigError, match=f"2 slices with 0 and 1, 4 slices with 0 and {other}, and none with sev"):
+            notes(mixed, kind=kind)
+    assert notes(labels, kind="classes")
+    labels[0, :2] = 255
+    assert "--ignore 255" in notes(labels)[-1]
+
+
 @pytest.mark.parametrize(
     ("quality", "words"), [(90, ": JPEG makes such values of two"), (10, "; else use --label-kind")]
 )

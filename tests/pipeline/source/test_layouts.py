@@ -1,6 +1,7 @@
 """Folders as people lay them out: several sizes, a folder a picture, nnU-Net, and the Cell Tracking Challenge."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from small_worlds import digests, names
 
 from pipeline.errors import ConfigError, SourceError
+from pipeline.source.labels import LabelOptions
 from pipeline.source.readers import read_folder, read_images, read_pairs, source_pairs
 from pipeline.source.tiff import write_stack
 
@@ -178,6 +180,14 @@ def test_pictures_without_a_label_are_skipped_on_demand(augpipe: Run, masks: str
     assert augpipe("rebuild", "d", "--source", "moved", "--out", "again").code == 0
 
 
+def test_pictures_of_several_sizes_without_a_label_are_to_be_moved_away() -> None:
+    """The sizes are no fault, and need no stack each: it would have been said so."""
+    images, labels = several_sizes("set")
+    (labels / "n8_mask.tif").unlink()
+    with pytest.raises(ConfigError, match=r"1 of its pictures, which are of 3 sizes, have no label; move them"):
+        read_pairs([(images, labels)], label_options=LabelOptions(skip_unlabelled=True))
+
+
 # A folder a picture
 
 
@@ -239,8 +249,42 @@ def test_folders_of_several_pictures_or_without_masks_are_refused() -> None:
     for path in (folder_each("other", [1, 1]) / "a10/masks").iterdir():
         path.unlink()
     Path("other/a10/masks").rmdir()
-    with pytest.raises(ConfigError, match="a10: has no folder of labels"):
+    with pytest.raises(ConfigError, match=r"a10: expected a folder of images and one of labels, as a9 has; .* empty"):
         read_folder(Path("other"))
+    Path("other/a10/images").rename("other/a10/pictures")
+    assert "other: 1 folder without images and labels, such as a10, not read" in read_folder(Path("other")).notes[1]
+
+
+def test_folders_of_several_pictures_each_are_to_be_named_as_stacks_the_one_to_test_on_last() -> None:
+    for part in ("test", "train", "val"):
+        for kind, page in (("images", pixels(len(part))), ("labels", ids(1))):
+            write(Path("set", part, kind, "a.tif"), page)
+            write(Path("set", part, kind, "b.tif"), 255 - page)
+    with pytest.raises(ConfigError) as raised:
+        read_folder(Path("set"))
+    words = re.findall(r"--images set/(\w+)/images --labels set/(\w+)/labels", str(raised.value))
+    assert words == [("train", "train"), ("val", "val"), ("test", "test")]
+    assert "--split stack" in str(raised.value)
+
+
+def test_masks_that_are_called_alike_in_every_picture_may_be_classes() -> None:
+    for k, called in enumerate((("cell", "nucleus"), ("nucleus", "cell"))):
+        write(Path(f"set/p{k}/images/a.tif"), pixels(k))
+        for place, name in enumerate(called):
+            write(Path(f"set/p{k}/masks/{name}.tif"), (ids(k) == place + 1).astype(np.uint8))
+    notes = read_folder(Path("set")).notes
+    assert "the masks of every picture are called cell, nucleus, as if each were a class" in notes[1]
+    Path("set/p1/masks/cell.tif").rename("set/p1/masks/m2.tif")
+    assert not any("class" in note for note in read_folder(Path("set")).notes)
+
+
+def test_the_label_that_nnu_net_ignores_is_told() -> None:
+    for k in range(2):
+        write(Path(f"set/imagesTr/c_{k}_0000.tif"), pixels(k))
+        write(Path(f"set/labelsTr/c_{k}.tif"), ids(k))
+    for text, told in ((' {"ignore": 3}', True), (' {"cell": 3}', False), ("[]", False), ('{"ignore": [3]}', False)):
+        Path("set/dataset.json").write_text(f'{{"labels": {text}}}')
+        assert ("--ignore 3" in read_folder(Path("set")).notes[1:2].__str__()) is told
 
 
 def test_images_alone_are_a_stack_a_size() -> None:

@@ -138,7 +138,7 @@ RESIZED = "threshold them if they are probabilities, and resize labels without i
             "found -107 to -100 in 8 pixels of 1 of 2 slices; if they are unsigned numbers that were read as signed",
         ),
         (changed("float32", (23, 0.25), (24, 0.5)), f"found 0.25 in slice 1 (float32); {RESIZED}"),
-        (changed("float64", (3, np.nan)), f"found nan in slice 0 (float64); {RESIZED}"),
+        (changed("float64", (3, np.nan)), "found nan in slice 0 (float64); give these pixels a number"),
         (changed("float16", (3, np.inf)), f"found inf in slice 0 (float16); {RESIZED}"),
         (changed("float64", (3, 1e300)), f"found 1e+300 in slice 0 (float64); {RESIZED}"),
         (LABELS.astype(np.complex64), "got complex64; save them as uint8 or uint16"),
