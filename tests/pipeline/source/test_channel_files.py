@@ -283,3 +283,32 @@ def test_labels_that_tifffile_took_for_colours_are_as_many_as_images(tmp_path: P
     assert "equal in every pixel" in source.notes[0]
     with pytest.raises(SourceError, match="expected one number a pixel, found colours"):
         read_pairs([(tmp_path / "one.tif", tmp_path / "labels.tif")])
+
+
+@pytest.mark.parametrize(("kept", "names"), [(("2", "0"), ("2", "0")), (("1",), ())])
+def test_a_lock_file_alone_finds_the_channels_that_were_kept(
+    tmp_path: Path, kept: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "raw.tif", CUBE.transpose(0, 3, 1, 2).copy(), imagej=True, metadata={"axes": "ZCYX"}
+    )
+    write_stack(tmp_path / "seg.tif", LABELS)
+    pairs = [(tmp_path / "raw.tif", tmp_path / "seg.tif")]
+    built = build_dataset(read_pairs(pairs, channel=kept), small_config(), out=tmp_path / "d")
+    assert built.dataset is not None
+    assert (built.dataset.record.arrays.channels or ()) == names
+    (tmp_path / "d" / "build-info.json").unlink()
+    again = rebuild_dataset(tmp_path / "d", tmp_path / "again", pairs=pairs)
+    assert again.dataset is not None
+    assert again.dataset.digest == built.dataset.digest
+
+
+def test_channels_of_renamed_files_have_the_names_of_the_lock_file(tmp_path: Path, labels: Path) -> None:
+    pairs = joined(tmp_path, labels)
+    built = build_dataset(read_pairs(pairs, join="channels", name="j"), small_config(), out=tmp_path / "d")
+    (tmp_path / "d" / "build-info.json").unlink()
+    moved = [(path.rename(tmp_path / f"{k}"), labels) for k, (path, _) in enumerate(pairs)]
+    again = rebuild_dataset(tmp_path / "d", tmp_path / "again", pairs=moved)
+    assert built.dataset is not None
+    assert again.dataset is not None
+    assert again.dataset.digest == built.dataset.digest
