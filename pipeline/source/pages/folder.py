@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.pages.channel_files import ChannelFiles, channel_files
+from pipeline.source.pages.channel_files import ChannelFiles, channel_files, missing_channel, perhaps_channels
 from pipeline.source.pages.channels import JoinedChannels
 from pipeline.source.pages.formats import NAMES, FileSlices, open_file, pages_among
 from pipeline.source.pages.partners import core_names, is_label_name, match_names, missing_numbers, natural_key
@@ -150,6 +150,7 @@ def open_folders(
         places = match_names(stems[0], stems[1], where)
     except ConfigError as error:
         if (channels := channel_files(stems[0])) is None:
+            _require_no_channels(images, stems, where)
             raise
         try:
             places = match_names(channels.slices, stems[1], where)
@@ -180,10 +181,39 @@ def _joined(
     parts = [folder([files[place] for place in places]) for places in channels.files]
     listed = ", ".join(channels.channels[:_MAX_LISTED]) + (", ..." if len(channels.channels) > _MAX_LISTED else "")
     note = (
-        f"names that end in {listed} are taken for the channels of one slice, as each label belongs to "
+        f"names that {channels.place} {listed} are taken for the channels of one slice, as each label belongs to "
         f"{len(parts)} of them"
     )
     return JoinedChannels(parts, channels.channels, slices=channels.slices, notes=[note])
+
+
+def _require_no_channels(images: Path, stems: Sequence[Sequence[str]], where: tuple[str, str]) -> None:
+    """Refuse files that may be the channels of slices with labels, with what is missing or to be said.
+
+    Raises:
+        ConfigError: they may be.
+    """
+
+    def have_labels(slices: Sequence[str]) -> bool:
+        try:
+            return bool(match_names(slices, stems[1], where))
+        except ConfigError:
+            return False
+
+    if (found := missing_channel(stems[0])) and have_labels(found[0]):
+        _, name, channel = found
+        raise ConfigError(
+            f"{images}: each label belongs to several files, one a channel, but {name} has none for {channel}; add "
+            "it, or leave out that channel or that slice"
+        )
+    if (may_be := perhaps_channels(stems[0])) and have_labels(may_be[0]):
+        channels = may_be[1]
+        listed = ", ".join(channels[:_MAX_LISTED]) + (", ..." if len(channels) > _MAX_LISTED else "")
+        raise ConfigError(
+            f"{images}: each label belongs to {len(channels)} files, which end in {listed}; if these are the channels "
+            "of a slice, put those of each channel into a folder of its own and name all: --images A --images B "
+            "--labels L --join channels"
+        )
 
 
 def page_files(path: Path) -> tuple[Path, ...]:
