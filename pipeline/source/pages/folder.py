@@ -70,14 +70,23 @@ class PageFolder:
             notes.update(page.notes)
             if len(page) != 1:
                 raise SourceError(
-                    f"{file}: expected a single page in a folder of pages, found {len(page)}; name multi-page files "
-                    "one by one with --images and --labels"
+                    f"{file}: expected a single page in a folder of pages, found {len(page)}; if they are the channels "
+                    "of one picture, save it so that it says so (in Python: tifffile.imwrite(FILE, ARRAY, imagej=True, "
+                    "metadata={'axes': 'CYX'}), in ImageJ: Image > Hyperstacks); else name multi-page files one by one "
+                    "with --images and --labels"
                 )
             widened = labels and page.dtype.kind == first.dtype.kind == "u"
             if page.shape != first.shape or not (page.dtype == first.dtype or widened):
+                advice = (
+                    "or name each size as a stack of its own"
+                    if page.shape[1:3] != first.shape[1:3]
+                    else "all as gray, or all as RGB"
+                    if page.channels != first.channels
+                    else "all in as many bits"
+                )
                 raise SourceError(
                     f"{file}: {_kind(page)}, but {first.path.name} is {_kind(first)}; slices of one stack are alike: "
-                    "export them again, or name each size as a stack of its own"
+                    f"export them again, {advice}"
                 )
             if page.channels != first.channels:
                 raise SourceError(
