@@ -92,9 +92,10 @@ def rebuild(
     from pipeline.build.rebuild import rebuild_dataset
     from pipeline.cli.build_report import build_json, rebuild_lines
 
-    if len(images) != len(labels) or (source and images):
-        raise ConfigError("rebuild: name either --source, or one --labels for each --images")
-    pairs = tuple(zip(images, labels, strict=True))
+    n_channels, rest = divmod(len(images), max(1, len(labels)))  # several --images of one --labels are channels
+    if bool(images) != bool(labels) or rest or (source and images):
+        raise ConfigError("rebuild: name either --source, or one --labels for each --images, or for all its channels")
+    pairs = tuple((path, labels[place // n_channels]) for place, path in enumerate(images))
     result = rebuild_dataset(lock_folder, out, source_folder=source, pairs=pairs, jobs=jobs, progress=output.progress())
     output.lines(rebuild_lines(result, lock_folder))
     output.report({**build_json(result), "schema": "augpipe/rebuild-report/1", "lock": str(lock_folder)})

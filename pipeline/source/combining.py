@@ -31,7 +31,7 @@ from pipeline.source.labels import (
     without_ignored,
 )
 from pipeline.source.scanning import ImageScan, LabelScan, encode_rows
-from pipeline.source.source_notes import source_notes
+from pipeline.source.source_notes import channel_notes, source_notes
 from pipeline.source.stacks import ObjectSlices, RawStack, Slices, Source, Stack
 
 
@@ -118,6 +118,12 @@ def combine(
         reading=_with_scaling(reading, scaling),
         notes=(
             *level_notes,
+            *channel_notes(
+                raw[0].where[0],
+                raw[0].channels,
+                [scan.channel_ranges for scan in images],
+                are_equal=all(scan.are_equal for scan in images),
+            ),
             *(
                 f"source: {key} is {known[key]!r}, because these are its pixels; {value!r} is not used"
                 for key, value in own.items()

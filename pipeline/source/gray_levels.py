@@ -161,7 +161,7 @@ def _float32_change(stack: RawStack) -> float:
             change = max(change, float(np.abs(image - image.astype(np.float32)).max()))
     if not change <= (high - low) / 2**17:
         raise SourceError(
-            f"{stack.where[0]}: float64 gray levels from {low:g} to {high:g}, which float32 would change by "
+            f"{stack.where[0]}: float64 gray levels from {low:.12g} to {high:.12g}, which float32 would change by "
             f"{change:.1g}; {_ADVICE}"
         )
     return change

@@ -12,6 +12,7 @@ from pipeline.source.pages.address import split_address
 from pipeline.source.pages.channels import ChosenChannels, JoinedChannels, require_same_labels, split_names
 from pipeline.source.pages.folder import PageFolder, open_folders
 from pipeline.source.pages.formats import FileSlices, decoder_of, is_page_folder, open_file, stem_of
+from pipeline.source.pages.grid import GridSlices
 from pipeline.source.pages.partners import core_names
 from pipeline.source.stacks import RawStack, SourceFile
 
@@ -148,7 +149,7 @@ def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[File
         labels = open_slices(labels_path, labels=True, colour=how.colour)
         if labels.axis == "channels" and len(labels) > len(images) == 1:  # then it may be one label, saved as colours
             labels = open_slices(labels_path, labels=True, channels_are_slices=False, colour=how.colour)
-    if (images.path, images.files) == (labels.path, labels.files):
+    if _place(images) == _place(labels):
         raise ConfigError(f"{labels.path}: named for labels, but is the images themselves; name what holds the labels")
     if answer is None and images.axis == "channels":
         n = len(images)
@@ -169,6 +170,11 @@ def _open_pair(images_path: Path, labels_path: Path, how: Opening) -> tuple[File
             f"{images_path}; save the one label that all its channels share"
         )
     return images, labels
+
+
+def _place(slices: FileSlices) -> tuple[Path, tuple[Path, ...], str]:
+    """Return what tells slices from others: a zip file may hold images and their labels."""
+    return slices.path, slices.files, slices.key if isinstance(slices, GridSlices) else ""
 
 
 def _slice_names(images: FileSlices, path: Path) -> tuple[str, ...]:

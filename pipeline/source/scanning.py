@@ -89,6 +89,8 @@ class ImageScan(Scan):
 
     Attributes:
         ranges: the lowest and the highest gray level of every slice.
+        channel_ranges: those of every channel; empty where there is one.
+        are_equal: whether all channels are equal in every pixel.
 
     Raises:
         SourceError: pixels that cannot be rendered.
@@ -96,6 +98,8 @@ class ImageScan(Scan):
 
     def __init__(self, stack: RawStack, n_stacks: int) -> None:
         self.ranges: list[tuple[float, float]] = []
+        self.channel_ranges: list[tuple[float, float]] = []
+        self.are_equal = True
         dtype = renderable_dtype(stack.images.dtype)
         if dtype.name not in IMAGE_DTYPES:
             raise SourceError(
@@ -108,6 +112,12 @@ class ImageScan(Scan):
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise SourceError(f"{self.where}: slice {z} holds NaN or infinite pixels; replace them")
         self.ranges.append((float(pixels.min()), float(pixels.max())))
+        if pixels.ndim == 3:
+            planes = [pixels[..., channel] for channel in range(pixels.shape[-1])]
+            found = [(float(plane.min()), float(plane.max())) for plane in planes]
+            before = self.channel_ranges or found
+            self.channel_ranges = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(before, found, strict=True)]
+            self.are_equal &= len(set(found)) == 1 and all(np.array_equal(plane, planes[0]) for plane in planes[1:])
 
 
 class LabelScan(Scan):

@@ -1,8 +1,10 @@
 """All that there is to say of a source before anything is built, in its order; each note is one line."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,28 @@ def source_notes(
     yield from label_notes(where, coding, values, [_n_unlabelled(each) for each in stacks], glimpses)
     if kind_was_told:
         yield from _object_note(where, stacks)
+
+
+def channel_notes(
+    where: str, channels: Sequence[str], ranges: Sequence[Sequence[tuple[float, float]]], *, are_equal: bool
+) -> Iterator[str]:
+    """Yield what to know of channels that show nothing of their own.
+
+    Args:
+        where: what to call the images.
+        channels: what they are called.
+        ranges: for each stack, the lowest and the highest gray level of every channel.
+        are_equal: whether all are equal in every pixel.
+    """
+    found = [set(chain.from_iterable(each)) for each in zip(*ranges, strict=True)]
+    empty = [name for name, levels in zip(channels, found, strict=True) if len(levels) == 1]
+    if channels and are_equal:
+        one = shlex.quote(channels[0])
+        yield f"source: {where}: all channels are equal in every pixel; --channel {one} keeps one, as gray levels"
+    elif empty:
+        kept = ",".join(name for name in channels if name not in empty)
+        advice = f"; --channel {shlex.quote(kept)} leaves out what shows nothing" if kept else ""
+        yield f"source: {where}: one gray level in every pixel of {', '.join(empty)}{advice}"
 
 
 def _reading_notes(stack: RawStack) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Finding again the stacks that a dataset was made from."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
         SourceError: a stack cannot be read.
     """
     if pairs:
-        source = read_pairs(pairs, **_as_before(dataset, len(pairs)))
+        source = _with_kept_channels(partial(read_pairs, pairs), dataset, len(pairs))
     else:
         source = _in_folder(dataset, folder) if folder else _remembered(dataset)
-    source = _divided_as_before(source, dataset.record.inputs)
+    source = _as_recorded(source, dataset.record.inputs)
     if source.inputs != dataset.record.inputs:
         _require_same_decoder(dataset, source)
         read = [str(file.path) for pair in source.files for file in pair]
@@ -83,9 +84,9 @@ def _in_folder(dataset: Dataset, folder: Path) -> Source:
     for root in roots:
         moved = [(folder / images.relative_to(root), folder / labels.relative_to(root)) for images, labels in pairs]
         if _are_there(moved):
-            return read_pairs(moved, **_as_before(dataset, len(moved)))
+            return _with_kept_channels(partial(read_pairs, moved), dataset, len(moved))
     try:
-        return read_folder(folder, **_as_before(dataset))
+        return _with_kept_channels(partial(read_folder, folder), dataset)
     except ConfigError as error:
         if not folder.is_dir():
             raise
@@ -106,11 +107,49 @@ def _remembered(dataset: Dataset) -> Source:
             "folder of the stack with --source"
         )
     try:
-        return read_pairs(pairs, **_as_before(dataset, len(pairs)))
+        return _with_kept_channels(partial(read_pairs, pairs), dataset, len(pairs))
     except (ConfigError, SourceError) as error:
         raise DatasetError(
             f"{error} (as {BUILD_INFO_FILE} remembers it); name the source's folder with --source"
         ) from error
+
+
+def _with_kept_channels(read: Callable[..., Source], dataset: Dataset, n_pairs: int = 0) -> Source:
+    """Return a source as it was read before, of those of its channels that were kept then.
+
+    A lock file names several that were kept, and does not say which a single one was: the digest of its pixels tells.
+
+    Args:
+        read: what reads it, from the options that `_as_before` returns.
+        dataset: the dataset.
+        n_pairs: as for that.
+
+    Raises:
+        ConfigError: the files do not hold a source.
+        SourceError: a stack cannot be read.
+    """
+    options, recorded = _as_before(dataset, n_pairs), dataset.record.inputs
+    if options.get("channel"):
+        return read(**options)
+    kept = recorded[0].images.channels or ()
+    try:
+        source = read(**options)
+    except ConfigError as error:  # of one gray channel, its planes were read as slices
+        if kept:
+            raise
+        try:
+            source = read(**options | {"channels_are_slices": False})
+        except ConfigError:
+            raise error from None
+    found = source.stacks[0].channels
+    if kept == found or _as_recorded(source, recorded).inputs == recorded:
+        return source
+    choices = [(name,) for name in found] if not kept else [kept] if set(kept) <= set(found) else []
+    for choice in choices:
+        chosen = read(**options | {"channels_are_slices": None, "channel": choice})
+        if _as_recorded(chosen, recorded).inputs == recorded:
+            return chosen
+    return source
 
 
 def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
@@ -156,8 +195,11 @@ def _label_options(inputs: Sequence[StackInput]) -> LabelOptions:
     )
 
 
-def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:
-    """Return a source with what the record says of its slices for the split: no file that was read may say that."""
+def _as_recorded(source: Source, inputs: Sequence[StackInput]) -> Source:
+    """Return a source with what the record says of its slices and channels: no file that was read may say that.
+
+    Channels have their recorded names, because files of one channel each may be called otherwise by now.
+    """
     if tuple(len(stack.images) for stack in source.stacks) != tuple(stack.depth for stack in inputs):
         return source
     stacks = tuple(
@@ -166,6 +208,7 @@ def _divided_as_before(source: Source, inputs: Sequence[StackInput]) -> Source:
             groups=recorded.groups or (),
             sequence=recorded.sequence or (),
             skipped=frozenset(recorded.skipped or ()),
+            channels=names if len(names := recorded.images.channels or ()) == len(stack.channels) else stack.channels,
         )
         for stack, recorded in zip(source.stacks, inputs, strict=True)
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, SourceError
-from pipeline.source.pages.channel_files import ChannelFiles, channel_files
+from pipeline.source.pages.channel_files import ChannelFiles, channel_files, missing_channel, perhaps_channels
 from pipeline.source.pages.channels import JoinedChannels
 from pipeline.source.pages.formats import NAMES, FileSlices, open_file, pages_among
 from pipeline.source.pages.partners import core_names, is_label_name, match_names, missing_numbers, natural_key
@@ -70,14 +70,23 @@ class PageFolder:
             notes.update(page.notes)
             if len(page) != 1:
                 raise SourceError(
-                    f"{file}: expected a single page in a folder of pages, found {len(page)}; name multi-page files "
-                    "one by one with --images and --labels"
+                    f"{file}: expected a single page in a folder of pages, found {len(page)}; if they are the channels "
+                    "of one picture, save it so that it says so (in Python: tifffile.imwrite(FILE, ARRAY, imagej=True, "
+                    "metadata={'axes': 'CYX'}), in ImageJ: Image > Hyperstacks); else name multi-page files one by one "
+                    "with --images and --labels"
                 )
             widened = labels and page.dtype.kind == first.dtype.kind == "u"
             if page.shape != first.shape or not (page.dtype == first.dtype or widened):
+                advice = (
+                    "or name each size as a stack of its own"
+                    if page.shape[1:3] != first.shape[1:3]
+                    else "all as gray, or all as RGB"
+                    if page.channels != first.channels
+                    else "all in as many bits"
+                )
                 raise SourceError(
                     f"{file}: {_kind(page)}, but {first.path.name} is {_kind(first)}; slices of one stack are alike: "
-                    "export them again, or name each size as a stack of its own"
+                    f"export them again, {advice}"
                 )
             if page.channels != first.channels:
                 raise SourceError(
@@ -150,6 +159,7 @@ def open_folders(
         places = match_names(stems[0], stems[1], where)
     except ConfigError as error:
         if (channels := channel_files(stems[0])) is None:
+            _require_no_channels(images, stems, where)
             raise
         try:
             places = match_names(channels.slices, stems[1], where)
@@ -180,10 +190,39 @@ def _joined(
     parts = [folder([files[place] for place in places]) for places in channels.files]
     listed = ", ".join(channels.channels[:_MAX_LISTED]) + (", ..." if len(channels.channels) > _MAX_LISTED else "")
     note = (
-        f"names that end in {listed} are taken for the channels of one slice, as each label belongs to "
+        f"names that {channels.place} {listed} are taken for the channels of one slice, as each label belongs to "
         f"{len(parts)} of them"
     )
     return JoinedChannels(parts, channels.channels, slices=channels.slices, notes=[note])
+
+
+def _require_no_channels(images: Path, stems: Sequence[Sequence[str]], where: tuple[str, str]) -> None:
+    """Refuse files that may be the channels of slices with labels, with what is missing or to be said.
+
+    Raises:
+        ConfigError: they may be.
+    """
+
+    def have_labels(slices: Sequence[str]) -> bool:
+        try:
+            return bool(match_names(slices, stems[1], where))
+        except ConfigError:
+            return False
+
+    if (found := missing_channel(stems[0])) and have_labels(found[0]):
+        _, name, channel = found
+        raise ConfigError(
+            f"{images}: each label belongs to several files, one a channel, but {name} has none for {channel}; add "
+            "it, or leave out that channel or that slice"
+        )
+    if (may_be := perhaps_channels(stems[0])) and have_labels(may_be[0]):
+        channels = may_be[1]
+        listed = ", ".join(channels[:_MAX_LISTED]) + (", ..." if len(channels) > _MAX_LISTED else "")
+        raise ConfigError(
+            f"{images}: each label belongs to {len(channels)} files, which end in {listed}; if these are the channels "
+            "of a slice, put those of each channel into a folder of its own and name all: --images A --images B "
+            "--labels L --join channels"
+        )
 
 
 def page_files(path: Path) -> tuple[Path, ...]:

@@ -49,6 +49,7 @@ class GridSlices:
         channels: what its channels are called, where that is known.
         pixel_nm: the (y, x) size of a pixel in nanometres, where that is known.
         labels: whether it holds labels.
+        key: which of the arrays in the files it is, where the path does not tell.
 
     Attributes:
         axis: what its slices are called: slices or times; empty where there is but one.
@@ -78,8 +79,9 @@ class GridSlices:
         channels: Sequence[str] = (),
         pixel_nm: tuple[float, float] | None = None,
         labels: bool = False,
+        key: str = "",
     ) -> None:
-        self.pixel_nm = pixel_nm
+        self.pixel_nm, self.key = pixel_nm, key
         self.path, self.files, self._array, self._axes = path, files, array, axes
         self.dtype = array.dtype.newbyteorder("=")
         self._held: tuple[int, dict[tuple[int, ...], NDArray[Any]]] = (-1, {})

@@ -1,6 +1,6 @@
 """JPEG pictures, gray or RGB: their segments are checked here, and the decoder sees no more of a file than the picture.
 
-ITU-T T.81 (JPEG), annex B: segments; JFIF; Exif 2.32 (CIPA DC-008), section 4.6: orientation. Decoders differ by a gray
+ITU-T T.81 (JPEG), annex B: segments; JFIF; Exif 2.32 (CIPA DC-008). Decoders differ by a gray
 level, so which one it was is remembered beside the pixels' digest: `jpeg_decoder`.
 """
 
@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.source.colours import RGB
+from pipeline.source.pages.exif import require_upright
 from pipeline.source.pages.picture import FoundPicture, PictureError, read_exactly
 
 SUFFIXES = (".jpg", ".jpeg")
 
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_EXIF = b"Exif\0\0"
 _FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended sequential, progressive; all with Huffman codes
 _OTHER_FRAMES = {
     **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
@@ -31,7 +33,6 @@ _MAX_BYTES = 1 << 30
 _MAX_SEGMENTS, _MAX_PARTS = 1 << 12, 1 << 18
 _MAX_SCANS, _MAX_SCANNED_PX = 64, 1 << 29  # every scan of a progressive picture goes over all its pixels
 _DTYPES: dict[int, np.dtype[Any]] = {8: np.dtype(np.uint8), 12: np.dtype(np.uint16)}
-_ORIENTATION_TAG = 0x0112
 _AGAIN = "export it again as PNG or TIFF"
 # What follows a part of coded pixels must not matter: a decoder that runs out of bits goes on with zeros instead.
 _FILLER = bytes.fromhex("a5") * 64
@@ -88,8 +89,8 @@ def _find_parts(data: bytes) -> tuple[_Frame, int, list[tuple[int, int]]]:
             if frame is not None:
                 raise PictureError("has two frames; damaged: export it again")
             frame = _read_frame(body)
-        elif marker == _APP1:
-            _require_upright(body)
+        elif marker == _APP1 and body[:6] == _EXIF:
+            require_upright(body[6:])
         elif marker == _SOS:
             n_scans += 1
             if frame is None or n_scans > _MAX_SCANS:
@@ -149,28 +150,6 @@ def _read_frame(body: bytes) -> _Frame:
         found = f"{frame.width} x {frame.height} px of {frame.n_values} values of {frame.bits} bits"
         raise PictureError(f"its header says {found}, which is not read; {_AGAIN}")
     return frame
-
-
-def _require_upright(body: bytes) -> None:
-    """Refuse a picture that its Exif segment says is to be turned or mirrored: its labels were drawn on what was shown.
-
-    The orientation is a short in the first directory of a TIFF structure; what cannot be read says nothing.
-    """
-    if body[:6] != b"Exif\0\0":
-        return
-    exif = body[6:]
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None or len(exif) < 8:
-        return
-    (begin,) = struct.unpack_from(f"{order}I", exif, 4)
-    (n_tags,) = struct.unpack(f"{order}H", exif[begin : begin + 2].ljust(2, b"\0"))
-    for place in range(begin + 2, min(begin + 2 + 12 * n_tags, len(exif) - 11), 12):
-        tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, place)
-        if tag == _ORIENTATION_TAG and 2 <= value <= 8:
-            raise PictureError(
-                f"its Exif orientation is {value}: programs show it turned or mirrored, and labels may be drawn either "
-                "way; save it as it is to be seen, without orientation, as PNG or TIFF"
-            )
 
 
 def _decode(data: bytes, ends: list[int], frame: _Frame) -> NDArray[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.source.colours import RGB
+from pipeline.source.pages.exif import require_upright
 from pipeline.source.pages.picture import FoundPicture, PictureError, indexed_image, read_exactly
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +24,7 @@ _PALETTE = 3
 _RGB, _ALPHA = (2, 6), (4, 6)
 _KNOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _MAX_CHUNKS = 1 << 18  # those of 8 kB that most programs write would hold 2 GiB
+_MAX_EXIF_BYTES = 1 << 20
 _PART_BYTES = 1 << 30  # of a chunk that is written here
 # The seven passes of an interlaced picture: first column, first row, columns and rows from one pixel to the next.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -95,6 +97,9 @@ def find_png(file: BinaryIO, n_bytes: int, labels: bool) -> FoundPicture:
         elif name == b"PLTE" and header and header.colour == _PALETTE:
             file.seek(place)
             palette = _read_palette(_read_data(file, name, length))
+        elif name == b"eXIf" and not labels and length <= _MAX_EXIF_BYTES:
+            file.seek(place)
+            require_upright(_read_data(file, name, length))
         before = name
     if header is None or not places or (header.colour == _PALETTE and palette is None):
         raise PictureError("has no pixels, or no palette; damaged: export it again")

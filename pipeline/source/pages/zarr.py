@@ -86,6 +86,7 @@ def open_zarr(path: Path, *, labels: bool) -> GridSlices:
         channels=channels,
         pixel_nm=pixel_nm,
         labels=labels,
+        key=node.key,
     )
 
 

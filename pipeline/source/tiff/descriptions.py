@@ -93,7 +93,13 @@ def _declare(who: str, by: str, sizes: Sequence[tuple[str, int]], names: Sequenc
     channels, others = ([each for each in longer if (each[0] == "channels") == wanted] for wanted in (True, False))
     if len(others) > 1 or len(channels) > 1:
         found = brief(" x ".join(f"{size} {name}".strip() for name, size in longer))
-        raise TiffError(f"expected one stack of slices, found {found} ({who}); export the slices of one time")
+        advice = (
+            "export the slices of one time"
+            if all(name for name, _ in longer)
+            else "say which axis is what (in Python: tifffile.imwrite(FILE, ARRAY, metadata={'axes': 'ZCYX'}), or "
+            "'ZYXC')"
+        )
+        raise TiffError(f"expected one stack of slices, found {found} ({who}); {advice}")
     if not channels or not others:
         axis, n_slices = (channels or others or [("", 1)])[0]
         return Declared(by, n_slices, axis, names=tuple(names))

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ _MAX_TILE_BYTES = 1 << 26
 
 # none, LZW, deflate (two codes), PackBits, LZMA, ZSTD (two codes)
 _LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000, 34926}
-_PHOTOMETRIC_TAG = 262
+_PHOTOMETRIC_TAG, _ORIENTATION_TAG = 262, 274
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 # Of what a pixel may be, how many values that takes; more are an alpha channel, or channels.
 _COLOURS: dict[int, int] = {
@@ -60,6 +60,7 @@ class PageKind:
         colours: the page's table of colours, uint16 (3, N), in bytes; None where its pixels are no places in one.
         values: what the values of a pixel are.
         planar: whether several values lie in planes of their own.
+        is_upright: whether the file does not say that it is to be turned or mirrored.
     """
 
     shape: tuple[int, int]
@@ -69,6 +70,7 @@ class PageKind:
     colours: bytes | None = None
     values: Values = ONE_VALUE
     planar: bool = False
+    is_upright: bool = field(default=True, compare=False)
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -93,6 +95,11 @@ class PageKind:
             )
         if self.colours is not None:
             found.append(TINT_NOTE)
+        if not self.is_upright:
+            found.append(
+                "its tag Orientation says that it is to be shown turned or mirrored; its pixels are read as they lie "
+                "in the file, so that labels must lie alike"
+            )
         return tuple(found)
 
     def __str__(self) -> str:
@@ -229,7 +236,17 @@ def page_kind(page: tifffile.TiffPage, *, labels: bool) -> PageKind:
     white_is_zero = declared == _PHOTOMETRIC.MINISWHITE
     dtype, bits = np.dtype(page.dtype).newbyteorder("="), page.bitspersample
     colours = _colours(page) if declared == _PHOTOMETRIC.PALETTE else None
-    kind = PageKind((height, width), dtype, bits, white_is_zero, colours, values, planar and values.n > 1)
+    orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
+    kind = PageKind(
+        (height, width),
+        dtype,
+        bits,
+        white_is_zero,
+        colours,
+        values,
+        planar and values.n > 1,
+        is_upright=orientation not in range(2, 9),
+    )
     if page.shape != kind.stored_shape:
         raise TiffError(f"expected rows and columns of pixels, found {brief(page.shape)}; export it again")
     if colours is not None and not labels:

@@ -59,6 +59,7 @@ def test_joined_channels_are_found_again(place: Path, augpipe: Run) -> None:
     assert channels(place / "d") == names
     assert augpipe("verify", "d", "--replay").code == 0
     assert augpipe("verify", "d", "--replay", "--source", ".").code == 0
+    assert augpipe("rebuild", "d", *images, "--labels", "labels.tif", "--out", "again").code == 0
     config = place / "set.toml"
     config.write_text(f'images = {[f"{name}.tif" for name in names]}\nlabels = "labels.tif"\njoin = "channels"\n')
     assert "reused" in augpipe("build", "--config", config, *OPTIONS, "--out", "d").out

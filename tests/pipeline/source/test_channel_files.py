@@ -53,6 +53,9 @@ def images_of(source: Any) -> NDArray[Any]:
         (["img 10-ch1", "img 9-ch1", "img 9-ch2", "img 10-ch2"], ("img 9", "img 10"), ("ch1", "ch2")),
         (["x_C1", "x_C0", "x_C10"], ("x",), ("C0", "C1", "C10")),
         (["s1_w1", "s1_w2", "s2_w1", "s2_w2"], ("s1", "s2"), ("w1", "w2")),
+        (["s_w1DAPI", "s_w2Cy 5", "r_w1DAPI", "r_w2Cy 5"], ("r", "s"), ("w1DAPI", "w2Cy 5")),
+        (["C1-a", "C2-a", "C1-b", "C2-b"], ("a", "b"), ("C1", "C2")),
+        (["x_w1DAPI_s1", "x_w2GFP_s1", "x_w1DAPI_s2", "x_w2GFP_s2"], ("x_s1", "x_s2"), ("w1DAPI", "w2GFP")),
         (["s1_DAPI", "s1_GFP", "s2_DAPI", "s2_GFP"], ("s1", "s2"), ("DAPI", "GFP")),
     ],
 )
@@ -61,9 +64,7 @@ def test_names_tell_channels(stems: list[str], slices: tuple[str, ...], channels
     assert found is not None
     assert (found.slices, found.channels) == (slices, channels)
     for channel, places in zip(channels, found.files, strict=True):
-        assert [stems[place] for place in places] == [
-            next(stem for stem in stems if stem.startswith(name) and stem.endswith(channel)) for name in slices
-        ]
+        assert [re.sub(rf"^{channel}[-_. ]|[-_. ]{channel}", "", stems[place]) for place in places] == list(slices)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,18 @@ def test_names_that_fit_no_labels_are_told_as_they_are(tmp_path: Path, labels: P
     write_pages(tmp_path / "images", ["a_0000", "a_0001"], IMAGES[:2])
     with pytest.raises(ConfigError, match="images belongs to img_2, img_3, img_4 and 7 more"):
         read_pairs([(tmp_path / "images", labels)])
+
+
+def test_what_is_not_read_as_channels_is_refused_with_what_is_to_be_done(tmp_path: Path, labels: Path) -> None:
+    for c, end in enumerate(("w1", "w2")):
+        write_pages(tmp_path / "images", numbered(f"img_{{}}_{end}"), CUBE[..., c])
+    (tmp_path / "images" / "img_3_w2.tif").unlink()
+    with pytest.raises(ConfigError, match="but img_3 has none for w2; add it"):
+        read_pairs([(tmp_path / "images", labels)])
+    for c, end in enumerate(("left", "right")):
+        write_pages(tmp_path / "others", numbered(f"img_{{}}_{end}"), CUBE[..., c])
+    with pytest.raises(ConfigError, match="each label belongs to 2 files, which end in left, right"):
+        read_pairs([(tmp_path / "others", labels)])
 
 
 # Channels in folders or stacks of their own
@@ -283,3 +296,30 @@ def test_labels_that_tifffile_took_for_colours_are_as_many_as_images(tmp_path: P
     assert "equal in every pixel" in source.notes[0]
     with pytest.raises(SourceError, match="expected one number a pixel, found colours"):
         read_pairs([(tmp_path / "one.tif", tmp_path / "labels.tif")])
+
+
+@pytest.mark.parametrize(("kept", "names"), [(("2", "0"), ("2", "0")), (("1",), ())])
+def test_a_lock_file_alone_finds_the_channels_that_were_kept(
+    tmp_path: Path, kept: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    tifffile.imwrite(tmp_path / "raw.tif", CUBE.transpose(0, 3, 1, 2).copy(), imagej=True, metadata={"axes": "ZCYX"})
+    write_stack(tmp_path / "seg.tif", LABELS)
+    pairs = [(tmp_path / "raw.tif", tmp_path / "seg.tif")]
+    built = build_dataset(read_pairs(pairs, channel=kept), small_config(), out=tmp_path / "d")
+    assert built.dataset is not None
+    assert (built.dataset.record.arrays.channels or ()) == names
+    (tmp_path / "d" / "build-info.json").unlink()
+    again = rebuild_dataset(tmp_path / "d", tmp_path / "again", pairs=pairs)
+    assert again.dataset is not None
+    assert again.dataset.digest == built.dataset.digest
+
+
+def test_channels_of_renamed_files_have_the_names_of_the_lock_file(tmp_path: Path, labels: Path) -> None:
+    pairs = joined(tmp_path, labels)
+    built = build_dataset(read_pairs(pairs, join="channels", name="j"), small_config(), out=tmp_path / "d")
+    (tmp_path / "d" / "build-info.json").unlink()
+    moved = [(path.rename(tmp_path / f"{k}"), labels) for k, (path, _) in enumerate(pairs)]
+    again = rebuild_dataset(tmp_path / "d", tmp_path / "again", pairs=moved)
+    assert built.dataset is not None
+    assert again.dataset is not None
+    assert again.dataset.digest == built.dataset.digest

@@ -132,6 +132,15 @@ def test_a_zip_file_is_what_it_holds(tmp_path: Path, path: Path, version: int, *
             continue
 
 
+def test_one_zip_file_holds_images_and_their_labels(tmp_path: Path, path: Path) -> None:
+    write_image(path, STACK, "zyx", CHUNKS, version=3, labels={"cells": STACK % 2})
+    file = zipped(path, tmp_path / "x.zarr.zip", deflate=False, top=False)
+    assert np.array_equal(read_pairs([(file, file)]).stacks[0].labels, STACK % 2)
+    alone = write_image(tmp_path / "y.ome.zarr", STACK, "zyx", CHUNKS, version=3)
+    with pytest.raises(ConfigError, match="named for labels, but is the images themselves"):
+        read_pairs([(zipped(alone, tmp_path / "y.zarr.zip", deflate=False, top=False),) * 2])
+
+
 CODECS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": imagecodecs.gzip_encode,
     "zlib": zlib.compress,
