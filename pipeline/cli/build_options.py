@@ -237,8 +237,8 @@ _OPTIONS = (
         type=click.Choice(FOCUSES),
         default=DEFAULTS.focus,
         metavar="PLACES",
-        help="What the centres of some training samples show: a pixel of any foreground, of a class, of an object, "
-        "each as likely (foreground, class, object); uniform: as they come.",
+        help="Centre some training samples on a pixel of any foreground (foreground), of a class or an object, each of "
+        "the slice's as likely (class, object); uniform: on none.",
     ),
     _augmentation("--focus-share", type=float, default=DEFAULTS.focus_share, help="How many of them, with --focus."),
     _augmentation(

@@ -87,6 +87,12 @@ def test_the_other_samples_are_what_they_were_and_more_are_only_appended(
     assert all(recipes[row["id"]] == row["recipe"] for row in few)
 
 
+def test_a_sample_is_shown_with_its_place(augpipe: Run, focused: Path) -> None:
+    row = next(filter(is_focused, read_rows(focused)))
+    y, x = row["recipe"]["place"]
+    assert f"{y}, {x} (y, x) of the slice, in the centre pixel" in augpipe("show", focused, row["id"]).out
+
+
 def test_a_rebuild_in_more_threads_has_the_same_bytes(
     tmp_path: Path, augpipe: Run, folder: Path, focused: Path
 ) -> None:
