@@ -1,6 +1,7 @@
 """Places on a slice: pixels of its foreground, its classes or its objects, one of which a window is to show."""
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,18 +95,20 @@ class SourcePlaces:
         self._source, self._focus = source, focus
         self._found: dict[tuple[int, int], Places] = {}
         self._held_bytes = 0
+        self._one_by_one = threading.Lock()  # large slices need memory while their places are found
 
     def of_slice(self, stack: int, z: int) -> Places:
-        """Return the places of a slice; threads that ask at the same time may both find them."""
-        if (known := self._found.get((stack, z))) is not None:
-            return known
-        coding = self._source.coding
-        label = self._source.stacks[stack].labels[z]
-        found = find_places(label, self._focus, instances=coding.kind == "instances", ignore=coding.ignore)
-        if self._held_bytes + found.nbytes <= _MAX_HELD_BYTES:
-            self._found[stack, z] = found
-            self._held_bytes += found.nbytes
-        return found
+        """Return the places of a slice; from several threads."""
+        with self._one_by_one:
+            if (known := self._found.get((stack, z))) is not None:
+                return known
+            coding = self._source.coding
+            label = self._source.stacks[stack].labels[z]
+            found = find_places(label, self._focus, instances=coding.kind == "instances", ignore=coding.ignore)
+            if self._held_bytes + found.nbytes <= _MAX_HELD_BYTES:
+                self._found[stack, z] = found
+                self._held_bytes += found.nbytes
+            return found
 
 
 def _regions(label: NDArray[Any], wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
