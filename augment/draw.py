@@ -1,9 +1,11 @@
 """Drawing a recipe: the only place where random numbers become geometry."""
 
 import math
+from dataclasses import replace
 
+from augment.deform import spline_basis
 from augment.ranges import AugmentRanges, Extent
-from augment.recipe import Grid, Pair, Recipe, to_float32
+from augment.recipe import Grid, Pair, Place, Recipe, to_float32
 from augment.seeding import Stream
 
 PADDED_MARGIN_PX = 200  # the margin of the report that this project started from
@@ -54,6 +56,32 @@ def draw_recipe(
     )
 
 
+def look_at(recipe: Recipe, place: Place, slice_size: tuple[int, int]) -> Recipe:
+    """Return the recipe with the shift by which the window's centre pixel looks at a pixel of the slice.
+
+    That pixel of the window is (height // 2, width // 2). It looks at M v + the slice's centre + shift, where v is its
+    offset from the window's centre, which the deformation moves too.
+
+    Args:
+        recipe: whose own shift is not used.
+        place: (y, x) of the pixel.
+        slice_size: (height, width) of the slice, in pixels.
+    """
+    weights_y, weights_x = (
+        spline_basis(side, extent, recipe.n_points)[:, side // 2].tolist()
+        for side, extent in zip(recipe.window, recipe.extent_px, strict=True)
+    )
+    v_y, v_x = (
+        side // 2 - (side - 1) / 2 + _weighted_sum(grid, weights_y, weights_x)
+        for side, grid in zip(recipe.window, recipe.grid_px, strict=True)
+    )
+    shift_y, shift_x = (
+        to_float32(at - (side - 1) / 2 - (from_y * v_y + from_x * v_x))
+        for at, side, (from_y, from_x) in zip(place, slice_size, recipe.matrix, strict=True)
+    )
+    return replace(recipe, shift_px=(shift_y, shift_x), place=place)
+
+
 def draw_displacement(ranges: AugmentRanges, stream: Stream) -> Grid:
     """Return K x K displacements along one axis, normal with the ranges' sigma, in output pixels."""
     points = range(ranges.grid_points)
@@ -94,6 +122,15 @@ def grid_extent(extent: Extent, *, window: tuple[int, int], slice_size: tuple[in
         return window
     height, width = (_padded_side(side, window_side) for side, window_side in zip(slice_size, window, strict=True))
     return height, width
+
+
+def _weighted_sum(grid: Grid, weights_y: list[float], weights_x: list[float]) -> float:
+    """Return the displacement where the control points have these weights; no two versions of Python `sum` alike."""
+    return math.fsum(
+        value * weight_y * weight_x
+        for row, weight_y in zip(grid, weights_y, strict=True)
+        for value, weight_x in zip(row, weights_x, strict=True)
+    )
 
 
 def _padded_side(side: int, window_side: int) -> int:

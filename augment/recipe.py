@@ -14,9 +14,13 @@ from augment.errors import RecipeError
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
+Place: TypeAlias = tuple[int, int]
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE_PX = 1 << 20
+MAX_ATTEMPTS = 64  # at drawing a recipe whose window shows enough
+_OPTIONAL: Mapping[str, Any] = {"gray": (), "place": None, "attempt": 0}  # they have no key where they say nothing
+_WHOLE = ("window", "extent_px", "place")
 
 
 def to_float32(value: float) -> float:
@@ -38,6 +42,9 @@ class Recipe:
         gain: factor on the gray levels.
         bias: gray levels added after the gain.
         gray: (gain, bias) of each channel, where each has its own; the first is `gain` and `bias`. Else empty.
+        place: (y, x) of the slice's pixel that the window's centre pixel looks at, where the window was drawn so; to
+            be read, `shift_px` is what is used.
+        attempt: how many recipes were drawn before, and not taken because their windows show too little.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -54,6 +61,8 @@ class Recipe:
     gain: float = 1.0
     bias: float = 0.0
     gray: tuple[Pair, ...] = ()
+    place: Place | None = None
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -68,6 +77,10 @@ class Recipe:
             raise RecipeError(f"recipe: flip is neither true nor false, but {self.flip!r:.80}")
         if any(len(pair) != 2 for pair in self.gray) or (self.gray and self.gray[0] != (self.gain, self.bias)):
             raise RecipeError("recipe: gray must be pairs of gain and bias, the first of them its own")
+        if self.place is not None:
+            _require_sides("place", self.place, at_least=(0, 0))
+        if type(self.attempt) is not int or not 0 <= self.attempt < MAX_ATTEMPTS:
+            raise RecipeError(f"recipe: attempt must be from 0 to {MAX_ATTEMPTS - 1}, got {self.attempt!r:.80}")
         pairs = [value for pair in self.gray for value in pair]
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
@@ -97,9 +110,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        if not self.gray:
-            del values["gray"]
-        return values
+        return {name: value for name, value in values.items() if name not in _OPTIONAL or value != _OPTIONAL[name]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -108,16 +119,14 @@ class Recipe:
         Raises:
             RecipeError: a key is missing or unknown, or a value has the wrong type.
         """
-        expected = set(cls.__dataclass_fields__) - {"gray"}
+        expected = set(cls.__dataclass_fields__) - set(_OPTIONAL)
         if not isinstance(values, Mapping):
             raise RecipeError(f"recipe: expected an object with the keys {sorted(expected)}, got {values!r:.80}")
-        if set(values) - {"gray"} != expected:
+        if set(values) - set(_OPTIONAL) != expected:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
-        sides = {
-            name: tuple(values[name]) for name in ("window", "extent_px") if isinstance(values[name], list | tuple)
-        }
+        sides = {name: tuple(values[name]) for name in _WHOLE if isinstance(values.get(name), list | tuple)}
         try:
-            reals = {name: _as_floats(values[name]) for name in set(values) - {"window", "extent_px", "flip"}}
+            reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt"}}
             return cls(**{**values, **sides, **reals})
         except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error

@@ -184,8 +184,9 @@ class _Build:
 
     def _is_planned(self, sample: PlannedSample, row: ManifestRow) -> bool:
         slice_sha256 = self.source.stacks[sample.stack].slice_sha256[sample.z]
-        planned = manifest_row(sample, self.plan.recipe(sample), slice_sha256, *row.array_digests)
-        return row == planned and (row.weights_sha256 is not None) == self.plan.config.weighted
+        planned = manifest_row(sample, self.plan.recipe(sample, row.recipe.attempt), slice_sha256, *row.array_digests)
+        is_allowed = row.recipe.attempt < self.plan.n_attempts(sample)
+        return is_allowed and row == planned and (row.weights_sha256 is not None) == self.plan.config.weighted
 
     def _render_and_write(self, shards: list[PlannedShard]) -> dict[str, ShardRecord]:
         """Render shard after shard; while one is rendered, the one before is hashed and written."""

@@ -6,7 +6,7 @@ from pipeline.card.contents import Card
 from pipeline.card.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
 from pipeline.errors import counted
 from pipeline.look.fact_sheet import SPLIT_SIGNS, range_text, sample_counts, slice_counts, slice_letters
-from pipeline.shards.config import DEFAULT_GAP
+from pipeline.shards.config import DEFAULT_GAP, BuildConfig
 from pipeline.source.known_stacks import NOTHING_TO_CITE
 
 _MAX_FINDINGS, _MAX_SHAPES = 10, 3
@@ -90,8 +90,18 @@ def rendering(card: Card) -> str:
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
         f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
-        f"at the same positions. Seed {config.seed}; manifest.jsonl has the recipe of every sample."
+        f"at the same positions.{_choice(config)} Seed {config.seed}; manifest.jsonl has the recipe of every sample."
     )
+
+
+def _choice(config: BuildConfig) -> str:
+    """Return what labels decided on where training samples lie, if they decided anything."""
+    what = {"foreground": "the foreground", "class": "a class of the slice", "object": "an object of the slice"}
+    focus = (
+        f" {config.focus_share:.0%} of the training samples have a pixel of {what.get(config.focus)} in their centre."
+    )
+    least = f" Training samples with less than {config.min_foreground:g} of foreground were drawn again."
+    return (focus if config.focus != "uniform" else "") + (least if config.min_foreground else "")
 
 
 def strategy(card: Card) -> str:

@@ -105,7 +105,7 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     config = BuildConfig(
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
-        **user.only("margin"),
+        **user.only("margin", "focus", "focus_share", "min_foreground"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(preset), **ranges),

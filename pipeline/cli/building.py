@@ -51,7 +51,7 @@ def build(
 
     from pipeline.build.builder import build_dataset
     from pipeline.cli.build_report import build_json, build_lines, pair_lines
-    from pipeline.plan.plan import foreground_notes
+    from pipeline.plan.foreground import foreground_notes
 
     if dry_run:
         output.lines(pair_lines(source))

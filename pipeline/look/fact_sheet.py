@@ -128,6 +128,10 @@ class SampleSheet:
                 ("flip", "left to right" if recipe.flip else "none"),
                 ("zoom", f"{recipe.zoom:.4g}"),
                 ("shift", f"{shift_y:+g}, {shift_x:+g} px (y, x) from the slice's centre"),
+                ("place", "{}, {} (y, x) of the slice, in the centre pixel".format(*recipe.place))
+                if recipe.place
+                else ("place", None),
+                ("attempt", f"{recipe.attempt}; those before show too little" if recipe.attempt else None),
                 ("gray levels", "; ".join(f"gain {gain:.4g}, bias {bias:+.4g}" for gain, bias in gray)),
             ),
             *_grid_table(recipe),

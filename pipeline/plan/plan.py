@@ -4,15 +4,18 @@ Nothing is held in memory for a sample.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe
-from augment.recipe import Recipe
+from augment.draw import draw_recipe, look_at
+from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
-from pipeline.errors import ConfigError, counted
+from pipeline.errors import ConfigError
+from pipeline.plan.focusing import Focusing, focus_samples
+from pipeline.plan.places import SourcePlaces
+from pipeline.plan.requirements import require_distinct, require_foreground, require_labels
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
@@ -31,7 +34,9 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have another
+_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1
+_PLACE_STREAM = 2
+_TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 _MAX_REPLICATES = 10**7  # what the ids have room for
 
 
@@ -50,6 +55,11 @@ class PlannedSample:
     def id(self) -> str:
         """The sample's name, of the same width whatever n is."""
         return sample_id(self.stack, self.z, self.replicate)
+
+    @property
+    def address(self) -> SliceAddress:
+        """The slice."""
+        return SliceAddress(self.stack, self.z)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ class Plan:
         n_channels: of every image.
         assignment: the split of every slice.
         counts: samples in each split.
+        focusing: which training samples show a place; None where windows lie anywhere.
+        places: those of every slice, where the source is at hand.
     """
 
     config: BuildConfig
@@ -83,6 +95,8 @@ class Plan:
     n_channels: int
     assignment: Assignment
     counts: dict[str, int]
+    focusing: Focusing | None = None
+    places: SourcePlaces | None = field(default=None, compare=False)
 
     def shards(self) -> Iterator[PlannedShard]:
         """Yield the shards, split by split, in the order in which they are made."""
@@ -96,16 +110,55 @@ class Plan:
         slices = self.assignment.slices(shard.split)
         return [self._sample(shard, slices, row) for row in range(shard.n)]
 
-    def recipe(self, sample: PlannedSample) -> Recipe:
-        """Return the sample's recipe, which depends on the seed, its slice and replicate, and the ranges alone."""
-        stream = Stream(self.config.seed, (_RECIPE_STREAM, sample.stack, sample.z, sample.replicate))
-        return draw_recipe(
+    def recipe(self, sample: PlannedSample, attempt: int = 0) -> Recipe:
+        """Return the sample's recipe, which depends on the seed, its slice and replicate, the ranges and its place.
+
+        Args:
+            sample: the sample. One that shows a place needs `places`.
+            attempt: how many recipes were drawn for it before.
+
+        Raises:
+            ConfigError: it shows a place, and none are known.
+        """
+        key = (sample.stack, sample.z, sample.replicate, *((attempt,) if attempt else ()))
+        recipe = self._draw(key)
+        if self._shows_place(sample):
+            if self.places is None:
+                raise ConfigError(f"focus {self.config.focus}: the labels are needed, and the plan has none")
+            place = self.places.of_slice(*key[:2]).draw(Stream(self.config.seed, (_PLACE_STREAM, *key)))
+            return recipe if place is None else look_at(recipe, place, self.slice_sizes[sample.stack])
+        return recipe
+
+    def recipe_again(self, sample: PlannedSample, recorded: Recipe) -> Recipe:
+        """Return what the recipe must be that was recorded, as far as that is known without the source.
+
+        Where the labels decide them, its place and its attempt are believed.
+        """
+        key = (sample.stack, sample.z, sample.replicate)
+        attempt, place, size = recorded.attempt, recorded.place, self.slice_sizes[sample.stack]
+        recipe = self._draw((*key, attempt) if attempt and self.n_attempts(sample) > 1 else key)
+        is_on_slice = place is not None and all(at < side for at, side in zip(place, size, strict=True))
+        return look_at(recipe, place, size) if place and is_on_slice and self._shows_place(sample) else recipe
+
+    def n_attempts(self, sample: PlannedSample) -> int:
+        """Return how many recipes may be drawn for a sample, until one shows enough foreground."""
+        return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
+
+    def _draw(self, key: tuple[int, ...]) -> Recipe:
+        stack, _, _, *attempt = key
+        recipe = draw_recipe(
             self.config.ranges,
-            stream,
+            Stream(self.config.seed, (_RECIPE_STREAM, *key)),
             window=self.config.size,
-            slice_size=self.slice_sizes[sample.stack],
+            slice_size=self.slice_sizes[stack],
             n_channels=self.n_channels,
         )
+        return replace(recipe, attempt=attempt[0]) if attempt else recipe
+
+    def _shows_place(self, sample: PlannedSample) -> bool:
+        if self.focusing is None or sample.split != _TRAIN:
+            return False
+        return self.focusing.takes(sample.address, sample.replicate)
 
     @staticmethod
     def _sample(shard: PlannedShard, slices: tuple[SliceAddress, ...], row: int) -> PlannedSample:
@@ -118,7 +171,7 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
 
     Raises:
         ConfigError: a split would be empty, the ids have no room for so many samples, the same picture would be in
-            two splits, or the margin needs a value that labels have.
+            two splits, the margin needs a value that labels have, or no training sample can show foreground.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
     if config.margin != "shared" and source.coding.full:
@@ -126,8 +179,14 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
             "it; give that object another id, or use margin shared"
         )
-    _require_distinct(source, plan.assignment)
-    return plan
+    require_distinct(source, plan.assignment)
+    require_foreground(source, config, plan.assignment.slices(_TRAIN))
+    return with_places(plan, source)
+
+
+def with_places(plan: Plan, source: Source) -> Plan:
+    """Return a plan that draws places on the slices of its source, if it draws any."""
+    return plan if plan.focusing is None else replace(plan, places=SourcePlaces(source, plan.config.focus))
 
 
 def plan_from_inputs(
@@ -141,13 +200,13 @@ def plan_from_inputs(
 
     Raises:
         ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
-            goes with other labels or another engine.
+            or the focus goes with other labels, or the margin with another engine.
     """
     require_inputs(inputs)
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
-    _require_margin(config, inputs[0].labels)
+    require_labels(config, inputs[0].labels)
     assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
@@ -161,28 +220,8 @@ def plan_from_inputs(
         n_channels=n_channels,
         assignment=assignment,
         counts=counts,
+        focusing=None if config.focus == "uniform" else focus_samples(config.focus_share, assignment.slices(_TRAIN)),
     )
-
-
-def foreground_notes(source: Source, config: BuildConfig) -> list[str]:
-    """Return a line for each split none of whose slices is labelled with anything but background.
-
-    Raises:
-        ConfigError: a split would be empty.
-    """
-    if not any(stack.unlabelled for stack in source.stacks):
-        return []
-    assignment = assign_slices(config, source.inputs)
-    notes = []
-    for split in assignment.splits:
-        slices = assignment.slices(split)
-        if all(address.z in source.stacks[address.stack].unlabelled for address in slices):
-            notes.append(
-                f"split: {source.coding.nothing} in the labels of {split} "
-                f"({counted(len(slices), 'slice')}), so that its samples show no foreground; choose another --split, "
-                "or a --split-file"
-            )
-    return notes
 
 
 def describe_dataset(
@@ -252,35 +291,3 @@ def _classes(labels: LabelInput) -> tuple[ClassRecord, ...]:
         )
         for index, value in enumerate(values)
     )
-
-
-def _require_margin(config: BuildConfig, labels: LabelInput) -> None:
-    """Refuse a margin that needs ids where there are none, or that the engine cannot make."""
-    if config.margin == "own" and labels.kind != "instances":
-        raise ConfigError(
-            f"margin own: it numbers mirrored objects, and these labels are {labels.kind}; use margin shared, or ignore"
-        )
-    if config.margin == "ignore" and len(labels.values) > np.iinfo(labels.stored_dtype).max:
-        raise ConfigError(
-            f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
-        )
-    if config.margin != "shared" and config.engine == "staged":
-        raise ConfigError(
-            f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
-            "fused engine"
-        )
-
-
-def _require_distinct(source: Source, assignment: Assignment) -> None:
-    """Refuse the same picture in two splits under two numbers; slices of one gray level show no tissue."""
-    first: dict[str, tuple[SliceAddress, str]] = {}
-    for address, split in assignment:
-        stack = source.stacks[address.stack]
-        if split is None or address.z in stack.blank:
-            continue
-        earlier, earlier_split = first.setdefault(stack.slice_sha256[address.z], (address, split))
-        if earlier_split != split:
-            raise ConfigError(
-                f"split {split}: slice {address.z} of stack {address.stack} is the same picture as slice {earlier.z} "
-                f"of stack {earlier.stack}, which is in {earlier_split}; remove one of the two from the stack"
-            )

@@ -116,6 +116,39 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
     return render_fused
 
 
+def render_planned(
+    plan: Plan, sample: PlannedSample, renderer: SampleRenderer, out: Sample, ignore: int | None
+) -> Recipe:
+    """Render a sample by the first of its recipes that shows enough foreground, and return that.
+
+    Args:
+        plan: which has the places of the source.
+        sample: of the plan.
+        renderer: of its source.
+        out: what to render into.
+        ignore: the value of label pixels that mean nothing, if there is one.
+
+    Raises:
+        ConfigError: none of them does.
+    """
+    n_attempts = plan.n_attempts(sample)
+    for attempt in range(n_attempts):
+        recipe = plan.recipe(sample, attempt)
+        renderer(sample.stack, sample.z, recipe, out)
+        if n_attempts == 1 or foreground_share(out.label, ignore) >= plan.config.min_foreground:
+            return recipe
+    raise ConfigError(
+        f"min-foreground {plan.config.min_foreground:g}: none of {n_attempts} windows of slice {sample.z} of stack "
+        f"{sample.stack} shows so much foreground; ask for less, or use --focus foreground"
+    )
+
+
+def foreground_share(label: NDArray[Any], ignore: int | None) -> float:
+    """Return the share of a label's pixels, of any shape, that are neither background nor ignored."""
+    n_ignored = 0 if ignore is None else np.count_nonzero(label == ignore)
+    return float(np.count_nonzero(label) - n_ignored) / label.size
+
+
 class ShardRenderer:
     """Renders shards one after the other, in `jobs` threads, always into the same memory.
 
@@ -194,10 +227,9 @@ class ShardRenderer:
         image = free.get()
         if image is None:
             raise InterruptedError("rendering was stopped")
-        recipe = self._plan.recipe(sample)
         stack = self._source.stacks[sample.stack]
         label = _thread_array(self._plan.config.size, stack.labels.dtype)
-        self._renderer(split)(sample.stack, sample.z, recipe, Sample(image, label))
+        recipe = render_planned(self._plan, sample, self._renderer(split), Sample(image, label), self._ignore)
         self.clipping.look(sample.stack, sample.z, image)
         others = [label]
         if self._plan.config.weighted:

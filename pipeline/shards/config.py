@@ -14,9 +14,11 @@ Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
 LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
 Margin: TypeAlias = Literal["shared", "own", "ignore"]
+Focus: TypeAlias = Literal["uniform", "foreground", "class", "object"]
 JOINS = STACKS, CHANNELS = "stacks", "channels"  # what several images with the same labels are
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 MARGINS: tuple[Margin, ...] = get_args(Margin)
+FOCUSES: tuple[Focus, ...] = get_args(Focus)
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
@@ -25,6 +27,7 @@ DEFAULT_GAP = 3  # copying the label of the third next section scores little bet
 REGION_WINDOWS = 4  # slices that are not larger than so many samples are not cut into regions
 DEFAULT_REGION_GAP_PX = 32  # textures look alike within some tens of pixels; wider strips cost a picture too much
 DEFAULT_FOLDS = 5
+DEFAULT_FOCUS_SHARE = 0.33  # as nnU-Net has it
 _MAX_FOLDS = 10**5
 _LIMITS: Mapping[str, tuple[int, int]] = {
     "n": (1, 10**9),
@@ -63,6 +66,12 @@ class BuildConfig:
             (`augment.weight_map`), or `none`.
         margin: what labels show beyond the edge of the slice, where it goes on as its mirror image: `shared`, what the
             slice shows; `own`, the same, but every mirrored object has an id of its own; `ignore`, nothing at all.
+        focus: what the window's centre pixel shows in `focus_share` of the training samples: `foreground`, any pixel
+            that is neither background nor ignored; `class`, one of a class, every class of the slice being as likely;
+            `object`, one of an object, likewise. `uniform`: windows lie where `ranges` say, wherever that is.
+        focus_share: above 0, up to 1; as it is where `focus` is uniform.
+        min_foreground: share of a training sample's pixels, from 0 to below 1, that are neither background nor ignored;
+            a sample that shows less is drawn again.
 
     Raises:
         ConfigError: a value is out of range.
@@ -84,6 +93,9 @@ class BuildConfig:
     shard_size: int = 64
     weights: Weights = "none"
     margin: Margin = "shared"
+    focus: Focus = "uniform"
+    focus_share: float = DEFAULT_FOCUS_SHARE
+    min_foreground: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -99,17 +111,20 @@ class BuildConfig:
             "engine": ENGINES,
             "weights": WEIGHTS,
             "margin": MARGINS,
+            "focus": FOCUSES,
         }.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
         self._settle_split()
-        for name in ("test", "val"):
+        self._settle_focus()
+        for name in ("test", "val", "min_foreground"):
             fraction = float(getattr(self, name))
             object.__setattr__(self, name, fraction)
             if not 0 <= fraction < 1:
-                raise ConfigError(f"{name}: expected a fraction from 0 to below 1, got {fraction:g}")
+                where = name.replace("_", "-")
+                raise ConfigError(f"{where}: expected a fraction from 0 to below 1, got {fraction:g}")
         if Fraction(repr(self.test)) + Fraction(repr(self.val)) >= 1:
             raise ConfigError(
                 f"test and val: {self.test:g} + {self.val:g} leaves nothing to train on; together below 1"
@@ -135,6 +150,13 @@ class BuildConfig:
         for name, value in settled.items():
             object.__setattr__(self, name, value)
 
+    def _settle_focus(self) -> None:
+        object.__setattr__(self, "focus_share", float(self.focus_share))
+        if not 0 < self.focus_share <= 1:
+            raise ConfigError(f"focus-share: expected a fraction above 0, up to 1, got {self.focus_share:g}")
+        if self.focus == "uniform" and self.focus_share != DEFAULT_FOCUS_SHARE:
+            raise ConfigError("focus-share: it goes with focus foreground, class or object, not with uniform")
+
     def _require_picture(self) -> None:
         texts = type(self.picture) is tuple and all(isinstance(stack, str) and stack for stack in self.picture)
         if not self.picture or not texts:
@@ -147,6 +169,11 @@ class BuildConfig:
         """Whether weights are stored."""
         return self.weights != "none"
 
+    @property
+    def looks_at_labels(self) -> bool:
+        """Whether what labels show decides where some training samples lie."""
+        return self.focus != "uniform" or self.min_foreground > 0
+
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values, the same for 0 and 0.0.
 
@@ -157,6 +184,10 @@ class BuildConfig:
             del values["weights"]
         if self.margin == "shared":
             del values["margin"]
+        if self.focus == "uniform":
+            del values["focus"], values["focus_share"]
+        if not self.min_foreground:
+            del values["min_foreground"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
         if not self.ranges.per_channel:

@@ -10,7 +10,8 @@ import numpy as np
 from augment.renderer import Sample
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import require_plain_file
-from pipeline.render.rendering import SampleRenderer, weigh_label
+from pipeline.plan.plan import Plan, PlannedSample
+from pipeline.render.rendering import SampleRenderer, render_planned, weigh_label
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import array_digest, bytes_digest, content_digest, file_digest
 from pipeline.shards.manifest import ManifestRow
@@ -88,13 +89,18 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
     return Outcome(faults, n_checked=shard.n, samples=tuple(row.id for row in rows))
 
 
-def replay_sample(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Outcome:
-    """Return what is wrong with a sample when it is rendered again, if anything is."""
-    fault = _replay_fault(dataset, source, renderer, row)
+def replay_sample(dataset: Dataset, source: Source, plan: Plan, renderer: SampleRenderer, row: ManifestRow) -> Outcome:
+    """Return what is wrong with a sample when it is rendered again, if anything is.
+
+    Where the source's labels decide on the recipe, that is drawn again, too: the plan must have the source's places.
+    """
+    fault = _replay_fault(dataset, source, plan, renderer, row)
     return Outcome([fault] if fault else [], n_replayed=1, samples=(row.id,))
 
 
-def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, row: ManifestRow) -> Fault | None:
+def _replay_fault(
+    dataset: Dataset, source: Source, plan: Plan, renderer: SampleRenderer, row: ManifestRow
+) -> Fault | None:
     record = dataset.record
 
     def fault(text: str, kind: FaultKind = "replay") -> Fault:
@@ -107,14 +113,21 @@ def _replay_fault(dataset: Dataset, source: Source, renderer: SampleRenderer, ro
         if row.recipe.window != record.window:
             return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
         out = Sample(np.empty(record.image_shape, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
-        renderer(row.stack, row.z, row.recipe, out)
+        drawn = row.recipe
+        if record.config.looks_at_labels:
+            sample = PlannedSample(row.split, row.shard, row.row, row.stack, row.z, row.replicate)
+            drawn = render_planned(plan, sample, renderer, out, record.arrays.ignore)
+        else:
+            renderer(row.stack, row.z, row.recipe, out)
     except IndexError:
         return fault("the source has no such slice")
     except ConfigError as error:
         return fault(f"its recipe cannot be rendered ({error})")
     digests: tuple[str, ...] = tuple(map(array_digest, out))
-    if digests != (row.image_sha256, row.label_sha256):
-        return fault("rendering its recipe again gives other pixels than those recorded")
+    if drawn != row.recipe or digests != (row.image_sha256, row.label_sha256):
+        other_recipe = "its recipe is not the one that the seed and the source's labels give"
+        other_pixels = "rendering its recipe again gives other pixels than those recorded"
+        return fault(other_pixels if drawn == row.recipe else other_recipe)
     if record.has_weights:
         digests += (array_digest(weigh_label(out.label, source.coding.kind, record.arrays.ignore)),)
     return None if digests == row.array_digests else fault("its label gives other weights than those recorded")

@@ -15,7 +15,7 @@ import joblib
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.files import require_plain_file
-from pipeline.plan.plan import PlannedSample
+from pipeline.plan.plan import Plan, PlannedSample, with_places
 from pipeline.render.rendering import SampleRenderer, manifest_row, sample_renderer
 from pipeline.shards.config import require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
@@ -208,6 +208,7 @@ class _Check:
         """Read the manifest, and compare and render what its rows name, in threads."""
         require_jobs(jobs)
         renderer = sample_renderer(source, self.plan.config) if source else None
+        plan = with_places(self.plan, source) if source else self.plan
         stray = list(_stray_shards(self.dataset)) if digests else []
         with joblib.Parallel(jobs, backend="threading", return_as="generator") as parallel:
             found: list[Fault] = []
@@ -215,7 +216,7 @@ class _Check:
             rendered: set[str] = set()
             compared: set[str] = set()
             n_checked = n_replayed = 0
-            for result in parallel(self._tasks(source, renderer, sample_id, digests=digests)):
+            for result in parallel(self._tasks(source, plan, renderer, sample_id, digests=digests)):
                 (self.replay_faults if result.n_replayed else found).extend(result.faults)
                 n_checked += result.n_checked
                 n_replayed += result.n_replayed
@@ -239,7 +240,13 @@ class _Check:
         )
 
     def _tasks(
-        self, source: Source | None, renderer: SampleRenderer | None, sample_id: str | None, *, digests: bool
+        self,
+        source: Source | None,
+        plan: Plan,
+        renderer: SampleRenderer | None,
+        sample_id: str | None,
+        *,
+        digests: bool,
     ) -> Iterator[Any]:
         """Yield what is to be done in threads: rows to render again, and shards to compare, each when it is met."""
         shards = {shard.file: shard for shard in self.dataset.record.shards}
@@ -247,7 +254,7 @@ class _Check:
         current: str | None = None
         for row in self.rows():
             if source and renderer and sample_id in (None, row.id):
-                yield joblib.delayed(replay_sample)(self.dataset, source, renderer, row)
+                yield joblib.delayed(replay_sample)(self.dataset, source, plan, renderer, row)
             if digests and row.shard != current:
                 if shard := shards.pop(current or "", None):
                     yield joblib.delayed(check_shard)(self.dataset, shard, group)
@@ -266,7 +273,8 @@ class _Check:
         if row.row >= len(samples):
             return
         sample = samples[row.row]
-        if row != manifest_row(sample, self.plan.recipe(sample), row.source_sha256, *row.array_digests):
+        recipe = self.plan.recipe_again(sample, row.recipe)
+        if row != manifest_row(sample, recipe, row.source_sha256, *row.array_digests):
             text = f"{row.id} is not the sample that the seed and the split put there ({sample.id})"
             self._note("record", text, row.id)
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from augment.draw import draw_recipe, grid_extent, rotation_matrix
-from augment.ranges import AugmentRanges
+from augment.coordinates import displacement, slice_coordinates, window_offsets
+from augment.draw import draw_recipe, grid_extent, look_at, rotation_matrix
+from augment.ranges import AugmentRanges, Extent
 from augment.recipe import Recipe, to_float32
 from augment.renderer import render
 from augment.seeding import Stream
@@ -223,3 +224,27 @@ def test_a_window_that_covers_a_slice_shows_its_very_pixels_whatever_their_sizes
     still = AugmentRanges(rotate_deg=(0.0, 0.0), sigma_px=0.0)
     image = render(pixels, pixels, draw(still, window=(17, 16), slice_size=(12, 12))).image
     assert np.array_equal(image[3:15, 2:14], pixels)
+
+
+@given(
+    st.tuples(st.integers(2, 41), st.integers(2, 41)),
+    st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    st.sampled_from(["window", "padded"]),
+    st.integers(2, 5),
+    st.integers(0, 99),
+    st.data(),
+)
+def test_the_centre_pixel_looks_at_the_place(
+    window: tuple[int, int], size: tuple[int, int], extent: Extent, points: int, key: int, data: st.DataObject
+) -> None:
+    """Whatever is rotated, mirrored, magnified or deformed, and however small the slice is."""
+    place = tuple(data.draw(st.integers(0, side - 1)) for side in size)
+    drawn = draw(replace(OPEN, extent=extent, grid_points=points), key, window=window, slice_size=size)
+    recipe = look_at(drawn, place, size)
+    row, column = window[0] // 2, window[1] // 2
+    seen = slice_coordinates(window_offsets(window) + displacement(recipe), recipe, size)[:, row, column]
+    np.testing.assert_allclose(seen, place, atol=1e-4)
+    label = np.zeros(size, np.uint8)
+    label[place] = 1
+    assert render(np.zeros(size, np.uint8), label, recipe).label[row, column] == 1
+    assert asdict(recipe) | {"shift_px": drawn.shift_px, "place": None} == asdict(drawn)

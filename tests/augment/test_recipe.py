@@ -17,6 +17,7 @@ from pipeline.errors import exit_code
 
 REALS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 PAIRS = st.tuples(REALS, REALS)
+OPTIONAL = {"gray", "place", "attempt"}
 
 
 def grids(n_points: int) -> st.SearchStrategy[Any]:
@@ -38,6 +39,8 @@ def recipes(draw: Callable[..., Any]) -> Recipe:
         zoom=draw(REALS),
         gain=draw(REALS),
         bias=draw(REALS),
+        place=draw(st.none() | st.tuples(st.integers(0, 4000), st.integers(0, 4000))),
+        attempt=draw(st.integers(0, 63)),
     )
 
 
@@ -103,12 +106,20 @@ def test_a_recipe_error_is_a_config_error() -> None:
     assert exit_code(RecipeError()) == 2
 
 
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Recipe) if field.name != "gray"])
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Recipe) if field.name not in OPTIONAL])
 def test_a_missing_key_is_refused(values: dict[str, Any], key: str) -> None:
     """Even one that has a default: a manifest that lost a number must not render as if it had none."""
     del values[key]
     with pytest.raises(RecipeError, match=f"expected the keys.*'{key}'.*got"):
         Recipe.from_json(values)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"attempt": 64}, {"attempt": -1}, {"attempt": True}, {"place": [0, -1]}, {"place": [1.5, 2]}]
+)
+def test_a_place_or_an_attempt_that_none_is_drawn_at_is_refused(values: dict[str, Any], odd: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(odd))):
+        Recipe.from_json({**values, **odd})
 
 
 def test_an_unknown_key_is_refused(values: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ def open_cases(images: Path, labels: Path) -> FolderLayout | None:
         for image, place in zip(files[0], places, strict=True)
     )
     note = f"{images}: {counted(len(stacks), 'case')} of nnU-Net, a stack each"
-    return FolderLayout(stacks, (note, *_ignore_note(labels)))
+    return FolderLayout(stacks, (note, *_ignore_note(labels)), films=True)  # a case is a patient: held out whole
 
 
 def _ignore_note(labels: Path) -> Iterator[str]:

@@ -513,6 +513,11 @@ def test_what_was_done_to_slices_is_told(card: Card) -> None:
     assert "in one resampling" in plain
     assert "points over the window (10 px s.d.)" in rich
     staged = rendering(about(card, config=replace(card.record.config, engine="staged")))
+    focused = replace(card.record.config, focus="class", min_foreground=0.01)
+    chosen = rendering(about(card, schema="augpipe/dataset/2", config=focused))
+    assert "33% of the training samples have a pixel of a class of the slice in their centre." in chosen
+    assert "Training samples with less than 0.01 of foreground were drawn again." in chosen
+    assert "training samples" not in plain
     assert "stage by stage" in staged
     assert "in one resampling" not in staged
 

@@ -120,6 +120,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "flip": (True, False),
     "zoom": ([0.5, 2], [1, 3]),
     "shift": (4, 5.5),
+    "focus": ("object", "uniform"),
+    "min-foreground": (0.01, 0),
     "gain": ([0.5, 1.5], [1, 3]),
     "bias": ([-3, 3.5], [1, 3]),
     "grid": (4, 5),
@@ -137,7 +139,7 @@ OF_LARGE_SLICES = {"regions", "region-gap"}  # see test_regions.py
 OF_LAYOUTS = {"ctc", "silver"}
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
-TRIED_BELOW |= {"ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
+TRIED_BELOW |= {"focus-share", "ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
 

@@ -14,7 +14,8 @@ from augment.draw import draw_recipe
 from augment.ranges import AugmentRanges
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
-from pipeline.plan.plan import Plan, PlannedSample, foreground_notes, make_plan
+from pipeline.plan.foreground import foreground_notes
+from pipeline.plan.plan import Plan, PlannedSample, make_plan
 from pipeline.shards.config import BuildConfig
 from pipeline.source.combining import make_source
 from pipeline.source.stacks import Source

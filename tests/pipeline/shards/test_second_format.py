@@ -45,6 +45,8 @@ NEW: dict[str, dict[str, Any]] = {
     "skipped": {"stack": replace(FIRST, skipped=(2,))},
     "boxes": {"stack": replace(FIRST, boxes=((0, 0, 0), (0, 0, 8), (0, 9, 0), (0, 9, 8)))},
     "margin": {"config": replace(CONFIG, margin="ignore")},
+    "focus": {"config": replace(CONFIG, focus="class", focus_share=1)},
+    "min_foreground": {"config": replace(CONFIG, min_foreground=0.25)},
     "scale_gray": {"reading": SourceReading(scale_gray=GrayScaling((1.0, 99.0), 12.5, 4000.0, 8))},
     "pixel_size_nm": {"reading": SourceReading(pixel_size_nm=4.5)},
 }

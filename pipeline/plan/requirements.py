@@ -1,0 +1,80 @@
+"""What a build refuses: options that its labels, or its slices and their splits, have nothing for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.errors import ConfigError, counted
+from pipeline.plan.split import Assignment, SliceAddress
+from pipeline.shards.config import BuildConfig
+from pipeline.shards.inputs import LabelInput
+from pipeline.source.stacks import Source
+
+
+def require_labels(config: BuildConfig, labels: LabelInput) -> None:
+    """Refuse options that go with other labels.
+
+    Raises:
+        ConfigError: a margin that needs ids where there are none, or that the engine cannot make, or a focus on classes
+            where there are none.
+    """
+    if config.focus == "class" and labels.kind == "instances":
+        raise ConfigError("focus class: instances are all of one class; use focus object, or foreground")
+    if config.margin == "own" and labels.kind != "instances":
+        raise ConfigError(
+            f"margin own: it numbers mirrored objects, and these labels are {labels.kind}; use margin shared, or ignore"
+        )
+    if config.margin == "ignore" and len(labels.values) > np.iinfo(labels.stored_dtype).max:
+        raise ConfigError(
+            f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
+        )
+    if config.margin != "shared" and config.engine == "staged":
+        raise ConfigError(
+            f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
+            "fused engine"
+        )
+
+
+def require_distinct(source: Source, assignment: Assignment) -> None:
+    """Refuse the same picture in two splits under two numbers; slices of one gray level show no tissue.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    first: dict[str, tuple[SliceAddress, str]] = {}
+    for address, split in assignment:
+        stack = source.stacks[address.stack]
+        if split is None or address.z in stack.blank:
+            continue
+        earlier, earlier_split = first.setdefault(stack.slice_sha256[address.z], (address, split))
+        if earlier_split != split:
+            raise ConfigError(
+                f"split {split}: slice {address.z} of stack {address.stack} is the same picture as slice {earlier.z} "
+                f"of stack {earlier.stack}, which is in {earlier_split}; remove one of the two from the stack"
+            )
+
+
+def require_foreground(source: Source, config: BuildConfig, slices: Sequence[SliceAddress]) -> None:
+    """Refuse to look for foreground where there is none.
+
+    Args:
+        source: the slices.
+        config: of the build.
+        slices: those of the split that is trained on.
+
+    Raises:
+        ConfigError: no slice has a place for the focus, or some slice cannot have the least foreground.
+    """
+    if not config.looks_at_labels:
+        return
+    empty = [address for address in slices if address.z in source.stacks[address.stack].unlabelled]
+    if config.min_foreground and empty:
+        raise ConfigError(
+            f"min-foreground {config.min_foreground:g}: slice {empty[0].z} of stack {empty[0].stack} shows no "
+            f"foreground, as {len(empty)} of {counted(len(slices), 'slice')} of train; leave them out with "
+            "--skip-unlabelled, or leave out --min-foreground"
+        )
+    if len(empty) == len(slices):
+        raise ConfigError(
+            f"focus {config.focus}: no slice of train shows any foreground; choose another --split, or focus uniform"
+        )
