@@ -193,7 +193,7 @@ def test_a_slice_that_is_in_the_source_twice_is_found(
     else:
         turn = {"plain": lambda a: a, "rotated": np.rot90, "mirrored": np.fliplr}[form]
         images[9], labels[9] = turn(images[2]), turn(labels[2])
-    monkeypatch.setattr(pipeline.plan.plan, "_require_distinct", lambda *_: None)
+    monkeypatch.setattr(pipeline.plan.plan, "require_distinct", lambda *_: None)
     report = audit_dataset(build_of(tmp_path / "w", images, labels), gap=1, jobs=2)
     finding = next(each for each in report.findings if each.check == "S001")
     assert (finding.severity, finding.splits) == ("critical", ("train", "test"))
