@@ -16,12 +16,11 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.known_stacks import PHANTOM
 from pipeline.source.labels import AUTO, DEFAULT_OPTIONS, LabelOptions
 from pipeline.source.pages.address import holds_many, split_address
-from pipeline.source.pixel_size import stored_pixel_nm
-from pipeline.source.resampling import PixelSize, at_pixel_size
 from pipeline.source.stacks import RawStack, Slices, Source
 
 if TYPE_CHECKING:
     from pipeline.source.regions import Boxes, Regions
+    from pipeline.source.resampling import PixelSize
 
 DEFAULT_FOLDER = Path("data/isbi2012")
 IMAGES_FILE, LABELS_FILE = "train-volume.tif", "train-labels.tif"
@@ -45,7 +44,7 @@ def read_folder(
     channels_are_slices: bool | None = None,
     channel: Sequence[str] = (),
     scale_gray: ScaleGray | None = None,
-    pixel_size: PixelSize | None = None,
+    pixel_size: "PixelSize | None" = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     silver: bool = False,
     ctc: bool = False,
@@ -143,7 +142,7 @@ def read_pairs(
     channel: Sequence[str] = (),
     join: str = STACKS,
     scale_gray: ScaleGray | None = None,
-    pixel_size: PixelSize | None = None,
+    pixel_size: "PixelSize | None" = None,
     regions: "Regions | Sequence[Boxes | None] | None" = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -199,6 +198,9 @@ def read_pairs(
             raw.append(open_stack(group, names, how))
     raw, reading = in_one_sequence(raw), None
     if pixel_size is not None:
+        from pipeline.source.pixel_size import stored_pixel_nm
+        from pipeline.source.resampling import at_pixel_size
+
         stored = [None if pixel_size.stacks_nm else stored_pixel_nm(stack.images) for stack in raw]
         raw, reading = at_pixel_size(raw, pixel_size, stored)
     cut_notes: list[str] = []

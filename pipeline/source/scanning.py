@@ -148,7 +148,7 @@ class LabelScan(Scan):
     def _look(self, z: int, pixels: NDArray[Any]) -> None:
         ignored, are_colors = self._options.ignore, self._options.are_colors
         present = values_in(pixels)
-        self.values = np.union1d(self.values, present)
+        self.values = _merged(self.values, present)
         meant = without_ignored(present, ignored)
         if meant.size and meant[0] < 0:
             raise label_fault(self.source, self.where, ignored)
@@ -157,6 +157,13 @@ class LabelScan(Scan):
             raise colours_fault(self.where, self.values.size, z)
         for value in present.tolist() if are_colors else ignored:
             self.counts[value] += int(np.count_nonzero(pixels == value))
+
+
+def _merged(known: NDArray[Any], present: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of two arrays, each in rising order; mostly they are the same, and nothing is to be done."""
+    if not known.size or np.array_equal(known, present):
+        return present.astype(known.dtype, copy=False)
+    return np.union1d(known, present)
 
 
 class RereadSlices:

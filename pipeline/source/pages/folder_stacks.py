@@ -75,14 +75,14 @@ def find_layout(
         ConfigError: something is missing in a layout.
         SourceError: a file cannot be read.
     """
+    if not (images.is_dir() and labels.is_dir()):
+        return None
     from pipeline.source.pages.fields import folder_each, several_sizes
     from pipeline.source.pages.folder import has_pages, is_same_file
     from pipeline.source.pages.nnunet import open_cases
     from pipeline.source.pages.some_labels import some_labels
     from pipeline.source.pages.tracking import open_sequence
 
-    if not (images.is_dir() and labels.is_dir()):
-        return None
     is_same = is_same_file(images, labels)
     if not (has_pages(images) and has_pages(labels)):
         layout = folder_each(images, colour=colour) if is_same else None
