@@ -20,6 +20,7 @@ BLOCK_PX = 176  # of a row, rendered together; the default window in four
 ROOM = 17 * BLOCK_PX  # numbers that the kernel works with at a time
 
 FILTERED_ROWS = 64  # filtered together; at least the filter's horizon
+_MAX_WHOLE_PX = 1 << 20  # a slice of at most so many pixels is filtered as a whole, which is faster
 
 _filter_down = Kernel("augment.spline_kernels", "filter_down")
 _filter_up = Kernel("augment.spline_kernels", "filter_up")
@@ -38,14 +39,15 @@ def coefficient_blocks(
     without scipy's start-up time.
     """
     height, width = pixels.shape
-    tops = range(0, height, FILTERED_ROWS)
+    n_rows = FILTERED_ROWS if pixels.size > _MAX_WHOLE_PX else height
+    tops = range(0, height, n_rows)
     above = np.zeros((len(tops) + 1, width))  # the row above every block, filtered down
     below, band, start = np.zeros(width), np.empty((width, BAND_PX)), np.empty(BAND_PX)
     block = np.empty(0)
 
     def filtered_down(index: int) -> NDArray[np.float64]:
         top, carried = tops[index], above[index + 1]
-        rows = pixels[top : top + FILTERED_ROWS].astype(np.float64, order="C")
+        rows = pixels[top : top + n_rows].astype(np.float64, order="C")
         carried[:] = above[index]
         _filter_down(rows, carried, int(index == 0))
         return rows
