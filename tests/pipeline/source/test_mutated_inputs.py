@@ -10,8 +10,6 @@ N_INPUTS = 40
 
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_inputs_are_refused_or_right(name: str, tmp_path: Path) -> None:
-    if name == "Zarr":
-        pytest.importorskip("zarr")
     verdicts = [verdict for _, verdict in campaign(name, N_INPUTS, tmp_path)]
     assert [verdict for verdict in verdicts if verdict.is_fault] == []
     assert sum(verdict.words == "refused" for verdict in verdicts) > N_INPUTS // 4
