@@ -98,6 +98,17 @@ def _blend_four(typing_context, row_0, row_1, row_2, row_3, corner, weights_y, w
 
 
 @compiled
+def weigh_row(basis_y, grid, row, shift_y, shift_x):
+    """Write the displacement that each column of control points has at a row of the window."""
+    for j in range(grid.shape[1]):
+        shift_y[j] = 0.0
+        shift_x[j] = 0.0
+        for i in range(grid.shape[1]):
+            shift_y[j] += basis_y[i, row] * grid[0, i, j]
+            shift_x[j] += basis_y[i, row] * grid[1, i, j]
+
+
+@compiled
 def _begin(y, x, row_y, columns_x, left, basis_x, shift_y, shift_x):
     """Write u, the window's own coordinates, plus the displacement by all control points but the last three."""
     for c in range(y.shape[0]):
@@ -302,12 +313,7 @@ def resample(
             basis_x[n_points - 1, left : left + n],
         )
         for row in range(height):
-            for j in range(n_points):
-                shift_y[j] = 0.0
-                shift_x[j] = 0.0
-                for i in range(n_points):
-                    shift_y[j] += basis_y[i, row] * grid[0, i, j]
-                    shift_x[j] += basis_y[i, row] * grid[1, i, j]
+            weigh_row(basis_y, grid, row, shift_y, shift_x)
             row_y = row - (height - 1) * 0.5
             counts = 1.0 if n_points > 2 else 0.0
             last_y = (counts * shift_y[first], shift_y[n_points - 2], shift_y[n_points - 1])

@@ -6,7 +6,7 @@ This module imports numba. It is imported to compile what it holds, once: `augme
 import numpy as np
 
 from augment.compiled import compiled
-from augment.kernel import is_within
+from augment.kernel import is_within, weigh_row
 from augment.spline import TILE_STRIDE
 
 _i4 = np.int32  # numba adds two int32 as int64, which halves the speed, or worse
@@ -78,12 +78,7 @@ def find_tiles(slice_size, grid, basis_y, basis_x, matrix, centre, tiles, room, 
     n_mirrored = 0
     for row in range(height):
         line = tiles[row]
-        for j in range(n_points):
-            shift_y[j] = 0.0
-            shift_x[j] = 0.0
-            for i in range(n_points):
-                shift_y[j] += basis_y[i, row] * grid[0, i, j]
-                shift_x[j] += basis_y[i, row] * grid[1, i, j]
+        weigh_row(basis_y, grid, row, shift_y, shift_x)
         row_y = row - (height - 1) * 0.5
         if is_within(row_y, columns_x, far, shift_y, shift_x, matrix, centre, slice_size):
             for c in range(width):
