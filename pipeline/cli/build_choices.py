@@ -37,6 +37,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        size_given: whether the size of samples was asked for, and not left to that of the slices.
         margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
@@ -45,6 +46,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    size_given: bool
     margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
@@ -59,6 +61,10 @@ class BuildRequest:
 
             picture = read_split_file(self.split.file, source, fold=self.split.fold)
         config = self._with_layout(source)
+        if not self.size_given:
+            from pipeline.source.known_stacks import default_window
+
+            config = replace(config, size=default_window(source.inputs))
         height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
@@ -100,21 +106,23 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     user = read_user_options(context, file)
     preset: str = context.params["preset"]
     options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
-    source, split = choose_source(user, file, options["size"]), choose_split(user)
+    size: tuple[int, int] | None = options.pop("size")
+    source, split = choose_source(user, file, size), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "probability" in user:
         ranges["probability"] = user.get("probability")
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
     config = BuildConfig(
-        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
+        **{name: options[name] for name in ("n", "seed", "shard_size", "weights", "engine")},
+        size=size or DEFAULTS.size,
         **split.options,
         **user.only("margin", "focus", "focus_share", "min_foreground"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=_change_ranges(preset_ranges(preset), ranges),
     )
-    return BuildRequest(source, split, config, preset, ranges, "margin" in user)
+    return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user)
 
 
 def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:

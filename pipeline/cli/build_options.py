@@ -160,7 +160,12 @@ _OPTIONS = (
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),
     _dataset("--seed", type=int, default=DEFAULTS.seed, help="Seed of every random number."),
     _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
-    _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
+    _dataset(
+        "--size",
+        type=WindowSize(),
+        help="Sample size, 512 or HxW.  [default: the multiple of 16 that fits all slices, 704 at most; 700 for the "
+        "phantom and ISBI 2012]",
+    ),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
     _dataset(
         "--margin",
