@@ -27,8 +27,10 @@ from pipeline.shards.record import DatasetRecord, ManifestRecord, ShardRecord, p
 
 
 def off_and_on(kind: type[Operation]) -> tuple[float, float]:
-    """Return a range of strengths, the lowest of which changes nothing."""
-    return kind.off, (kind.off + kind.limits[1]) / 2
+    """Return a range of strengths, one end of which changes nothing."""
+    far = kind.limits[0] if kind.limits[0] < kind.off else kind.limits[1]
+    low, high = sorted((kind.off, (kind.off + far) / 2))
+    return low, high
 
 
 SCHEMA = jsonschema.Draft202012Validator(
