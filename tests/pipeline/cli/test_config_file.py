@@ -136,6 +136,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
     "margin": ("ignore", "shared"),
+    "context": (1, 0),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
