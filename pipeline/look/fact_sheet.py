@@ -83,12 +83,17 @@ class DatasetSheet:
             ),
             *_range_table(config.ranges, self.drawn),
             *_aligned(
-                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}"),
+                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}{_links_text(self.dataset)}"),
                 ("renderer", f"version {record.renderer}, engine {config.engine}"),
                 ("fingerprint", record.fingerprint),
                 ("digest", f"{self.dataset.digest}  (the one to cite)"),
             ),
         ]
+
+
+def _links_text(dataset: Dataset) -> str:
+    links = dataset.linked_files
+    return f"; {counted(len(links), 'file')} by symbolic links" if links else ""
 
 
 @dataclass(frozen=True, slots=True)
