@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe, look_at
+from augment.draw import draw_recipe, look_at, ranges_of_sample
 from augment.operations.drawing import draw_operations
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
@@ -37,6 +37,7 @@ from pipeline.source.stacks import Source
 
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have 1, and operations on gray levels their own
 _PLACE_STREAM = 2
+_SHARE_STREAM = 12
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 _MAX_REPLICATES = 10**7  # what the ids have room for
 
@@ -150,8 +151,9 @@ class Plan:
             return Stream(self.config.seed, (first, *key))
 
         stack, _, _, *attempt = key
+        ranges = self.config.ranges
         recipe = draw_recipe(
-            self.config.ranges,
+            ranges_of_sample(ranges, stream_of(_SHARE_STREAM)) if ranges.probability else ranges,
             stream_of(_RECIPE_STREAM),
             window=self.config.size,
             slice_size=self.slice_sizes[stack],
@@ -159,10 +161,8 @@ class Plan:
         )
         if attempt:
             recipe = replace(recipe, attempt=attempt[0])
-        if not self.config.ranges.operations:
-            return recipe
-        operations = draw_operations(self.config.ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
-        return replace(recipe, **operations)  # type: ignore[arg-type]  # each under its own name
+        operations = draw_operations(ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
+        return replace(recipe, **operations) if operations else recipe  # type: ignore[arg-type]  # each by its name
 
     def _shows_place(self, sample: PlannedSample) -> bool:
         if self.focusing is None or sample.split != _TRAIN:
