@@ -16,6 +16,7 @@ from augment.presets import preset_ranges
 from augment.ranges import AugmentRanges
 from pipeline.build.builder import build_dataset
 from pipeline.look.fact_sheet import show_dataset, show_sample
+from pipeline.look.preview import _row_facts
 from pipeline.plan.plan import make_plan
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.dataset import Dataset, open_dataset
@@ -111,5 +112,7 @@ def test_what_was_done_is_shown(dataset: Dataset) -> None:
     for name, (low, high) in STRENGTHS.items():
         text = rf"{name.rpartition('_')[2]} +{low:g} to {high:g}, 0.6 of the samples +\d+ of 12 \("
         assert re.search(text, sheet), sheet
+    facts = " ".join(fact for row in dataset.rows() for fact in _row_facts(row, several_stacks=False))
+    assert all(f"{name.replace('_', ' ')} " in facts for name in STRENGTHS)
     row = next(row for row in dataset.rows() if row.recipe.noise)
     assert re.search(r"noise +[\d.]+ s\.d\.", "\n".join(show_sample(dataset, row.id).lines()))
