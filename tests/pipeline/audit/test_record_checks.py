@@ -31,8 +31,9 @@ from small_worlds import (
 )
 
 from pipeline.audit.auditing import audit_dataset
-from pipeline.audit.record_checks import check_records, find_faults, split_check
+from pipeline.audit.record_checks import check_records, find_faults
 from pipeline.audit.report import Check, Finding
+from pipeline.audit.split_checks import split_check
 from pipeline.audit.splits.split_overlap import SplitCounts, SplitRow, Unit, count_leaking, find_near
 from pipeline.build.builder import build_dataset
 from pipeline.errors import ConfigError, DatasetError
