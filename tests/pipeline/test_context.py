@@ -31,7 +31,7 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset
-from pipeline.audit.record_checks import split_check
+from pipeline.audit.split_checks import split_check
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.card.folder import write_card
