@@ -11,6 +11,7 @@ Preset: TypeAlias = Literal[
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 MEASURE_GRAY = ("strong", "nnunet2d", "fluorescence")  # the presets that need the stack's span of gray levels
+PLAIN_TEST = ("nnunet2d", "fluorescence")  # the presets that leave test slices as they are, unless asked otherwise
 
 _STRONG_SHIFT_PX = 32.0
 _STRONG_BIAS = 0.1  # of the stack's gray levels, from the darkest to the brightest
