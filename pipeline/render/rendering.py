@@ -116,7 +116,7 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
         for offset, beside in zip(places, neighbours(inputs[stack], z, config.context), strict=True):
             room = slice_channels(out.image, config.context, offset)
             if beside not in rendered:
-                render_beside(stack, beside, recipe, Sample(plane, label))
+                render_beside(stack, beside, recipe.beside(beside - z), Sample(plane, label))
             _copy(rendered.get(beside, plane), room)
             rendered.setdefault(beside, room)
 
