@@ -11,7 +11,7 @@ from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.look.recipe_statistics import Drawn, measure_recipes
-from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.shards.config import SPLIT_LETTERS, BuildConfig
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
@@ -79,6 +79,7 @@ class DatasetSheet:
                 *_label_entries(record),
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
                 *_split_entries(self.dataset),
+                *_focus_entries(config),
                 ("seed", config.seed),
             ),
             *_range_table(config.ranges, self.drawn),
@@ -287,6 +288,13 @@ def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
         if n or name in samples:
             there = f"{samples[name]:>8} samples" if name in samples else ""
             yield "", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{there}"
+
+
+def _focus_entries(config: BuildConfig) -> Iterator[_Entry]:
+    if config.focus != "uniform":
+        yield "focus", f"{config.focus}, in the centre of {config.focus_share:.0%} of train"
+    if config.min_foreground:
+        yield "foreground", f"{config.min_foreground:g} or more of every sample of train"
 
 
 def _strategy(record: DatasetRecord) -> str:
