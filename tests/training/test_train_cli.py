@@ -428,7 +428,7 @@ def test_minutes_are_fixed_as_steps(augtrain: Run, phantom_dataset: Path, tmp_pa
 def test_a_run_tells_its_rounds_and_what_comes_next(
     augtrain: Run, phantom_dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And in the log, where its samples are kept."""
+    """And in the log, how much of its samples is foreground, and where they are kept."""
     out = tmp_path / "my run"
     code, printed, _ = augtrain("fit", phantom_dataset, "--out", out, *SMALL, "--json", tmp_path / "report.json")
     assert code == 0
@@ -436,7 +436,8 @@ def test_a_run_tells_its_rounds_and_what_comes_next(
     assert lines[0].startswith("round    1   step      2   loss ")
     command = f"augtrain evaluate '{out}' {phantom_dataset} --split test"
     assert lines[1:] == [f"run          {out}", f"next         {command}"]
-    assert caplog.messages[0].startswith("loader: host, 12 samples")
+    assert caplog.messages[0].endswith(" of the pixels of 12 training samples")
+    assert caplog.messages[1].startswith("loader: host, 12 samples")
     report = json.loads((tmp_path / "report.json").read_bytes())
     assert report["dataset"] == open_dataset(phantom_dataset).digest
     assert FitConfig.from_dict(report["config"]) == read_run(out).config
