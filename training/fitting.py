@@ -82,8 +82,9 @@ def fit(
             str(data.image_dtype),
             framework,
             versions,
-            record.arrays.channels or (),
+            record.inputs[0].images.channels or (),
             record.reading,
+            record.config.context,
         )
         trainer = trainer_of(run, data)
         if minutes:

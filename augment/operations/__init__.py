@@ -18,7 +18,19 @@ A further operation takes:
 
 from collections.abc import Mapping
 
+from augment.operations.blur import Blur as Blur
+from augment.operations.contrast import Contrast as Contrast
+from augment.operations.gamma import Gamma as Gamma
+from augment.operations.low_resolution import LowResolution as LowResolution
 from augment.operations.noise import Noise as Noise
 from augment.operations.operation import Operation as Operation
+from augment.operations.shading import Shading as Shading
 
-OPERATIONS: Mapping[str, type[Operation]] = {"noise": Noise}
+OPERATIONS: Mapping[str, type[Operation]] = {  # in the order in which they are done
+    "shading": Shading,
+    "blur": Blur,
+    "noise": Noise,
+    "low_resolution": LowResolution,
+    "contrast": Contrast,
+    "gamma": Gamma,
+}

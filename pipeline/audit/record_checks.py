@@ -19,6 +19,7 @@ from pipeline.audit.splits.split_overlap import (
     split_row,
 )
 from pipeline.plan.split import SPLITS, SliceAddress
+from pipeline.shards.context import neighbours
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import DatasetRecord
@@ -149,10 +150,13 @@ def find_cut_groups(record: DatasetRecord, members: Iterable[tuple[Unit, str]], 
 
 
 def planned_slices(record: DatasetRecord) -> set[tuple[SliceAddress, str]]:
-    """Return every slice with every split that dataset.json gives it to, whether it has samples or not."""
+    """Return every slice with every split that dataset.json gives it to, or whose samples show it beside their own."""
+    context, inputs = record.config.context, record.inputs
     return {
-        (SliceAddress(part.stack, z), split)
+        (SliceAddress(part.stack, shown), split)
         for split in SPLITS
         for part in record.split.slices.get(split, ())
         for z in part.z
+        for is_there in [part.stack < len(inputs) and z < inputs[part.stack].depth]
+        for shown in (z, *(neighbours(inputs[part.stack], z, context) if is_there else ()))
     }

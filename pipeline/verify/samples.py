@@ -109,8 +109,9 @@ def _replay_fault(
 
     try:
         stack = source.stacks[row.stack]
-        if row.source_sha256 != stack.slice_sha256[row.z]:
-            return fault(f"its source_sha256 is not that of slice {row.z} of the source", "digest")
+        for z, sha256 in row.shown:
+            if sha256 != stack.slice_sha256[z]:
+                return fault(f"the digest of its slice {z} is not that of slice {z} of the source", "digest")
         if row.recipe.window != record.window:
             return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
         out = Sample(np.empty(record.image_shape, stack.images.dtype), np.empty(record.window, stack.labels.dtype))

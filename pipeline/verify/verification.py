@@ -273,8 +273,9 @@ class _Check:
         if row.row >= len(samples):
             return
         sample = samples[row.row]
-        recipe = self.plan.recipe_again(sample, row.recipe)
-        if row != manifest_row(sample, recipe, row.source_sha256, *row.array_digests):
+        recipe, beside = self.plan.recipe_again(sample, row.recipe), tuple(each.z for each in row.context)
+        planned = manifest_row(sample, recipe, row.context, row.source_sha256, *row.array_digests)
+        if row != planned or beside != self.plan.context(sample):
             text = f"{row.id} is not the sample that the seed and the split put there ({sample.id})"
             self._note("record", text, row.id)
 

@@ -27,8 +27,10 @@ from pipeline.shards.record import DatasetRecord, ManifestRecord, ShardRecord, p
 
 
 def off_and_on(kind: type[Operation]) -> tuple[float, float]:
-    """Return a range of strengths, the lowest of which changes nothing."""
-    return kind.off, (kind.off + kind.limits[1]) / 2
+    """Return a range of strengths, one end of which changes nothing."""
+    far = kind.limits[0] if kind.limits[0] < kind.off else kind.limits[1]
+    low, high = sorted((kind.off, (kind.off + far) / 2))
+    return low, high
 
 
 SCHEMA = jsonschema.Draft202012Validator(
@@ -55,6 +57,7 @@ NEW: dict[str, dict[str, Any]] = {
     "margin": {"config": replace(CONFIG, margin="ignore")},
     "focus": {"config": replace(CONFIG, focus="class", focus_share=1)},
     "min_foreground": {"config": replace(CONFIG, min_foreground=0.25)},
+    "context": {"config": replace(CONFIG, context=1)},
     **{
         name: {"config": replace(CONFIG, ranges=AugmentRanges(**{name: off_and_on(kind)}, probability={name: 0.5}))}
         for name, kind in OPERATIONS.items()
