@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from augment.ranges import preset_ranges
+from augment.operations import OPERATIONS
+from augment.ranges import AugmentRanges, preset_ranges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
@@ -23,6 +24,7 @@ _UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
 _RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
+_RANGE_FIELDS |= dict(zip(OPERATIONS, OPERATIONS, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class BuildRequest:
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(config, picture=picture, ranges=_change_ranges(ranges, self.ranges))
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
@@ -107,6 +109,8 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     size: tuple[int, int] | None = options.pop("size")
     source, split = choose_source(user, file, size), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
+    if "probability" in user:
+        ranges["probability"] = user.get("probability")
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
     config = BuildConfig(
@@ -116,6 +120,14 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **user.only("margin", "focus", "focus_share", "min_foreground"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
-        ranges=replace(preset_ranges(preset), **ranges),
+        ranges=_change_ranges(preset_ranges(preset), ranges),
     )
     return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user)
+
+
+def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:
+    """Return the ranges of a preset with what the user asked for; an operation that is switched off has no share."""
+    shares = dict(asked.get("probability", ()))
+    without = replace(ranges, probability={}, **{name: value for name, value in asked.items() if name != "probability"})
+    kept = {name: share for name, share in ranges.probability.items() if name in without.operations}
+    return replace(without, probability={**kept, **shares})

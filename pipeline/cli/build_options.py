@@ -13,7 +13,7 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
-from pipeline.cli.options import PATH, Function, WindowSize, option
+from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
     DEFAULT_REGION_GAP_PX,
@@ -257,7 +257,15 @@ _OPTIONS = (
     _augmentation(
         "--per-channel/--no-per-channel",
         default=_RANGES.per_channel,
-        help="Draw gain and bias for each channel, not one for all.",
+        help="Draw gain, bias and what follows for each channel, not one for all.",
+    ),
+    _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
+    _augmentation(
+        "--probability",
+        type=ShareOfSamples(),
+        multiple=True,
+        metavar="NAME=FRACTION",
+        help="How many samples get noise, such as noise=0.2. Repeatable.  [default: all, or as the preset has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, get_args
 
+from augment.operations import OPERATIONS
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
 
@@ -192,8 +193,8 @@ class BuildConfig:
             del values["min_foreground"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
-        if not self.ranges.per_channel:
-            del ranges["per_channel"]
+        absent: dict[str, Any] = {"per_channel": False, "probability": {}, **dict.fromkeys(OPERATIONS)}
+        ranges = {name: value for name, value in ranges.items() if name not in absent or value != absent[name]}
         return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}
 
 
