@@ -1,21 +1,25 @@
 """What a build may draw: the range of every random number in a recipe, and the presets that choose them all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, get_args
 
 from augment.errors import ConfigError
 from augment.operations import OPERATIONS
 
 Extent: TypeAlias = Literal["window", "padded"]
-Preset: TypeAlias = Literal["unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela"]
+Preset: TypeAlias = Literal["unet2015", "original", "strong", "em-defects", "he-stain", "ctc-phc-u373", "ctc-dic-hela"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
+MEASURING: tuple[Preset, ...] = ("strong", "em-defects")  # those whose bias depends on the stack's gray levels
 
 MIN_ZOOM = 0.05  # below it a window would mirror a slice hundreds of times
 MAX_GRID_POINTS = 64
 _MAX = 1e30  # well inside float32, in which recipes are written
 _STRONG_SHIFT_PX = 32.0
 _STRONG_BIAS = 0.1  # of the stack's gray levels, from the darkest to the brightest
+_EM_DEFECTS_PX = (5.0, 20.0)
+_EM_DEFECTS_SHARE = 0.2
+_HE_STAIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,9 @@ class AugmentRanges:
     grid_points: int = 3
     sigma_px: float = 10.0
     extent: Extent = "window"
+    defects: tuple[float, float] | None = None
+    color: tuple[float, float] | None = None
+    stain: tuple[float, float] | None = None
     noise: tuple[float, float] | None = None
     probability: Mapping[str, float] = field(default_factory=dict, hash=False)
 
@@ -120,6 +127,14 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
     reach as far as real sections differ: in the ISBI 2012 stacks (training and test), a section's mean gray level is
     99 to 149 of 255, and its standard deviation 34 to 51.
 
+    `em-defects`: `strong`, and a fault of the section in every fifth sample: each of four as likely as gunpowder's
+    DefectAugment draws each of its own, 0.05, and up to 20 px in size, by which its folds move tissue; Lee et al. 2017
+    move misaligned sections by up to 15 px in their released code.
+
+    `he-stain`: `unet2015`, and every second sample mirrored, zoom 0.8 to 1.25, and the amount of each dye up to 5 %
+    larger or smaller, with up to 0.05 more or less of it: the lighter of the two strengths of stain augmentation that
+    Tellez et al. 2019 (arXiv:1902.06543) compare.
+
     `ctc-phc-u373`, `ctc-dic-hela`: `unet2015`, for two sets of the Cell Tracking Challenge on which that paper reports;
     `augpipe build` takes the size of their images and the weights of its loss with them.
 
@@ -136,10 +151,17 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) 
         return AugmentRanges()
     if name == "original":
         return AugmentRanges(rotate_deg=(0.0, 0.0), extent="padded")
-    if name == "strong":
+    if name == "he-stain":
+        return AugmentRanges(flip=True, zoom=(0.8, 1.25), stain=(_HE_STAIN, _HE_STAIN))
+    if name in MEASURING:
         from augment.recipe import to_float32  # loads numpy, which the help of `augpipe build` does without
 
         bias = to_float32(_STRONG_BIAS * gray_span)
         shift_px = _STRONG_SHIFT_PX if covered else None
-        return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))
+        strong = AugmentRanges(
+            flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias)
+        )
+        if name == "strong":
+            return strong
+        return replace(strong, defects=_EM_DEFECTS_PX, probability={"defects": _EM_DEFECTS_SHARE})
     raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")

@@ -5,13 +5,13 @@ them, so that a recipe gives the same bytes on any CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from augment.errors import RecipeError
-from augment.operations import OPERATIONS, Noise, Operation
+from augment.operations import OPERATIONS, Color, Defects, Noise, Operation, Stain
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
@@ -70,6 +70,9 @@ class Recipe:
     gray: tuple[Pair, ...] = ()
     place: Place | None = None
     attempt: int = 0
+    defects: Defects | None = None
+    color: Color | None = None
+    stain: Stain | None = None
     noise: Noise | None = None
 
     def __post_init__(self) -> None:
@@ -106,6 +109,15 @@ class Recipe:
         """What is done to the gray levels beside gain and bias, by name."""
         drawn = {name: getattr(self, name) for name in OPERATIONS}
         return {name: operation for name, operation in drawn.items() if operation is not None}
+
+    def beyond_fault(self) -> "Recipe | None":
+        """Return the recipe of what lies beyond the section's fault; None where that is where it was."""
+        if self.defects is None or self.defects.shift_px == (0.0, 0.0):
+            return None
+        (shift_y, shift_x), (further_y, further_x) = self.shift_px, self.defects.shift_px
+        (yy, yx), (xy, xx) = self.matrix
+        shift_px = shift_y + (yy * further_y + yx * further_x), shift_x + (xy * further_y + xx * further_x)
+        return replace(self, defects=None, shift_px=(to_float32(shift_px[0]), to_float32(shift_px[1])))
 
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.

@@ -18,7 +18,10 @@ A further operation takes:
 
 from collections.abc import Mapping
 
+from augment.operations.color import Color as Color
+from augment.operations.defects import Defects as Defects
 from augment.operations.noise import Noise as Noise
 from augment.operations.operation import Operation as Operation
+from augment.operations.stain import Stain as Stain
 
-OPERATIONS: Mapping[str, type[Operation]] = {"noise": Noise}
+OPERATIONS: Mapping[str, type[Operation]] = {"defects": Defects, "color": Color, "stain": Stain, "noise": Noise}

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from augment.errors import RecipeError
 from augment.gray import NO_CHANGE, gray_constants, lifted_gray, lower_gray
 from augment.native import Kernel
+from augment.operations.faults import darken
+from augment.operations.mixing import mix_colors, mix_stains
 from augment.recipe import Recipe
 
 Planes: TypeAlias = NDArray[np.floating[Any]]
@@ -86,4 +88,22 @@ def _add_noise_to(planes: Planes, recipe: Recipe) -> None:
         _add_noise(plane, sigma / _NORMAL_SCALE, channel, *noise.key, normal_table(), words)
 
 
-_ORDER: tuple[Callable[[Planes, Recipe], None], ...] = (_add_noise_to, _change_levels)
+def _darken_faults(planes: Planes, recipe: Recipe) -> None:
+    if recipe.defects is not None:
+        darken(planes, recipe.defects)
+
+
+def _mix_channels(planes: Planes, recipe: Recipe) -> None:
+    if (recipe.stain, recipe.color) == (None, None):
+        return
+    if len(planes) % 3:
+        raise RecipeError(f"recipe: has stain or color for 3 channels, the image has {len(planes)}")
+    for first in range(0, len(planes), 3):
+        red_green_blue = planes[first : first + 3]
+        if recipe.stain is not None:
+            mix_stains(red_green_blue, recipe.stain)
+        if recipe.color is not None:
+            mix_colors(red_green_blue, recipe.color)
+
+
+_ORDER: tuple[Callable[[Planes, Recipe], None], ...] = (_darken_faults, _mix_channels, _add_noise_to, _change_levels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from augment.operations import OPERATIONS
-from augment.ranges import AugmentRanges, preset_ranges
+from augment.ranges import MEASURING, AugmentRanges, preset_ranges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
@@ -67,7 +67,7 @@ class BuildRequest:
             config = replace(config, size=default_window(source.inputs))
         height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
-        span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
+        span = source.gray_span() if self.preset in MEASURING else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
         config = replace(config, picture=picture, ranges=_change_ranges(ranges, self.ranges))
         has_own = source.coding.kind == "instances" and not source.coding.full

@@ -221,8 +221,8 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights "
-        "unet2015.",
+        "shift, gain and bias. em-defects: strong with --defects. he-stain: unet2015 with flip, zoom and --stain. "
+        "ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",
@@ -258,6 +258,21 @@ _OPTIONS = (
         "--per-channel/--no-per-channel",
         default=_RANGES.per_channel,
         help="Draw gain, bias and what follows for each channel, not one for all.",
+    ),
+    _range(
+        "--defects",
+        help="Faults of EM sections, so many px in size: a part missing, a dark spot, a fold, or a jump. Labels are "
+        "ignored where nothing is seen.  [default: none]",
+    ),
+    _range(
+        "--color",
+        help="Of RGB, change the saturation by up to such a share, and turn hues by up to so many half turns.  "
+        "[default: none]",
+    ),
+    _range(
+        "--stain",
+        help="Of H&E in RGB, change the amount of each dye by up to such a share, and add up to so much.  "
+        "[default: none]",
     ),
     _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
     _augmentation(

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from augment.draw import draw_recipe
 from augment.errors import ConfigError
-from augment.ranges import MAX_GRID_POINTS, MIN_ZOOM, PRESETS, AugmentRanges, preset_ranges
+from augment.ranges import MAX_GRID_POINTS, MEASURING, MIN_ZOOM, PRESETS, AugmentRanges, preset_ranges
 from augment.recipe import Recipe, to_float32
 from augment.seeding import Stream
 
@@ -88,7 +89,7 @@ def recipes(ranges: AugmentRanges, *, window: tuple[int, int] = (40, 36), slice_
 
 
 def test_the_presets_are_these() -> None:
-    assert PRESETS == ("unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela")
+    assert PRESETS == ("unet2015", "original", "strong", "em-defects", "he-stain", "ctc-phc-u373", "ctc-dic-hela")
 
 
 def test_the_default_is_what_the_paper_describes() -> None:
@@ -152,14 +153,21 @@ def test_windows_reach_every_corner_of_a_larger_slice(name: str) -> None:
     assert max(shifts) > 90
 
 
-@pytest.mark.parametrize("name", ["unet2015", "original"])
-def test_only_the_strong_one_looks_at_the_source(name: str) -> None:
+def test_two_presets_add_faults_and_dyes() -> None:
+    shared = {"flip": True, "zoom": (0.8, 1.25)}
+    faulty = replace(preset_ranges("strong"), defects=(5.0, 20.0), probability={"defects": 0.2})
+    assert preset_ranges("em-defects") == faulty
+    assert preset_ranges("he-stain") == AugmentRanges(stain=(0.05, 0.05), **shared)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(set(PRESETS) - set(MEASURING)))
+def test_only_the_strong_ones_look_at_the_source(name: str) -> None:
     assert preset_ranges(name, gray_span=1.0, covered=False) == preset_ranges(name)
 
 
 @pytest.mark.parametrize("name", ["", "Strong", "unet", "none"])
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, strong, ctc-.*, got '{name}'"):
+    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, strong, .*, got '{name}'"):
         preset_ranges(name)
 
 

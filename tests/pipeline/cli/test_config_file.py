@@ -124,6 +124,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "min-foreground": (0.01, 0),
     "gain": ([0.5, 1.5], [1, 3]),
     "bias": ([-3, 3.5], [1, 3]),
+    "defects": ([1, 5.5], [1, 3]),
     "noise": ([0, 1.5], [1, 3]),
     "grid": (4, 5),
     "sigma": (5, 0),
@@ -143,11 +144,12 @@ TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "gro
 TRIED_BELOW |= {"probability"}
 TRIED_BELOW |= {"focus-share", "ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
+OF_COLOURS = {"color", "stain"}  # see test_colours_and_faults.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_LARGE_SLICES, *OF_LAYOUTS}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_COLOURS, *OF_LARGE_SLICES, *OF_LAYOUTS}
 
 
 @pytest.mark.parametrize("key", OPTIONS)
@@ -305,7 +307,7 @@ def test_a_value_of_another_type_is_refused_by_its_key(place: Path, key: str, ex
         ("Seed = 3", "'Seed'; did you mean seed?"),
         ("--seed = 3", "'--seed'; did you mean seed?"),
         ("no-rotate = true", "'no-rotate'; did you mean rotate?"),
-        ("colour = 3", "'colour'; expected one of"),
+        ("brightness = 3", "'brightness'; expected one of"),
         ("[sources]\ntitle = 3", "'sources'; did you mean source?"),
         ('config = "other.toml"', "config: "),
         ("help = true", "help: "),
