@@ -40,8 +40,8 @@ class AugmentRanges:
         extent: what the control grid spans. `window`: the sample (Ronneberger et al. 2015, 3 x 3 over the tile);
             `padded`: the slice with its mirrored margin, as wide as the window needs plus 200 px a side, so that
             the deformation inside the window is much milder.
-        noise: and the others of `augment.operations.OPERATIONS`: the strengths of an operation on the gray levels; None
-            where it is off, and so is a range of nothing but the strength that changes nothing.
+        shading: and all down to gamma, of `augment.operations.OPERATIONS`: the strengths of an operation on the gray
+            levels. None where it is off, as it is where there is but the one strength that changes nothing.
         probability: of the operations, the share of the samples that get it; all do where none is said.
 
     Raises:
@@ -59,9 +59,14 @@ class AugmentRanges:
     sigma_px: float = 10.0
     extent: Extent = "window"
     defects: tuple[float, float] | None = None
-    color: tuple[float, float] | None = None
+    shading: tuple[float, float] | None = None
     stain: tuple[float, float] | None = None
+    color: tuple[float, float] | None = None
+    blur: tuple[float, float] | None = None
     noise: tuple[float, float] | None = None
+    low_resolution: tuple[float, float] | None = None
+    contrast: tuple[float, float] | None = None
+    gamma: tuple[float, float] | None = None
     probability: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:

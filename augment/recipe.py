@@ -11,7 +11,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from augment.errors import RecipeError
-from augment.operations import OPERATIONS, Color, Defects, Noise, Operation, Stain
+from augment.operations import (
+    OPERATIONS,
+    Blur,
+    Color,
+    Contrast,
+    Defects,
+    Gamma,
+    LowResolution,
+    Noise,
+    Operation,
+    Shading,
+    Stain,
+)
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
@@ -51,7 +63,8 @@ class Recipe:
         place: (y, x) of the slice's pixel that the window's centre pixel looks at, where the window was drawn so; to
             be read, `shift_px` is what is used.
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
-        noise: and the others of `augment.operations.OPERATIONS`: what is done to the gray levels; None where it is not.
+        shading: and all down to gamma, of `augment.operations.OPERATIONS`: what is done to the gray levels; None where
+            it is not.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -71,9 +84,14 @@ class Recipe:
     place: Place | None = None
     attempt: int = 0
     defects: Defects | None = None
-    color: Color | None = None
+    shading: Shading | None = None
     stain: Stain | None = None
+    color: Color | None = None
+    blur: Blur | None = None
     noise: Noise | None = None
+    low_resolution: LowResolution | None = None
+    contrast: Contrast | None = None
+    gamma: Gamma | None = None
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -154,7 +172,7 @@ class Recipe:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         sides = {name: tuple(values[name]) for name in _WHOLE if isinstance(values.get(name), list | tuple)}
         try:
-            done = {name: kind.from_json(values[name]) for name, kind in OPERATIONS.items() if name in values}
+            done = {name: kind.from_json(name, values[name]) for name, kind in OPERATIONS.items() if name in values}
             reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt", *done}}
             return cls(**{**values, **sides, **reals, **done})
         except (TypeError, OverflowError, RecursionError) as error:

@@ -33,7 +33,6 @@ class Color(Operation):
     stream: ClassVar[int] = 10
     limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
     off: ClassVar[float] = 0.0
-    n_channels: ClassVar[int | None] = 3
 
     saturation: float
     hue_deg: float

@@ -42,14 +42,14 @@ class Operation:
         return tuple(_leaves([value for name, value in asdict(self).items() if name not in self.whole]))
 
     @classmethod
-    def from_json(cls, values: Any) -> "Operation":
+    def from_json(cls, name: str, values: Any) -> "Operation":
         """Return the operation that plain JSON values describe, as `dataclasses.asdict` gives them.
 
         Raises:
             RecipeError: a key is missing or unknown, or a number is out of range.
             TypeError: a value has the wrong type.
         """
-        name, expected = cls.__name__.lower(), sorted(each.name for each in fields(cls))
+        expected = sorted(each.name for each in fields(cls))
         if not isinstance(values, Mapping) or sorted(map(str, values)) != expected:
             raise RecipeError(f"recipe: {name} must have the keys {expected}, got {values!r:.80}")
         return cls(**{key: _as_tuples(value, whole=key in cls.whole) for key, value in values.items()})

@@ -28,7 +28,6 @@ class Stain(Operation):
     stream: ClassVar[int] = 11
     limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
     off: ClassVar[float] = 0.0
-    n_channels: ClassVar[int | None] = 3
 
     factor: Row
     more: Row

@@ -264,23 +264,29 @@ _OPTIONS = (
         help="Faults of EM sections, so many px in size: a part missing, a dark spot, a fold, or a jump. Labels are "
         "ignored where nothing is seen.  [default: none]",
     ),
-    _range(
-        "--color",
-        help="Of RGB, change the saturation by up to such a share, and turn hues by up to so many half turns.  "
-        "[default: none]",
-    ),
+    _range("--shading", help="Multiply by a smooth field, up to so much above and below 1.  [default: none]"),
     _range(
         "--stain",
         help="Of H&E in RGB, change the amount of each dye by up to such a share, and add up to so much.  "
         "[default: none]",
     ),
+    _range(
+        "--color",
+        help="Of RGB, change the saturation by up to such a share, and turn hues by up to so many half turns.  "
+        "[default: none]",
+    ),
+    _range("--blur", help="Blur by a Gaussian of so many px (s.d.).  [default: none]"),
     _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
+    _range("--low-resolution", help="Keep so large a share of the pixels along an axis, 0.05 to 1.  [default: none]"),
+    _range("--contrast", help="Multiply the distances from the mean gray level.  [default: none]"),
+    _range("--gamma", help="Raise the gray levels to a power, and restore mean and s.d.  [default: none]"),
     _augmentation(
         "--probability",
         type=ShareOfSamples(),
         multiple=True,
         metavar="NAME=FRACTION",
-        help="How many samples get noise, such as noise=0.2. Repeatable.  [default: all, or as the preset has it]",
+        help="How many samples get one of these, such as noise=0.2. Repeatable.  [default: all, or as the preset "
+        "has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

@@ -133,7 +133,7 @@ class SampleSheet:
                 else ("place", None),
                 ("attempt", f"{recipe.attempt}; those before show too little" if recipe.attempt else None),
                 ("gray levels", "; ".join(f"gain {gain:.4g}, bias {bias:+.4g}" for gain, bias in gray)),
-                *((name.replace("_", " "), operation.text()) for name, operation in recipe.operations.items()),
+                *((_operation_label(name), operation.text()) for name, operation in recipe.operations.items()),
             ),
             *_grid_table(recipe),
         ]
@@ -317,7 +317,7 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
         "gain": (range_text(ranges.gain), range_text(drawn.gain)),
         "bias": (range_text(ranges.bias), range_text(drawn.bias)),
         **{
-            name.replace("_", " "): (
+            _operation_label(name): (
                 _operation_text(ranges, name),
                 f"{(n := drawn.n_done.get(name, 0))} of {drawn.n} ({n / drawn.n:.0%})",
             )
@@ -330,6 +330,11 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
     }
     column = 3 + max(len(configured) for configured, _ in table.values())
     return [f"{label:<{_INDENT}}{configured:<{column}}{was_drawn}" for label, (configured, was_drawn) in table.items()]
+
+
+def _operation_label(name: str) -> str:
+    """Return an operation's name, of two words the last: labels have little room."""
+    return name.rpartition("_")[2]
 
 
 def _operation_text(ranges: AugmentRanges, name: str) -> str:

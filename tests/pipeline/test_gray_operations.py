@@ -15,7 +15,15 @@ from pipeline.shards.config import BuildConfig
 from pipeline.shards.dataset import Dataset
 from pipeline.verify.verification import verify_dataset
 
-STRENGTHS = {"defects": (2.0, 6.0), "noise": (2.0, 9.0)}
+STRENGTHS = {
+    "defects": (2.0, 6.0),
+    "shading": (0.1, 0.3),
+    "blur": (0.5, 1.5),
+    "noise": (2.0, 9.0),
+    "low_resolution": (0.5, 0.9),
+    "contrast": (0.75, 1.25),
+    "gamma": (0.7, 1.5),
+}
 RANGES = AugmentRanges(**STRENGTHS, probability=dict.fromkeys(STRENGTHS, 0.6))
 
 
@@ -57,7 +65,7 @@ def test_what_was_done_is_shown(dataset: Dataset) -> None:
     sheet = "\n".join(show_dataset(dataset).lines())
     assert set(STRENGTHS) == set(OPERATIONS) - {"color", "stain"}  # see test_colours_and_faults.py
     for name, (low, high) in STRENGTHS.items():
-        text = rf"{name.replace('_', ' ')} +{low:g} to {high:g}, 0.6 of the samples +\d+ of 12 \("
+        text = rf"{name.rpartition('_')[2]} +{low:g} to {high:g}, 0.6 of the samples +\d+ of 12 \("
         assert re.search(text, sheet), sheet
     row = next(row for row in dataset.rows() if row.recipe.noise)
     assert re.search(r"noise +[\d.]+ s\.d\.", "\n".join(show_sample(dataset, row.id).lines()))
