@@ -40,3 +40,4 @@ OPERATIONS: Mapping[str, type[Operation]] = {  # in the order in which they are 
     "contrast": Contrast,
     "gamma": Gamma,
 }
+AFTER_LEVELS = ("contrast", "gamma")  # of these, those that come after gain and bias
