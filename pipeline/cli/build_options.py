@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from augment.ranges import PRESETS, Extent
+from augment.presets import PRESETS
+from augment.ranges import Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
 from pipeline.shards.config import (
@@ -221,8 +222,9 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias. em-defects: strong with --defects. he-stain: unet2015 with flip, zoom and --stain. "
-        "ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights unet2015.",
+        "shift, gain and bias. nnunet2d: what nnU-Net does by default. fluorescence: uneven light, blur, noise, "
+        "exposure and gamma in some samples. em-defects: strong with --defects. he-stain: unet2015 with flip, zoom and "
+        "--stain. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",
@@ -285,8 +287,8 @@ _OPTIONS = (
         type=ShareOfSamples(),
         multiple=True,
         metavar="NAME=FRACTION",
-        help="How many samples get one of these, such as noise=0.2. Repeatable.  [default: all, or as the preset "
-        "has it]",
+        help="How many samples get one of these, or rotate, zoom, gain or bias: noise=0.2. Repeatable.  [default: all, "
+        "or as the preset has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

@@ -304,21 +304,24 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
     over = "window" if ranges.extent == "window" else f"{ranges.extent} slice"
     table = {
         "ranges": ("as configured", "as drawn"),
-        "angle": (f"{range_text(ranges.rotate_deg)} deg", f"{range_text(drawn.angle_deg)} deg"),
+        "angle": (
+            f"{range_text(ranges.rotate_deg)} deg{_share_text(ranges, 'rotate')}",
+            f"{range_text(drawn.angle_deg)} deg",
+        ),
         "flip": (
             "every second, by chance" if ranges.flip else "none",
             f"{drawn.n_flipped} of {drawn.n} ({drawn.n_flipped / drawn.n:.0%})",
         ),
-        "zoom": (range_text(ranges.zoom), range_text(drawn.zoom)),
+        "zoom": (range_text(ranges.zoom) + _share_text(ranges, "zoom"), range_text(drawn.zoom)),
         "shift": (
             "to every corner" if ranges.shift_px is None else f"up to {ranges.shift_px:g} px",
             f"y {range_text(drawn.shift_y_px)}, x {range_text(drawn.shift_x_px)} px",
         ),
-        "gain": (range_text(ranges.gain), range_text(drawn.gain)),
-        "bias": (range_text(ranges.bias), range_text(drawn.bias)),
+        "gain": (range_text(ranges.gain) + _share_text(ranges, "gain"), range_text(drawn.gain)),
+        "bias": (range_text(ranges.bias) + _share_text(ranges, "bias"), range_text(drawn.bias)),
         **{
             _operation_label(name): (
-                _operation_text(ranges, name),
+                range_text(ranges.operations[name]) + _share_text(ranges, name),
                 f"{(n := drawn.n_done.get(name, 0))} of {drawn.n} ({n / drawn.n:.0%})",
             )
             for name in ranges.operations
@@ -337,10 +340,10 @@ def _operation_label(name: str) -> str:
     return name.rpartition("_")[2]
 
 
-def _operation_text(ranges: AugmentRanges, name: str) -> str:
-    """Return an operation's strengths, and how many samples get it where not all do."""
+def _share_text(ranges: AugmentRanges, name: str) -> str:
+    """Return how many samples get something, where not all do."""
     share = ranges.probability.get(name, 1.0)
-    return range_text(ranges.operations[name]) + (f", {share:.3g} of the samples" if share < 1 else "")
+    return f", {share:.3g} of the samples" if share < 1 else ""
 
 
 def _grid_table(recipe: Recipe) -> list[str]:

@@ -137,30 +137,33 @@ def _specimen(image: NDArray[Any], label: NDArray[Any], record: DatasetRecord) -
 
 
 def _level_columns(specimen: Specimen, ranges: AugmentRanges) -> Iterator[StrengthColumn]:
+    shares = ranges.probability
     if ranges.gain != _STILL.gain:
         gains = _spread(*ranges.gain)
         recipes = [specimen.recipe(replace(_STILL, gain=(gain, gain)), specimen.detail) for gain in gains]
-        yield _column(specimen, "gain", [f"x {gain:.2f}" for gain in gains], recipes, "plain")
+        yield _column(specimen, "gain", [f"x {gain:.2f}" for gain in gains], recipes, "plain", shares.get("gain", 1))
     if ranges.bias != _STILL.bias:
         biases = _spread(*ranges.bias)
         recipes = [specimen.recipe(replace(_STILL, bias=(bias, bias)), specimen.detail) for bias in biases]
-        yield _column(specimen, "bias", [f"{bias:+.4g}" for bias in biases], recipes, "plain")
+        yield _column(specimen, "bias", [f"{bias:+.4g}" for bias in biases], recipes, "plain", shares.get("bias", 1))
 
 
 def _geometry_columns(specimen: Specimen, ranges: AugmentRanges) -> Iterator[StrengthColumn]:
-    still = specimen.recipe(_STILL, specimen.window)
+    still, shares = specimen.recipe(_STILL, specimen.window), ranges.probability
     if ranges.rotate_deg != (0.0, 0.0):
         low, high = ranges.rotate_deg
         angles = (low, low + 120, low + 240) if high - low >= _TURN_DEG else _spread(low, high)
         recipes = [specimen.recipe(replace(_STILL, rotate_deg=(each, each)), specimen.window) for each in angles]
-        yield _column(specimen, "rotation", [f"{angle:.0f}°" for angle in angles], recipes)
+        yield _column(
+            specimen, "rotation", [f"{angle:.0f}°" for angle in angles], recipes, share=shares.get("rotate", 1)
+        )
     if ranges.flip:
         mirrored = replace(still, flip=True, matrix=rotation_matrix(0.0, flip=True))
         yield _column(specimen, "mirror", ["as it is", "mirrored"], [still, mirrored], share=0.5)
     if ranges.zoom != (1.0, 1.0):
         zooms = _spread(*ranges.zoom)
         recipes = [specimen.recipe(replace(_STILL, zoom=(each, each)), specimen.window) for each in zooms]
-        yield _column(specimen, "zoom", [f"x {zoom:.2f}" for zoom in zooms], recipes)
+        yield _column(specimen, "zoom", [f"x {zoom:.2f}" for zoom in zooms], recipes, share=shares.get("zoom", 1))
     if any(reach_px := _reaches(specimen, ranges)):
         shifts = [[int(share * reach) for reach in reach_px] for share in (0.0, 0.5, 1.0)]
         origin_y, origin_x = still.shift_px

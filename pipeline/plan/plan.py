@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe, look_at
-from augment.operations.drawing import draw_operations
+from augment.draw import look_at
+from augment.operations.drawing import draw_sample
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
@@ -42,8 +42,7 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1, and operations on gray levels their own
-_PLACE_STREAM = 2
+_PLACE_STREAM = 2  # first part of the stream's key; splits have 1, and what a recipe is drawn from all others
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 _MAX_REPLICATES = 10**7  # what the ids have room for
 
@@ -153,23 +152,15 @@ class Plan:
         return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
-        def stream_of(first: int) -> Stream:
-            return Stream(self.config.seed, (first, *key))
-
         stack, _, _, *attempt = key
-        recipe = draw_recipe(
+        recipe = draw_sample(
             self.config.ranges,
-            stream_of(_RECIPE_STREAM),
+            lambda first: Stream(self.config.seed, (first, *key)),
             window=self.config.size,
             slice_size=self.slice_sizes[stack],
             n_channels=self.n_channels,
         )
-        if attempt:
-            recipe = replace(recipe, attempt=attempt[0])
-        if not self.config.ranges.operations:
-            return recipe
-        operations = draw_operations(self.config.ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
-        return replace(recipe, **operations)  # type: ignore[arg-type]  # each under its own name
+        return replace(recipe, attempt=attempt[0]) if attempt else recipe
 
     def _shows_place(self, sample: PlannedSample) -> bool:
         if self.focusing is None or sample.split != _TRAIN:

@@ -9,7 +9,8 @@ import pytest
 from small_worlds import digests, small_config, small_source, small_stack, write_folder
 
 from augment.operations.faults import is_hidden
-from augment.ranges import AugmentRanges, preset_ranges
+from augment.presets import preset_ranges
+from augment.ranges import AugmentRanges
 from pipeline import read_folder
 from pipeline.audit.auditing import audit_dataset
 from pipeline.build.builder import build_dataset

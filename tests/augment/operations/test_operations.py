@@ -176,7 +176,7 @@ def test_ranges_beyond_the_limits_are_refused_and_nothing_is_off(name: str) -> N
     for share in (0.0, 1.5, float("nan")):
         with pytest.raises(ConfigError, match=f"probability: {name}: expected a fraction"):
             AugmentRanges(**{name: EXAMPLES[name][0]}, probability={name: share})
-    with pytest.raises(ConfigError, match=f"probability: expected an operation that is on .* got '{name}'"):
+    with pytest.raises(ConfigError, match=f"probability: expected what is on .* got '{name}'"):
         AugmentRanges(probability={name: 0.5})
 
 

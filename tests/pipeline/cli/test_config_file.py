@@ -185,7 +185,7 @@ def test_shares_of_samples_are_given_by_name(place: Path, augpipe: Run) -> None:
         "noise": "expected NAME=FRACTION such as noise=0.2, got 'noise'",
         "noise=x": "expected NAME=FRACTION",
         "noise=2": "probability: noise: expected a fraction above 0, up to 1, got 2",
-        "blur=0.1": "probability: expected an operation that is on (noise), got 'blur'",
+        "blur=0.1": "probability: expected what is on (rotate, noise), got 'blur'",
     }.items():
         code, out, err = augpipe("build", place / "small", *noisy, "--probability", share)
         assert (code, out, words in err) == (2, "", True)
