@@ -19,12 +19,9 @@ Preset: TypeAlias = Literal[
     "ctc-dic-hela",
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-MEASURE_GRAY = (
-    "strong",
-    "nnunet2d",
-    "fluorescence",
-    "em-defects",
-)  # the presets that need the stack's span of gray levels
+# The presets that need the stack's span of gray levels, and those that leave test slices as they are unless asked.
+MEASURE_GRAY = ("strong", "nnunet2d", "fluorescence", "em-defects")
+PLAIN_TEST = ("nnunet2d", "fluorescence", "em-defects", "he-stain")
 
 _STRONG_SHIFT_PX = 32.0
 _STRONG_BIAS = 0.1  # of the stack's gray levels, from the darkest to the brightest

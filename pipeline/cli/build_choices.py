@@ -127,8 +127,15 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
 
 
 def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:
-    """Return the ranges of a preset with what the user asked for; an operation that is switched off has no share."""
-    shares = dict(asked.get("probability", ()))
+    """Return the ranges of a preset with what the user asked for; what is switched off has no share any more.
+
+    Raises:
+        ConfigError: a share of what is off, two shares of one, or a range that is none.
+    """
+    named = asked.get("probability", ())
+    shares = dict(named)
+    if len(shares) < len(named):
+        raise ConfigError(f"probability: expected each name once, got {', '.join(name for name, _ in named)}")
     without = replace(ranges, probability={}, **{name: value for name, value in asked.items() if name != "probability"})
     kept = {name: share for name, share in ranges.probability.items() if name in without.optional}
     return replace(without, probability={**kept, **shares})

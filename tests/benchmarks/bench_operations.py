@@ -111,10 +111,7 @@ def by_nnunet(image: Pixels, label: Pixels) -> Action:
                 bg_style_seg_sampling=False,
             ),
             RandomTransform(GaussianNoiseTransform((0, 0.1), p_per_channel=1, synchronize_channels=True), 0.1),
-            RandomTransform(
-                GaussianBlurTransform((0.5, 1.0), **each, synchronize_axes=False, p_per_channel=0.5, benchmark=True),
-                0.2,
-            ),
+            RandomTransform(blur, 0.2),
             RandomTransform(MultiplicativeBrightnessTransform(BGContrast((0.75, 1.25)), **each, p_per_channel=1), 0.15),
             RandomTransform(contrast, 0.15),
             RandomTransform(SimulateLowResolutionTransform(**resolution, allowed_channels=None), 0.25),

@@ -10,8 +10,9 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_noise import expected_noise
 
-from augment.operations import Blur, Contrast, Gamma, LowResolution, Operation, Shading
+from augment.operations import Blur, Contrast, Gamma, LowResolution, Noise, Operation, Shading
 from augment.operations.drawing import draw_operations
 from augment.operations.rendering import change_planes
 from augment.ranges import AugmentRanges
@@ -23,6 +24,7 @@ Plane = NDArray[np.float64]
 RANGES = {
     "shading": (0.0, 1.0),
     "blur": (0.0, 6.0),
+    "noise": (0.0, 20.0),
     "low_resolution": (0.05, 1.0),
     "contrast": (0.0, 3.0),
     "gamma": (0.4, 4.0),  # with a flatter root, the darkest levels hang on the spline's last digit
@@ -39,6 +41,11 @@ def shaded(plane: Plane, operation: Shading, channel: int) -> Plane:
 def blurred(plane: Plane, operation: Blur, channel: int) -> Plane:
     sigma_px = operation.sigma_px[channel]
     return scipy.ndimage.gaussian_filter(plane, sigma_px, mode="reflect") if sigma_px else plane
+
+
+def noised(plane: Plane, operation: Noise, channel: int) -> Plane:
+    noise = expected_noise(plane.size, channel, operation.key).reshape(plane.shape)
+    return plane + operation.sigma[channel] * np.rint(4096 * noise) / 4096
 
 
 def lowered(plane: Plane, operation: LowResolution, channel: int) -> Plane:
@@ -72,6 +79,7 @@ def raised(plane: Plane, operation: Gamma, channel: int) -> Plane:
 FORMULAS: dict[str, Callable[[Plane, Any, int], Plane]] = {
     "shading": shaded,
     "blur": blurred,
+    "noise": noised,
     "low_resolution": lowered,
     "contrast": contrasted,
     "gamma": raised,

@@ -185,9 +185,11 @@ def test_shares_of_samples_are_given_by_name(place: Path, augpipe: Run) -> None:
         "noise": "expected NAME=FRACTION such as noise=0.2, got 'noise'",
         "noise=x": "expected NAME=FRACTION",
         "noise=2": "probability: noise: expected a fraction above 0, up to 1, got 2",
+        "noise=0.1 noise=0.2": "probability: expected each name once, got noise, noise",
         "blur=0.1": "probability: expected what is on (rotate, noise), got 'blur'",
     }.items():
-        code, out, err = augpipe("build", place / "small", *noisy, "--probability", share)
+        shares = (part for each in share.split() for part in ("--probability", each))
+        code, out, err = augpipe("build", place / "small", *noisy, *shares)
         assert (code, out, words in err) == (2, "", True)
     refused = augpipe("build", place / "small", *noisy, "--engine", "staged")
     assert (refused.code, "noise: the staged engine knows gain and bias alone" in refused.err) == (2, True)
