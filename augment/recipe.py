@@ -137,6 +137,13 @@ class Recipe:
         shift_px = shift_y + (yy * further_y + yx * further_x), shift_x + (xy * further_y + xx * further_x)
         return replace(self, defects=None, shift_px=(to_float32(shift_px[0]), to_float32(shift_px[1])))
 
+    def beside(self, distance: int) -> "Recipe":
+        """Return the recipe of the slice so many slices away, where a sample shows it as context."""
+        if not distance or not self.operations:
+            return self
+        changed = {name: operation.beside(distance) for name, operation in self.operations.items()}
+        return replace(self, **changed)  # type: ignore[arg-type]  # each under its own name
+
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.
 

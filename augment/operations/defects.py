@@ -88,6 +88,10 @@ class Defects(Operation):
         shift_px = drawing.rounded(way[0] * size_px * length), drawing.rounded(way[1] * size_px * length)
         return cls(kind, normal, at, size_px, shift_px, drawing.real(*_FOLD_DARKNESS) if kind == "fold" else 0.0)
 
+    def beside(self, distance: int) -> None:
+        """Return None: a fault is of one section, and what lies above and below it is whole."""
+        del distance
+
     def text(self) -> str:
         """Return in a few words what the sample gets."""
         return self.kind if self.kind == "missing" else f"{self.kind} of {self.size_px:.3g} px"

@@ -162,14 +162,12 @@ def _darken_faults(planes: Planes, recipe: Recipe) -> None:
 def _mix_channels(planes: Planes, recipe: Recipe) -> None:
     if (recipe.stain, recipe.color) == (None, None):
         return
-    if len(planes) % 3:
+    if len(planes) != 3:
         raise RecipeError(f"recipe: has stain or color for 3 channels, the image has {len(planes)}")
-    for first in range(0, len(planes), 3):
-        red_green_blue = planes[first : first + 3]
-        if recipe.stain is not None:
-            mix_stains(red_green_blue, recipe.stain)
-        if recipe.color is not None:
-            mix_colors(red_green_blue, recipe.color)
+    if recipe.stain is not None:
+        mix_stains(planes, recipe.stain)
+    if recipe.color is not None:
+        mix_colors(planes, recipe.color)
 
 
 _ORDER: tuple[Callable[[Planes, Recipe], None], ...] = (

@@ -83,12 +83,17 @@ class DatasetSheet:
             ),
             *_range_table(config.ranges, self.drawn),
             *_aligned(
-                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}"),
+                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}{_links_text(self.dataset)}"),
                 ("renderer", f"version {record.renderer}, engine {config.engine}"),
                 ("fingerprint", record.fingerprint),
                 ("digest", f"{self.dataset.digest}  (the one to cite)"),
             ),
         ]
+
+
+def _links_text(dataset: Dataset) -> str:
+    links = dataset.linked_files
+    return f"; {counted(len(links), 'file')} by symbolic links" if links else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ class SampleSheet:
                 ("split", row.split),
                 ("stored in", f"{row.shard}, row {row.row}"),
                 ("slice", f"stack {row.stack}, z {row.z}; replicate {row.replicate} of it"),
+                ("beside it", f"z {', '.join(str(each.z) for each in row.context)}" if row.context else None),
                 ("slice sha256", row.source_sha256),
                 ("image sha256", row.image_sha256),
                 ("label sha256", row.label_sha256),
@@ -291,7 +297,7 @@ def _strategy(record: DatasetRecord) -> str:
     if record.split.independent:
         parts.append("slices without neighbours")
     elif record.split.gap is not None:
-        parts.append(f"gap {record.split.gap}")
+        parts.append(f"gap {record.split.gap}{' between what is shown' if record.config.context else ''}")
     if record.n_groups:
         parts.append(f"{counted(record.n_groups, 'group')}, each in one split")
     if record.n_skipped:

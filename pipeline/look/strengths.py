@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from augment.draw import draw_recipe, rotation_matrix
@@ -24,8 +23,7 @@ from pipeline.look.display import Display, display_of
 from pipeline.look.panels import image_panel, label_panel
 from pipeline.look.strength_sheet import PANEL_PX, StrengthColumn, draw_strengths
 from pipeline.shards.dataset import Dataset
-from pipeline.shards.record import DatasetRecord
-from pipeline.source.stacks import Source
+from pipeline.source.stacks import Source, Stack
 
 # What a panel shows: the slice with a lattice on it, the outline of its label, or neither.
 Manner: TypeAlias = Literal["ruled", "outlined", "plain"]
@@ -97,7 +95,7 @@ def draw_slice_strengths(dataset: Dataset, source: Source, stack: int, z: int) -
     if not (0 <= stack < len(depths) and 0 <= z < depths[stack]):
         there = ", ".join(f"{number}:0 to {number}:{depth - 1}" for number, depth in enumerate(depths[:3]))
         raise ConfigError(f"slice: expected one of {there}{', ...' if len(depths) > 3 else ''}, got {stack}:{z}")
-    specimen = _specimen(source.stacks[stack].images[z], source.stacks[stack].labels[z], record)
+    specimen = _specimen(source.stacks[stack], z, record.window)
     columns = tuple(strength_columns(specimen, config.ranges))
     if not columns:
         raise ConfigError("slice: this dataset's samples are windows as they are, so there is no strength to show")
@@ -126,14 +124,15 @@ def strength_columns(specimen: Specimen, ranges: AugmentRanges) -> Iterator[Stre
             yield from _operation_columns(specimen, ranges, name)
 
 
-def _specimen(image: NDArray[Any], label: NDArray[Any], record: DatasetRecord) -> Specimen:
-    display, ruled = display_of(image, record.arrays.channels), image.copy()
-    apart, width = (max(1, round(share * max(record.window))) for share in (_LATTICE, _LATTICE_LINE))
+def _specimen(stack: Stack, z: int, window: tuple[int, int]) -> Specimen:
+    image, label = stack.images[z], stack.labels[z]
+    display, ruled = display_of(image, stack.channels), image.copy()
+    apart, width = (max(1, round(share * max(window))) for share in (_LATTICE, _LATTICE_LINE))
     bright = np.array([high for _, high in display.limits], image.dtype)
     for k in range(width):
         ruled[k + apart // 2 :: apart] = ruled[:, k + apart // 2 :: apart] = bright
     prepared = prepare_slice(image, label)
-    return Specimen(prepared, prepare_slice(ruled, label), display, record.window, ignore_value(prepared.label.dtype))
+    return Specimen(prepared, prepare_slice(ruled, label), display, window, ignore_value(prepared.label.dtype))
 
 
 def _level_columns(specimen: Specimen, ranges: AugmentRanges) -> Iterator[StrengthColumn]:

@@ -122,6 +122,12 @@ def test_a_focused_sample_shows_its_place_beside_a_fold(make_slice: Any) -> None
         assert render(image, label, recipe).label[32, 40] == label[120, 33]
 
 
+def test_slices_beside_a_faulty_one_are_whole(plain_recipe: Callable[..., Recipe]) -> None:
+    recipe = plain_recipe((64, 80), defects=draw(0))
+    assert recipe.beside(1) == recipe.beside(-2) == plain_recipe((64, 80))
+    assert recipe.beside(0) == recipe
+
+
 def test_all_faults_are_drawn_equally_often() -> None:
     kinds = [draw(key).kind for key in range(2000)]
     for kind in ("missing", "spot", "fold", "jump"):
