@@ -312,7 +312,7 @@ def test_a_value_of_another_type_is_refused_by_its_key(place: Path, key: str, ex
         ("Seed = 3", "'Seed'; did you mean seed?"),
         ("--seed = 3", "'--seed'; did you mean seed?"),
         ("no-rotate = true", "'no-rotate'; did you mean rotate?"),
-        ("colour = 3", "'colour'; expected one of"),
+        ("zzz = 3", "'zzz'; expected one of"),
         ("[sources]\ntitle = 3", "'sources'; did you mean source?"),
         ('config = "other.toml"', "config: "),
         ("help = true", "help: "),
