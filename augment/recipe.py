@@ -5,7 +5,7 @@ them, so that a recipe gives the same bytes on any CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -121,6 +121,13 @@ class Recipe:
         """What is done to the gray levels beside gain and bias, by name."""
         drawn = {name: getattr(self, name) for name in OPERATIONS}
         return {name: operation for name, operation in drawn.items() if operation is not None}
+
+    def beside(self, distance: int) -> "Recipe":
+        """Return the recipe of the slice so many slices away, where a sample shows it as context."""
+        if not distance or not self.operations:
+            return self
+        changed = {name: operation.beside(distance) for name, operation in self.operations.items()}
+        return replace(self, **changed)  # type: ignore[arg-type]  # each under its own name
 
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.

@@ -37,6 +37,14 @@ class Operation:
         """Return in a few words what the sample gets."""
         raise NotImplementedError
 
+    def beside(self, distance: int) -> "Operation | None":
+        """Return what the slice so many slices away gets, where a sample shows it as context; None: nothing.
+
+        What belongs to the light, the lens or the stain is the same for all slices of a sample.
+        """
+        del distance
+        return self
+
     def reals(self) -> tuple[float, ...]:
         """Return all numbers that must be float32 values."""
         return tuple(_leaves([value for name, value in asdict(self).items() if name not in self.whole]))

@@ -96,7 +96,20 @@ def rendering(card: Card) -> str:
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
         f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
-        f"at the same positions.{_choice(config)} Seed {config.seed}; manifest.jsonl has the recipe of every sample."
+        f"at the same positions.{_context(config)}{_choice(config)} Seed {config.seed}; manifest.jsonl has the recipe "
+        "of every sample."
+    )
+
+
+def _context(config: BuildConfig) -> str:
+    """Return which neighbours of a slice its samples show, if they show any."""
+    if not config.context:
+        return ""
+    beside = "neighbour" if config.context == 1 else f"{config.context} neighbours"
+    return (
+        f" Beside its slice a sample shows the {beside} on either side as more channels, made by the same recipe; "
+        "where a stack ends, it is mirrored, and manifest.jsonl says which slices are shown. Labels are of the slice "
+        "in the middle."
     )
 
 
@@ -144,7 +157,8 @@ def guarantee(card: Card) -> str:
     if card.gap == 0:
         return f"{text}; there is no gap: neighbouring slices are in different splits."
     left_out = f"{counted(card.gap, 'slice')} {'is' if card.gap == 1 else 'are'} left out"
-    return f"{text}; between two splits of a stack at least {left_out} (the gap)."
+    shown = ", counted from the outermost slices that are shown" if card.record.config.context else ""
+    return f"{text}; between two splits of a stack at least {left_out} (the gap{shown})."
 
 
 def findings(card: Card) -> list[str]:

@@ -118,7 +118,7 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **{name: options[name] for name in ("n", "seed", "shard_size", "weights", "engine")},
         size=size or DEFAULTS.size,
         **split.options,
-        **user.only("margin", "focus", "focus_share", "min_foreground"),
+        **user.only("margin", "focus", "focus_share", "min_foreground", "context"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=_change_ranges(preset_ranges(preset), ranges),

@@ -176,6 +176,13 @@ _OPTIONS = (
         "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
     ),
     _dataset(
+        "--context",
+        type=int,
+        default=DEFAULTS.context,
+        metavar="N",
+        help="Show N neighbours on either side of a slice, too, as more channels; the gap counts from the outermost.",
+    ),
+    _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=DEFAULTS.weights,

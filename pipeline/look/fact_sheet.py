@@ -11,7 +11,7 @@ from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.look.recipe_statistics import Drawn, measure_recipes
-from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.shards.config import SPLIT_LETTERS, BuildConfig
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
@@ -79,16 +79,22 @@ class DatasetSheet:
                 *_label_entries(record),
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
                 *_split_entries(self.dataset),
+                *_focus_entries(config),
                 ("seed", config.seed),
             ),
             *_range_table(config.ranges, self.drawn),
             *_aligned(
-                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}"),
+                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}{_links_text(self.dataset)}"),
                 ("renderer", f"version {record.renderer}, engine {config.engine}"),
                 ("fingerprint", record.fingerprint),
                 ("digest", f"{self.dataset.digest}  (the one to cite)"),
             ),
         ]
+
+
+def _links_text(dataset: Dataset) -> str:
+    links = dataset.linked_files
+    return f"; {counted(len(links), 'file')} by symbolic links" if links else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,7 @@ class SampleSheet:
                 ("split", row.split),
                 ("stored in", f"{row.shard}, row {row.row}"),
                 ("slice", f"stack {row.stack}, z {row.z}; replicate {row.replicate} of it"),
+                ("beside it", f"z {', '.join(str(each.z) for each in row.context)}" if row.context else None),
                 ("slice sha256", row.source_sha256),
                 ("image sha256", row.image_sha256),
                 ("label sha256", row.label_sha256),
@@ -283,6 +290,13 @@ def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
             yield "", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{there}"
 
 
+def _focus_entries(config: BuildConfig) -> Iterator[_Entry]:
+    if config.focus != "uniform":
+        yield "focus", f"{config.focus}, in the centre of {config.focus_share:.0%} of train"
+    if config.min_foreground:
+        yield "foreground", f"{config.min_foreground:g} or more of every sample of train"
+
+
 def _strategy(record: DatasetRecord) -> str:
     """Return how slices were assigned, and how far apart two splits are in one stack, where any are."""
     parts: list[str] = [record.split.strategy]
@@ -291,7 +305,7 @@ def _strategy(record: DatasetRecord) -> str:
     if record.split.independent:
         parts.append("slices without neighbours")
     elif record.split.gap is not None:
-        parts.append(f"gap {record.split.gap}")
+        parts.append(f"gap {record.split.gap}{' between what is shown' if record.config.context else ''}")
     if record.n_groups:
         parts.append(f"{counted(record.n_groups, 'group')}, each in one split")
     if record.n_skipped:

@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress
 from pipeline.shards.config import BuildConfig
-from pipeline.shards.inputs import LabelInput
+from pipeline.shards.context import neighbours, offsets
+from pipeline.shards.inputs import MAX_CHANNELS, LabelInput, StackInput
 from pipeline.source.stacks import Source
 
 
@@ -47,6 +48,28 @@ def require_engine(config: BuildConfig) -> None:
             f"{next(iter(operations)).replace('_', '-')}: the staged engine knows gain and bias alone; "
             "use the fused engine"
         )
+
+
+def require_context(config: BuildConfig, inputs: Sequence[StackInput], assignment: Assignment) -> None:
+    """Refuse to show the neighbours of a slice that has none, or more channels than an image may have.
+
+    Raises:
+        ConfigError: there is such a slice in a split, or there are so many channels.
+    """
+    if not config.context:
+        return
+    n_channels = len(inputs[0].images.channels or ("gray",))
+    if (n := n_channels * len(offsets(config.context))) > MAX_CHANNELS:
+        raise ConfigError(
+            f"context {config.context}: {len(offsets(config.context))} slices of {counted(n_channels, 'channel')} are "
+            f"{n}, an image may have {MAX_CHANNELS}; show fewer, or keep fewer with --channel"
+        )
+    for address, split in assignment:
+        if split and set(neighbours(inputs[address.stack], address.z, 1)) == {address.z}:
+            raise ConfigError(
+                f"context {config.context}: slice {address.z} of stack {address.stack} has no neighbour to show, as "
+                "the only one of its stack, its group or its place in a sequence; leave out --context"
+            )
 
 
 def require_distinct(source: Source, assignment: Assignment) -> None:

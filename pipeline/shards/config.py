@@ -32,6 +32,7 @@ DEFAULT_WINDOW = (700, 700)
 _MAX_FITTING_PX, _FITTING_STEP_PX = 704, 16  # networks halve a picture about four times
 DEFAULT_FOCUS_SHARE = 0.33  # as nnU-Net has it
 _MAX_FOLDS = 10**5
+MAX_CONTEXT = 8  # 17 slices in a sample: more than any network of two dimensions is given
 _LIMITS: Mapping[str, tuple[int, int]] = {
     "n": (1, 10**9),
     "seed": (0, 2**128 - 1),
@@ -39,6 +40,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "shard_size": (1, 10**5),
     "folds": (0, _MAX_FOLDS),
     "fold": (0, _MAX_FOLDS),
+    "context": (0, MAX_CONTEXT),
 }
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
@@ -75,6 +77,8 @@ class BuildConfig:
         focus_share: above 0, up to 1; as it is where `focus` is uniform.
         min_foreground: share of a training sample's pixels, from 0 to below 1, that are neither background nor ignored;
             a sample that shows less is drawn again.
+        context: how many neighbours on either side a sample shows beside its slice, as more channels; the gap then
+            counts from the outermost slices that are shown.
 
     Raises:
         ConfigError: a value is out of range.
@@ -99,6 +103,7 @@ class BuildConfig:
     focus: Focus = "uniform"
     focus_share: float = DEFAULT_FOCUS_SHARE
     min_foreground: float = 0.0
+    context: int = 0
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -120,6 +125,11 @@ class BuildConfig:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
+        if self.independent and self.context:
+            raise ConfigError(
+                f"context {self.context}: the slices are fields of view, which have no neighbours to show; leave out "
+                "--context, or say --no-independent"
+            )
         self._settle_split()
         self._settle_focus()
         for name in ("test", "val", "min_foreground"):
@@ -173,6 +183,11 @@ class BuildConfig:
         return self.weights != "none"
 
     @property
+    def own_gap(self) -> int:
+        """Slices between those of two splits: the gap, and what samples on either side of it show beyond their own."""
+        return self.gap + 2 * self.context
+
+    @property
     def looks_at_labels(self) -> bool:
         """Whether what labels show decides where some training samples lie."""
         return self.focus != "uniform" or self.min_foreground > 0
@@ -191,6 +206,8 @@ class BuildConfig:
             del values["focus"], values["focus_share"]
         if not self.min_foreground:
             del values["min_foreground"]
+        if not self.context:
+            del values["context"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
         absent: dict[str, Any] = {"per_channel": False, "probability": {}, **dict.fromkeys(OPERATIONS)}
