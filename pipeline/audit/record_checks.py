@@ -14,7 +14,6 @@ from pipeline.audit.splits.split_overlap import (
     SplitCounts,
     SplitRow,
     Unit,
-    blank_digests,
     count_leaking,
     find_near,
     find_shared,
@@ -25,6 +24,7 @@ from pipeline.audit.splits.split_overlap import (
 )
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.split import SPLITS, SliceAddress, in_order
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.context import neighbours
 from pipeline.shards.dataset import Dataset
