@@ -68,11 +68,11 @@ def rendering(card: Card) -> str:
     }
     steps = [f"mirrored at its edges where the window reaches beyond them{mirrored[config.margin]}"]
     if ranges.rotate_deg != (0, 0):
-        steps.append(f"rotated by {range_text(ranges.rotate_deg, 'g')} degrees")
+        steps.append(f"rotated by {range_text(ranges.rotate_deg, 'g')} degrees{_share(ranges, 'rotate')}")
     if ranges.flip:
         steps.append("flipped left to right at random")
     if ranges.zoom != (1, 1):
-        steps.append(f"magnified {range_text(ranges.zoom, 'g')} times")
+        steps.append(f"magnified {range_text(ranges.zoom, 'g')} times{_share(ranges, 'zoom')}")
     if ranges.shift_px:
         steps.append(f"shifted by up to {ranges.shift_px:g} px")
     elif ranges.shift_px is None and _has_corners(card):
@@ -85,10 +85,14 @@ def rendering(card: Card) -> str:
         )
     if ranges.gain != (1, 1) or ranges.bias != (0, 0):
         steps.append(
-            f"changed in gray level (gain {range_text(ranges.gain, 'g')}, bias {range_text(ranges.bias, 'g')}"
+            f"changed in gray level (gain {range_text(ranges.gain, 'g')}{_share(ranges, 'gain')}, bias "
+            f"{range_text(ranges.bias, 'g')}{_share(ranges, 'bias')}"
             + (", each channel by its own)" if ranges.per_channel else ")")
         )
-    steps += [_operation_step(name, ranges) for name in ranges.operations]
+    steps += [
+        f"changed by {name.replace('_', ' ')} ({range_text(strengths, 'g')}{_share(ranges, name)})"
+        for name, strengths in ranges.operations.items()
+    ]
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
         f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
@@ -109,11 +113,9 @@ def _context(config: BuildConfig) -> str:
     )
 
 
-def _operation_step(name: str, ranges: AugmentRanges) -> str:
-    """Return how gray levels were changed by an operation, and in how many samples."""
-    step = f"changed by {name.replace('_', ' ')} ({range_text(ranges.operations[name], 'g')}"
-    share = ranges.probability.get(name)
-    return f"{step}; {share:.0%} of the samples)" if share else f"{step})"
+def _share(ranges: AugmentRanges, name: str) -> str:
+    """Return how many samples get something, where not all do."""
+    return f" in {ranges.probability[name]:.0%} of the samples" if name in ranges.probability else ""
 
 
 def _choice(config: BuildConfig) -> str:

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe, look_at
-from augment.operations.drawing import draw_operations
+from augment.draw import look_at
+from augment.operations.drawing import draw_sample
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.focusing import Focusing, focus_samples
 from pipeline.plan.places import SourcePlaces
 from pipeline.plan.requirements import (
+    require_colors,
     require_context,
     require_distinct,
     require_engine,
     require_foreground,
     require_labels,
+    way_out,
 )
 from pipeline.plan.shown import shown_slices
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
@@ -43,8 +45,7 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1, and operations on gray levels their own
-_PLACE_STREAM = 2
+_PLACE_STREAM = 2  # first part of the stream's key; splits have 1, and what a recipe is drawn from all others
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 _MAX_REPLICATES = 10**7  # what the ids have room for
 
@@ -170,23 +171,15 @@ class Plan:
         return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
-        def stream_of(first: int) -> Stream:
-            return Stream(self.config.seed, (first, *key))
-
         stack, _, _, *attempt = key
-        recipe = draw_recipe(
+        recipe = draw_sample(
             self.config.ranges,
-            stream_of(_RECIPE_STREAM),
+            lambda first: Stream(self.config.seed, (first, *key)),
             window=self.config.size,
             slice_size=self.inputs[stack].slice_size,
             n_channels=self.n_channels,
         )
-        if attempt:
-            recipe = replace(recipe, attempt=attempt[0])
-        if not self.config.ranges.operations:
-            return recipe
-        operations = draw_operations(self.config.ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
-        return replace(recipe, **operations)  # type: ignore[arg-type]  # each under its own name
+        return replace(recipe, attempt=attempt[0]) if attempt else recipe
 
     def _shows_place(self, sample: PlannedSample) -> bool:
         if self.focusing is None or sample.split != _TRAIN:
@@ -207,10 +200,10 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             two splits, the margin needs a value that labels have, or no training sample can show foreground.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
-    if config.margin != "shared" and source.coding.full:
+    if config.takes_highest and source.coding.full:
         raise ConfigError(
-            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
-            "it; give that object another id, or use margin shared"
+            f"{config.takes_highest}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
+            f"it; give that object another id, or {way_out(config)}"
         )
     require_distinct(source, plan.shown)
     require_foreground(source, config, plan.assignment.slices(_TRAIN))
@@ -240,6 +233,7 @@ def plan_from_inputs(
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     require_labels(config, inputs[0].labels)
+    require_colors(config, inputs[0].images)
     require_engine(config)
     assignment = assign_slices(config, inputs)
     require_context(config, inputs, assignment)
@@ -314,7 +308,7 @@ def describe_dataset(
 def stored_labels(config: BuildConfig, inputs: Sequence[StackInput]) -> tuple[np.dtype[Any], int | None]:
     """Return the dtype of labels in the shards, and the value of pixels that mean nothing; None where all do."""
     dtype = max((np.dtype(stack.labels.stored_dtype) for stack in inputs), key=lambda dtype: dtype.itemsize)
-    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    has_ignored = config.marks_ignored or any(stack.labels.ignored for stack in inputs)
     return dtype, int(np.iinfo(dtype).max) if has_ignored else None
 
 

@@ -243,7 +243,8 @@ class DatasetRecord:
 
 def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: SourceReading | None) -> DatasetSchema:
     """Return the version of the format that says all there is to say: the first, unless something needs the second."""
-    of_ranges = config.ranges.per_channel or bool(config.ranges.operations)
+    ranges = config.ranges
+    of_ranges = ranges.per_channel or bool(ranges.operations or ranges.probability)
     of_config = config.margin != "shared" or of_ranges or config.looks_at_labels or config.context > 0
     return DATASET_SCHEMAS[of_config or reading is not None or any(map(_is_new, inputs))]
 

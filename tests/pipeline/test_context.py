@@ -31,7 +31,7 @@ import pipeline.plan.plan
 from augment.ranges import AugmentRanges
 from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset
-from pipeline.audit.record_checks import split_check
+from pipeline.audit.split_checks import split_check
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.card.folder import write_card
@@ -70,7 +70,8 @@ def build(source: Source, out: Path, **options: Any) -> Dataset:
 @pytest.mark.parametrize("make", [small_source, colour_source], ids=["gray", "colour"])
 def test_every_slice_is_shown_as_if_it_were_alone(make: Callable[[], Source], reach: int, tmp_path: Path) -> None:
     source = make()
-    ranges = AugmentRanges(gain=(0.8, 1.2), per_channel=make is colour_source)
+    noise = {"noise": (3.0, 9.0), "probability": {"noise": 0.7}}
+    ranges = AugmentRanges(gain=(0.8, 1.2), per_channel=make is colour_source, **noise)
     dataset = build(source, tmp_path / "d", context=reach, gap=0, ranges=ranges)
     plain = make_plan(source, small_config(gap=0, ranges=ranges))
     images, labels = source.stacks[0].images, source.stacks[0].labels
@@ -80,13 +81,26 @@ def test_every_slice_is_shown_as_if_it_were_alone(make: Callable[[], Source], re
             before, after = row.context[:reach], row.context[reach:]
             shown = [*(each.z for each in before), row.z, *(each.z for each in after)]
             for offset, z in zip(range(-reach, reach + 1), shown, strict=True):
-                alone = render(images[z], labels[z], row.recipe)
+                alone = render(images[z], labels[z], row.recipe.beside(z - row.z))
                 assert np.array_equal(slice_channels(image, reach, offset), alone.image)
                 assert z == row.z + offset or not 0 <= row.z + offset < len(images)
             assert np.array_equal(label, render(images[row.z], labels[row.z], row.recipe).label)
             sample = PlannedSample(split, row.shard, row.row, row.stack, row.z, row.replicate)
             assert plain.recipe(sample) == row.recipe, "it does not depend on what is shown beside"
     assert verify_dataset(dataset, replay=True, source=source).findings == ()
+
+
+def test_no_two_slices_have_the_same_noise() -> None:
+    """A network would learn to subtract them from each other."""
+    source = make_source(np.full((8, 64, 64), 128, np.uint8), small_stack()[1][:8, :64, :64], name="even")
+    recipe = make_plan(source, small_config(gap=0, ranges=AugmentRanges(noise=(9.0, 9.0)))).recipe(
+        PlannedSample("train", "train-00000.h5", 0, 0, 1, 0)
+    )
+    even = source.stacks[0].images[0], source.stacks[0].labels[0]
+    planes = [render(*even, recipe.beside(distance)).image.astype(float) for distance in (-1, 0, 1)]
+    likeness = np.corrcoef([plane.ravel() for plane in planes])
+    assert np.abs(likeness[np.triu_indices(3, 1)]).max() < 0.1
+    assert [round(plane.std()) for plane in planes] == [9, 9, 9]
 
 
 def test_a_stack_is_mirrored_where_it_ends() -> None:

@@ -14,7 +14,8 @@ import pytest
 import tifffile
 from small_worlds import OPTIONS, build_small, contents, names, small_stack, write_folder
 
-from augment.ranges import AugmentRanges, preset_ranges
+from augment.presets import preset_ranges
+from augment.ranges import AugmentRanges
 from pipeline.shards.dataset import open_dataset
 from pipeline.source.tiff import write_stack
 
