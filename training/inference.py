@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, counted
 from pipeline.shards import StackDigest, open_dataset
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
@@ -335,8 +336,10 @@ def _slice_pairs(
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:
     """Return how many slices of a split the network was trained on; refuse any, but for the split `train`."""
-    shown = (row.shown for row in open_dataset(dataset)[split].manifest)
-    seen = {sha256 for slices in shown for _, sha256 in slices} & set(run.division.trained_on)
+    opened = open_dataset(dataset)
+    shown = {sha256 for row in opened[split].manifest for _, sha256 in row.shown}
+    seen = shown & set(run.division.trained_on)
+    seen -= blank_digests(opened.record) if seen else set()
     if seen and split != "train":
         raise ConfigError(
             f"{dataset}: {split} shows {len(seen)} slices that the network of {run.folder} was trained on; "
