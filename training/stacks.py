@@ -42,19 +42,3 @@ def open_images(path: Path, channels: Sequence[str], reading: SourceReading | No
             reading.pixel_size_nm,
         )
     return slices
-
-
-def open_labels(path: Path, *, are_colors: bool) -> "Slices":
-    """Return the labels in a TIFF file, as a build reads them.
-
-    Raises:
-        ConfigError: there is no such file.
-        SourceError: it cannot be read.
-    """
-    from pipeline.source.label_colours import ColourLabels
-    from pipeline.source.tiff import TiffStack, open_stack
-
-    if not are_colors:
-        return open_stack(path, labels=True)
-    stack = TiffStack(path, labels=True, colour=True)
-    return ColourLabels(stack, str(path), stack.palette)
