@@ -54,7 +54,7 @@ def find_objects(cell: NDArray[np.floating[Any]], foreground: NDArray[np.floatin
     sure = cell >= _SURE
     with_seed[regions[sure]] = True
     seeds, _ = ndimage.label(likely & (sure | ~with_seed[regions]))
-    gaps = ndimage.binary_closing(np.pad(likely, 2), iterations=1)[2:-2, 2:-2]
+    gaps = ndimage.binary_closing(np.pad(likely, 2), np.ones((3, 3), np.bool_))[2:-2, 2:-2]
     flooded = seeded_watershed(1 - cell, seeds, likely | gaps | (foreground > _LIKELY))
     kept = np.bincount(flooded.ravel()) >= _SMALLEST_PX
     kept[0] = False

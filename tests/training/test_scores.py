@@ -33,6 +33,7 @@ from training.scores.objects import (
     score_objects,
     variation_of_information,
 )
+from training.scores.regions import grow_ids, grow_regions, label_cells
 
 Ids = NDArray[np.int32]
 
@@ -146,6 +147,14 @@ def test_nothing_found_where_nothing_is_perfect_and_ignored_pixels_count_nowhere
     first, second = measure_objects(found, truth, counted), measure_objects(changed, other, counted)
     for name, values in first.items():
         assert np.array_equal(values, second[name]), name
+
+
+def test_ids_grow_as_cells_do_and_stay_where_they_touch() -> None:
+    cells = label_cells(blobs(0, radius=4) > 0)
+    assert np.array_equal(grow_ids(cells) > 0, grow_regions(cells > 0) > 0)
+    ids = blobs(0, radius=4)
+    assert np.array_equal(grow_ids(ids)[ids > 0], ids[ids > 0])
+    assert grow_ids(ids).min() == 0
 
 
 # Confidence

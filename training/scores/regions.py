@@ -78,7 +78,7 @@ def grow_ids(ids: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the same for cells known by their ids (Y, X), 0 = membrane; where two touch, they stay as they are."""
     if not ids.any():
         return np.ones(ids.shape, np.int32)
-    regions = np.pad(ids.T, 1, constant_values=_OUTSIDE)
+    regions = np.pad(np.ascontiguousarray(ids.T), 1, constant_values=_OUTSIDE)
     inside = regions[1:-1, 1:-1]
     inside[ids.T == 0] = _DRY
     _kernel("_flood_rings")(regions.ravel(), regions.shape[1], np.empty(regions.size, np.int64))
