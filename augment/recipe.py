@@ -5,12 +5,22 @@ them, so that a recipe gives the same bytes on any CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from augment.errors import RecipeError
+from augment.operations import (
+    OPERATIONS,
+    Blur,
+    Contrast,
+    Gamma,
+    LowResolution,
+    Noise,
+    Operation,
+    Shading,
+)
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
@@ -19,7 +29,12 @@ Place: TypeAlias = tuple[int, int]
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE_PX = 1 << 20
 MAX_ATTEMPTS = 64  # at drawing a recipe whose window shows enough
-_OPTIONAL: Mapping[str, Any] = {"gray": (), "place": None, "attempt": 0}  # they have no key where they say nothing
+_OPTIONAL: Mapping[str, Any] = {  # they have no key where they say nothing
+    "gray": (),
+    "place": None,
+    "attempt": 0,
+    **dict.fromkeys(OPERATIONS),
+}
 _WHOLE = ("window", "extent_px", "place")
 
 
@@ -45,6 +60,8 @@ class Recipe:
         place: (y, x) of the slice's pixel that the window's centre pixel looks at, where the window was drawn so; to
             be read, `shift_px` is what is used.
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
+        shading: and all down to gamma, of `augment.operations.OPERATIONS`: what is done to the gray levels; None where
+            it is not.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -63,6 +80,12 @@ class Recipe:
     gray: tuple[Pair, ...] = ()
     place: Place | None = None
     attempt: int = 0
+    shading: Shading | None = None
+    blur: Blur | None = None
+    noise: Noise | None = None
+    low_resolution: LowResolution | None = None
+    contrast: Contrast | None = None
+    gamma: Gamma | None = None
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -82,6 +105,7 @@ class Recipe:
         if type(self.attempt) is not int or not 0 <= self.attempt < MAX_ATTEMPTS:
             raise RecipeError(f"recipe: attempt must be from 0 to {MAX_ATTEMPTS - 1}, got {self.attempt!r:.80}")
         pairs = [value for pair in self.gray for value in pair]
+        pairs += [value for operation in self.operations.values() for value in operation.reals()]
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
             if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
@@ -91,6 +115,19 @@ class Recipe:
     def n_points(self) -> int:
         """Control points along each axis."""
         return len(self.grid_px[0])
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """What is done to the gray levels beside gain and bias, by name."""
+        drawn = {name: getattr(self, name) for name in OPERATIONS}
+        return {name: operation for name, operation in drawn.items() if operation is not None}
+
+    def beside(self, distance: int) -> "Recipe":
+        """Return the recipe of the slice so many slices away, where a sample shows it as context."""
+        if not distance or not self.operations:
+            return self
+        changed = {name: operation.beside(distance) for name, operation in self.operations.items()}
+        return replace(self, **changed)  # type: ignore[arg-type]  # each under its own name
 
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.
@@ -110,6 +147,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {name: asdict(operation) for name, operation in self.operations.items()}
         return {name: value for name, value in values.items() if name not in _OPTIONAL or value != _OPTIONAL[name]}
 
     @classmethod
@@ -126,8 +164,9 @@ class Recipe:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         sides = {name: tuple(values[name]) for name in _WHOLE if isinstance(values.get(name), list | tuple)}
         try:
-            reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt"}}
-            return cls(**{**values, **sides, **reals})
+            done = {name: kind.from_json(name, values[name]) for name, kind in OPERATIONS.items() if name in values}
+            reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt", *done}}
+            return cls(**{**values, **sides, **reals, **done})
         except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
 

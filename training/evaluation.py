@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import AugpipeError, ConfigError
 from pipeline.shards import Dataset, open_dataset
+from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
 from training.dataset import ShardDataset, Slice
@@ -20,11 +21,12 @@ from training.run_folder import Run, read_run
 from training.scores.bootstrap import LEVEL, Sums, add_up
 from training.scores.challenge import Scores, finish
 from training.scores.pictures import Picture, find_intervals, measure_picture
+from training.stacks import ContextSlices
 from training.targets import foreground, predicted_classes, predicted_objects
 from training.unet import centre
 
 if TYPE_CHECKING:
-    from pipeline.source.stacks import Stack
+    from pipeline.source.stacks import Slices, Stack
 
 log = logging.getLogger("augtrain")
 
@@ -217,9 +219,18 @@ def _whole_slices(
     if not slices:
         where = Path(images).name if images is not None else "the source"
         raise ConfigError(f"{data.folder}: no slice of {where} is in {split}; it has {', '.join(there)}")
+    images_of = {number: _with_context(data, number, stack) for number, stack in stacks.items()}
     return len(slices), (
-        _Shown(stacks[each.stack].images[each.z], stacks[each.stack].labels[each.z], each) for each in slices
+        _Shown(images_of[each.stack][each.z], stacks[each.stack].labels[each.z], each) for each in slices
     )
+
+
+def _with_context(data: Dataset, number: int, stack: "Stack") -> "Slices | ContextSlices":
+    """Return the images of a stack as samples show them: with their neighbours, where the dataset has context."""
+    context, recorded = data.record.config.context, data.record.inputs[number]
+    if not context:
+        return stack.images
+    return ContextSlices(stack.images, lambda z: neighbours(recorded, z, context), context)
 
 
 def _class_names(data: Dataset, n_classes: int) -> tuple[str, ...]:
@@ -234,7 +245,8 @@ def _class_names(data: Dataset, n_classes: int) -> tuple[str, ...]:
 
 def _count_trained_on(run: Run, data: Dataset, split: str) -> int:
     """Return how many slices of a split the network was trained on; refuse any, but for the split `train`."""
-    seen = {row.source_sha256 for row in data[split].manifest} & set(run.division.trained_on)
+    shown = (row.shown for row in data[split].manifest)
+    seen = {sha256 for slices in shown for _, sha256 in slices} & set(run.division.trained_on)
     if seen and split != "train":
         raise ConfigError(
             f"{data.folder}: {split} shows {len(seen)} slices that the network of {run.folder} was trained on; "

@@ -18,9 +18,10 @@ from torch import Tensor
 from pipeline.errors import ConfigError
 from pipeline.shards import open_dataset
 from pipeline.shards.progress import Progress, SilentProgress
-from training.config import BENCH_STEPS, FitConfig, Framework, Loader
+from training.config import BENCH_STEPS, FitConfig, Framework, Loader, UNetConfig
 from training.dataset import Division, ShardDataset, count_classes, divide
 from training.device import find_device, find_precision, repeatable
+from training.foreground import foreground_line
 from training.loading import measure_gray, open_store
 from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run
 from training.targets import choose_target
@@ -75,6 +76,7 @@ def fit(
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights, learn=config.learn)
         config = with_class_weights(config, data)
+        log.info(foreground_line(dataset, division.train, config.loss_weights))
         versions = find_versions(framework)
         record = open_dataset(dataset).record
         run = Run(
@@ -86,8 +88,9 @@ def fit(
             str(data.image_dtype),
             framework,
             versions,
-            record.arrays.channels or (),
+            record.inputs[0].images.channels or (),
             record.reading,
+            record.config.context,
             record.inputs[0].labels.values,
             class_names(record.inputs),
         )
@@ -160,8 +163,7 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
             f"class_weights: expected {count_classes(learn, record)} numbers for --target {learn}, got "
             f"{config.class_weights}"
         )
-    crop = config.crop or network.largest_input(min(record.window))
-    network.output_side(crop)  # or says that it does not pass
+    crop = _settle_crop(config, network, min(record.window))
     return replace(
         config,
         network=network,
@@ -185,11 +187,29 @@ def with_class_weights(config: FitConfig, data: ShardDataset) -> FitConfig:
     counts = np.zeros(data.n_classes, np.int64)
     for index in range(len(data)):
         label = data[index]["label"]
-        counts += np.bincount(label[label < data.n_classes] if data.ignore is not None else label.ravel(),
-                              minlength=data.n_classes)  # fmt: skip
+        known = label if data.ignore is None else label[label != data.ignore]
+        counts += np.bincount(known.ravel(), minlength=data.n_classes)
     shown = np.count_nonzero(counts)
     weights = [counts.sum() / (shown * count) if count else 1.0 for count in counts]
     return replace(config, class_weights=",".join(f"{weight:.6g}" for weight in weights))
+
+
+def _settle_crop(config: FitConfig, network: UNetConfig, shortest: int) -> int:
+    """Return the side of the crops: the one that is asked for, else the largest that samples and preset allow.
+
+    Raises:
+        ConfigError: it does not pass through the network, or is larger than the samples; one that would do is named.
+    """
+    if not config.crop:
+        crop = network.largest_input(min(shortest, config.largest_crop or shortest))
+        if crop < config.largest_crop:
+            log.info("crops        %d px, not %d px: the samples are of %d px", crop, config.largest_crop, shortest)
+        return crop
+    if config.crop > shortest:
+        largest = network.largest_input(shortest)
+        raise ConfigError(f"crop: {config.crop} px do not fit samples of {shortest} px; --set crop={largest} does")
+    network.output_side(config.crop)  # or says which do that are next to it
+    return config.crop
 
 
 def count_steps(

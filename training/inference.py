@@ -20,7 +20,7 @@ from training.config import TILE_PX
 from training.device import find_device, full_precision
 from training.loading import as_tensor, normalise, turned, turned_back
 from training.run_folder import Run, read_network, read_run
-from training.stacks import open_images
+from training.stacks import in_context, open_images
 from training.targets import LabelDecoder, foreground
 from training.unet import UNet, probabilities
 
@@ -57,7 +57,7 @@ class Predictor:
             )
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the probability of foreground (Y, X) of a slice (Y, X), or (Y, X, C) of several channels.
+        """Return the probability of foreground (Y, X) of a slice (Y, X), or (Y, X, C) of several channels or slices.
 
         Raises:
             ConfigError: as for `maps`.
@@ -79,9 +79,10 @@ class Predictor:
             )
         n_channels, known = image.shape[2] if image.ndim == 3 else 1, self.run.normalisation.n_channels
         if n_channels != known:
+            context = f", built with --context {self.run.context}" if self.run.context else ""
             raise ConfigError(
                 f"the network was trained on images of {counted(known, 'channel')}, and gets {n_channels}; choose them "
-                "as for the dataset"
+                f"as for the dataset of its run{context}"
             )
         planes = image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
         levels = normalise(as_tensor(planes), self.run.normalisation)
@@ -133,7 +134,10 @@ def predict(
 
     That is the probability of cell, as float32; of several classes, or of cells and their borders, a channel for each,
     with its name. With `labels` it is the class of every pixel, by the value that it has in the labels of the source,
-    or, where a network learnt objects, their ids from 1 in every slice. One slice is held in memory at a time.
+    or, where a network learnt objects, their ids from 1 in every slice.
+
+    One slice is held in memory at a time, with its neighbours where the network was trained with such; beyond the first
+    and the last slice the stack is mirrored.
 
     Args:
         run: folder of the run whose network predicts.
@@ -159,7 +163,9 @@ def predict(
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     stack, out = Path(stack), Path(out)
     require_place(out, stack, overwrite=overwrite)
-    slices = open_images(stack, predictor.run.channels, predictor.run.reading)
+    slices, context = open_images(stack, predictor.run.channels, predictor.run.reading), predictor.run.context
+    if context:
+        slices = in_context(slices, stack, context)
     watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
     depth, height, width = shape = slices.shape[:3]
     names = predictor.run.map_names

@@ -84,8 +84,9 @@ class Run:
         image_dtype: of the images.
         framework: `torch` or `keras`.
         versions: of the libraries that began it.
-        channels: what those of the images are called; empty for gray.
+        channels: what those of a slice are called; empty for gray.
         reading: what was done to the pixels of the files that they were made from.
+        context: how many neighbours of a slice the images show on either side of it.
         class_values: what the source's labels have for each class, in the order of their indices; empty for ids, and
             where that was not recorded.
         class_names: what they are called; of ids, background and the objects; empty where that is not known.
@@ -101,6 +102,7 @@ class Run:
     versions: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    context: int = 0
     class_values: tuple[int, ...] = ()
     class_names: tuple[str, ...] = ()
 
@@ -148,6 +150,7 @@ def write_run(run: Run) -> None:
         "versions": dict(run.versions),
         **({"channels": list(run.channels)} if run.channels else {}),
         **({"reading": run.reading.to_json()} if run.reading else {}),
+        **({"context": run.context} if run.context else {}),
         **({"class_values": list(run.class_values)} if run.class_values else {}),
         **({"class_names": list(run.class_names)} if run.class_names else {}),
     }
@@ -205,6 +208,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             versions=tuple(sorted(values["versions"].items())),
             channels=tuple(map(str, values.get("channels", ()))),
             reading=msgspec.convert(values.get("reading"), SourceReading | None),
+            context=msgspec.convert(values.get("context", 0), int),
             class_values=tuple(map(int, values.get("class_values", ()))),
             class_names=tuple(map(str, values.get("class_names", ()))),
         )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from augment.ranges import preset_ranges
+from augment.operations import OPERATIONS
+from augment.presets import MEASURE_GRAY, preset_ranges
+from augment.ranges import AugmentRanges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
@@ -23,6 +25,7 @@ _UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
 _RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
+_RANGE_FIELDS |= dict(zip(OPERATIONS, OPERATIONS, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        size_given: whether the size of samples was asked for, and not left to that of the slices.
         margin_given: whether the margin was asked for, and not left to the kind of the labels.
     """
 
@@ -43,6 +47,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    size_given: bool
     margin_given: bool
 
     def config_for(self, source: "Source") -> BuildConfig:
@@ -57,11 +62,15 @@ class BuildRequest:
 
             picture = read_split_file(self.split.file, source, fold=self.split.fold)
         config = self._with_layout(source)
+        if not self.size_given:
+            from pipeline.source.known_stacks import default_window
+
+            config = replace(config, size=default_window(source.inputs))
         height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
-        span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
-        ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
+        span = source.gray_span() if self.preset in MEASURE_GRAY else 0.0
+        ranges = preset_ranges(self.preset, gray_span=span, covered=covered, n_channels=sum(source.channel_axis) or 1)
+        config = replace(config, picture=picture, ranges=_change_ranges(ranges, self.ranges))
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
@@ -98,16 +107,35 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     user = read_user_options(context, file)
     preset: str = context.params["preset"]
     options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
-    source, split = choose_source(user, file, options["size"]), choose_split(user)
+    size: tuple[int, int] | None = options.pop("size")
+    source, split = choose_source(user, file, size), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
+    if "probability" in user:
+        ranges["probability"] = user.get("probability")
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
     config = BuildConfig(
-        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
+        **{name: options[name] for name in ("n", "seed", "shard_size", "weights", "engine")},
+        size=size or DEFAULTS.size,
         **split.options,
-        **user.only("margin", "focus", "focus_share", "min_foreground"),
+        **user.only("margin", "focus", "focus_share", "min_foreground", "context"),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
-        ranges=replace(preset_ranges(preset), **ranges),
+        ranges=_change_ranges(preset_ranges(preset), ranges),
     )
-    return BuildRequest(source, split, config, preset, ranges, "margin" in user)
+    return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user)
+
+
+def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:
+    """Return the ranges of a preset with what the user asked for; what is switched off has no share any more.
+
+    Raises:
+        ConfigError: a share of what is off, two shares of one, or a range that is none.
+    """
+    named = asked.get("probability", ())
+    shares = dict(named)
+    if len(shares) < len(named):
+        raise ConfigError(f"probability: expected each name once, got {', '.join(name for name, _ in named)}")
+    without = replace(ranges, probability={}, **{name: value for name, value in asked.items() if name != "probability"})
+    kept = {name: share for name, share in ranges.probability.items() if name in without.optional}
+    return replace(without, probability={**kept, **shares})

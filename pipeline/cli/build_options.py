@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from augment.ranges import PRESETS, Extent
+from augment.presets import PRESETS
+from augment.ranges import Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
-from pipeline.cli.options import PATH, Function, WindowSize, option
+from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
     DEFAULT_REGION_GAP_PX,
@@ -160,7 +161,12 @@ _OPTIONS = (
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),
     _dataset("--seed", type=int, default=DEFAULTS.seed, help="Seed of every random number."),
     _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
-    _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
+    _dataset(
+        "--size",
+        type=WindowSize(),
+        help="Sample size, 512 or HxW.  [default: the multiple of 16 that fits all slices, 704 at most; 700 for the "
+        "phantom and ISBI 2012]",
+    ),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
     _dataset(
         "--margin",
@@ -168,6 +174,13 @@ _OPTIONS = (
         metavar="LABELS",
         help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
         "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+    ),
+    _dataset(
+        "--context",
+        type=int,
+        default=DEFAULTS.context,
+        metavar="N",
+        help="Show N neighbours on either side of a slice, too, as more channels; the gap counts from the outermost.",
     ),
     _dataset(
         "--weights",
@@ -216,8 +229,9 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights "
-        "unet2015.",
+        "shift, gain and bias. nnunet2d: what nnU-Net does by default. fluorescence: uneven light, blur, noise, "
+        "exposure and gamma in some samples. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets "
+        "and --weights unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",
@@ -252,7 +266,21 @@ _OPTIONS = (
     _augmentation(
         "--per-channel/--no-per-channel",
         default=_RANGES.per_channel,
-        help="Draw gain and bias for each channel, not one for all.",
+        help="Draw gain, bias and what follows for each channel, not one for all.",
+    ),
+    _range("--shading", help="Multiply by a smooth field, up to so much above and below 1.  [default: none]"),
+    _range("--blur", help="Blur by a Gaussian of so many px (s.d.).  [default: none]"),
+    _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
+    _range("--low-resolution", help="Keep so large a share of the pixels along an axis, 0.05 to 1.  [default: none]"),
+    _range("--contrast", help="Multiply the distances from the mean gray level.  [default: none]"),
+    _range("--gamma", help="Raise the gray levels to a power, and restore mean and s.d.  [default: none]"),
+    _augmentation(
+        "--probability",
+        type=ShareOfSamples(),
+        multiple=True,
+        metavar="NAME=FRACTION",
+        help="How many samples get one of these, or rotate, zoom, gain or bias: noise=0.2. Repeatable.  [default: all, "
+        "or as the preset has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

@@ -45,6 +45,17 @@ def source_line(source: Source) -> str:
     return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size}{channels} {dtype}, {labels}"
 
 
+def size_line(source: Source, window: tuple[int, int]) -> str:
+    """Return what to say of a size of samples that the source decided."""
+    shortest = min(min(stack.slice_size) for stack in source.stacks)
+    fits = f"the largest multiple of 16 px that fits slices with sides of {shortest} px and more"
+    if max(window) > shortest:
+        fits = f"the smallest there is: slices have sides of {shortest} px"
+    elif shortest - max(window) >= 16:
+        fits = "which all slices hold"
+    return f"size: {window[0]} x {window[1]} px, {fits}; --size for another"
+
+
 def pair_lines(source: Source) -> list[str]:
     """Return which labels belong to which images, in a line, where there are several: the first few, and how many."""
     pairs = [
@@ -64,12 +75,12 @@ def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:
         plan: which slice is in which split.
         n_skipped: slices that no split may have.
     """
-    assignment, lines = plan.assignment, []
+    assignment, shown, lines = plan.assignment, plan.shown, list[str]()
     for split in () if plan.config.independent else ("val", "test"):
-        near, next_to = assignment.touching(split), assignment.touching(split, 1)
+        near, next_to = shown.touching(split), shown.touching(split, 1)
         if near:
             lines.append(
-                f"warning      {near} of {len(assignment.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
+                f"warning      {near} of {len(shown.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
                 f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
             )
     n_unused, n_slices = sum(owner is None for _, owner in assignment) - n_skipped, len(list(assignment)) - n_skipped

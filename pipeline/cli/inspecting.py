@@ -60,6 +60,8 @@ def verify(dataset: Path, replay: bool, sample: str | None, source: Path | None,
     verdict = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}" if findings else "every digest holds"
     checked = f"{verification.n_checked} samples in {len(opened.record.shards)} shards{replayed}"
     output.lines([f"{opened.folder}: {checked}: {verdict}", f"digest {opened.digest}"])
+    if links := opened.linked_files:
+        output.line(f"links  {len(links)} of its files are symbolic links; what they lead to was read")
     output.report(
         {
             "schema": "augpipe/verify-report/1",
@@ -68,6 +70,7 @@ def verify(dataset: Path, replay: bool, sample: str | None, source: Path | None,
             "checked": verification.n_checked,
             "replayed": verification.n_replayed,
             "findings": list(findings),
+            **({"symbolic_links": list(links)} if links else {}),
         }
     )
     return 1 if findings else 0

@@ -13,6 +13,7 @@ from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_shee
 from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
 from pipeline.look.panels import IGNORED_COLOUR, OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.shards.context import slice_channels
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import DatasetRecord
@@ -216,12 +217,13 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
     shard = next(shard for shard in dataset[row.split].shards if shard.record.file == row.shard)
     if shard.ids()[row.row] != row.id:
         raise _other_samples(dataset)
-    image, label, colour = shard.image(row.row), shard.label(row.row), SPLIT_COLOURS[row.split]
+    image = slice_channels(shard.image(row.row), dataset.record.config.context)
+    label, colour = shard.label(row.row), SPLIT_COLOURS[row.split]
     try:
         pixels = source.stacks[row.stack].images[row.z] if source else image
     except IndexError as error:
         raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    display = display_of(pixels, dataset.record.arrays.channels)
+    display = display_of(pixels, dataset.record.inputs[row.stack].images.channels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
@@ -248,12 +250,14 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     facts = {
         f"stack {row.stack}": several_stacks,
         f"slice {row.z}": True,
+        f"beside it {', '.join(str(each.z) for each in row.context)}": row.context,
         f"rotated {recipe.angle_deg:.1f}°": recipe.angle_deg,
         "mirrored": recipe.flip,
         f"zoom {recipe.zoom:.2f}": recipe.zoom != 1,
         f"shift {shift_y:+g}, {shift_x:+g} px": shift_y or shift_x,
         f"gain {', '.join(f'{gain:.2f}' for gain in gains)}": any(gain != 1 for gain in gains),
         f"bias {', '.join(f'{bias:+.5g}' for bias in biases)}": any(biases),
+        **{f"{name.replace('_', ' ')} {operation.text()}": True for name, operation in recipe.operations.items()},
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
     return [fact for fact, applies in facts.items() if applies]

@@ -9,16 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe, look_at
+from augment.draw import look_at
+from augment.operations.drawing import draw_sample
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.focusing import Focusing, focus_samples
 from pipeline.plan.places import SourcePlaces
-from pipeline.plan.requirements import require_distinct, require_foreground, require_labels
+from pipeline.plan.requirements import (
+    require_context,
+    require_distinct,
+    require_engine,
+    require_foreground,
+    require_labels,
+)
+from pipeline.plan.shown import shown_slices
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.shards.context import channel_names, neighbours
 from pipeline.shards.inputs import LabelInput, SourceReading, StackInput, require_inputs
 from pipeline.shards.manifest import sample_id
 from pipeline.shards.provenance import SourceFacts
@@ -34,8 +43,7 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1
-_PLACE_STREAM = 2
+_PLACE_STREAM = 2  # first part of the stream's key; splits have 1, and what a recipe is drawn from all others
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 _MAX_REPLICATES = 10**7  # what the ids have room for
 
@@ -80,9 +88,10 @@ class Plan:
         config: the options.
         name: the dataset's name.
         fingerprint: digest of all that decides the dataset's bytes.
-        slice_sizes: (height, width) of the slices of each stack, in pixels.
-        n_channels: of every image.
+        inputs: the stacks.
+        n_channels: of every slice.
         assignment: the split of every slice.
+        shown: which split's samples show it, as their own slice or beside that.
         counts: samples in each split.
         focusing: which training samples show a place; None where windows lie anywhere.
         places: those of every slice, where the source is at hand.
@@ -91,9 +100,10 @@ class Plan:
     config: BuildConfig
     name: str
     fingerprint: str
-    slice_sizes: tuple[tuple[int, int], ...]
+    inputs: tuple[StackInput, ...]
     n_channels: int
     assignment: Assignment
+    shown: Assignment
     counts: dict[str, int]
     focusing: Focusing | None = None
     places: SourcePlaces | None = field(default=None, compare=False)
@@ -109,6 +119,20 @@ class Plan:
         """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S."""
         slices = self.assignment.slices(shard.split)
         return [self._sample(shard, slices, row) for row in range(shard.n)]
+
+    def context(self, sample: PlannedSample) -> tuple[int, ...]:
+        """Return the slices of its stack that the sample shows beside its own, in the order of the channels."""
+        return neighbours(self.inputs[sample.stack], sample.z, self.config.context)
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """What the channels of every image are called; None where images are (h, w)."""
+        return channel_names(self.inputs[0].images.channels, self.config.context)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of every image: (height, width), or (height, width, channels)."""
+        return self.config.size if self.channels is None else (*self.config.size, len(self.channels))
 
     def recipe(self, sample: PlannedSample, attempt: int = 0) -> Recipe:
         """Return the sample's recipe, which depends on the seed, its slice and replicate, the ranges and its place.
@@ -126,7 +150,7 @@ class Plan:
             if self.places is None:
                 raise ConfigError(f"focus {self.config.focus}: the labels are needed, and the plan has none")
             place = self.places.of_slice(*key[:2]).draw(Stream(self.config.seed, (_PLACE_STREAM, *key)))
-            return recipe if place is None else look_at(recipe, place, self.slice_sizes[sample.stack])
+            return recipe if place is None else look_at(recipe, place, self.inputs[sample.stack].slice_size)
         return recipe
 
     def recipe_again(self, sample: PlannedSample, recorded: Recipe) -> Recipe:
@@ -135,7 +159,7 @@ class Plan:
         Where the labels decide them, its place and its attempt are believed.
         """
         key = (sample.stack, sample.z, sample.replicate)
-        attempt, place, size = recorded.attempt, recorded.place, self.slice_sizes[sample.stack]
+        attempt, place, size = recorded.attempt, recorded.place, self.inputs[sample.stack].slice_size
         recipe = self._draw((*key, attempt) if attempt and self.n_attempts(sample) > 1 else key)
         is_on_slice = place is not None and all(at < side for at, side in zip(place, size, strict=True))
         return look_at(recipe, place, size) if place and is_on_slice and self._shows_place(sample) else recipe
@@ -146,11 +170,11 @@ class Plan:
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
         stack, _, _, *attempt = key
-        recipe = draw_recipe(
+        recipe = draw_sample(
             self.config.ranges,
-            Stream(self.config.seed, (_RECIPE_STREAM, *key)),
+            lambda first: Stream(self.config.seed, (first, *key)),
             window=self.config.size,
-            slice_size=self.slice_sizes[stack],
+            slice_size=self.inputs[stack].slice_size,
             n_channels=self.n_channels,
         )
         return replace(recipe, attempt=attempt[0]) if attempt else recipe
@@ -179,7 +203,7 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
             "it; give that object another id, or use margin shared"
         )
-    require_distinct(source, plan.assignment)
+    require_distinct(source, plan.shown)
     require_foreground(source, config, plan.assignment.slices(_TRAIN))
     return with_places(plan, source)
 
@@ -199,15 +223,17 @@ def plan_from_inputs(
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
-            or the focus goes with other labels, or the margin with another engine.
+        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, the margin or
+            the focus goes with other labels, or the margin with another engine, or there is no such context.
     """
     require_inputs(inputs)
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     require_labels(config, inputs[0].labels)
+    require_engine(config)
     assignment = assign_slices(config, inputs)
+    require_context(config, inputs, assignment)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if replicates > _MAX_REPLICATES:
@@ -216,9 +242,10 @@ def plan_from_inputs(
         config=config,
         name=name,
         fingerprint=build_fingerprint(config, name, inputs, facts, reading),
-        slice_sizes=tuple(stack.slice_size for stack in inputs),
+        inputs=tuple(inputs),
         n_channels=n_channels,
         assignment=assignment,
+        shown=shown_slices(assignment, inputs, config.context),
         counts=counts,
         focusing=None if config.focus == "uniform" else focus_samples(config.focus_share, assignment.slices(_TRAIN)),
     )
@@ -255,7 +282,7 @@ def describe_dataset(
         split=SplitRecord(
             strategy=config.split,
             independent=config.independent,
-            gap=None if config.independent else plan.assignment.gap,
+            gap=None if config.independent else plan.shown.gap,
             slices=plan.assignment.by_split(),
             samples=plan.counts,
         ),
@@ -266,7 +293,7 @@ def describe_dataset(
             images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
             labels=label_dtype.name,  # type: ignore[arg-type]  # one of those that are stored
             weights="float16" if config.weighted else None,
-            channels=inputs[0].images.channels,
+            channels=plan.channels,
             ignore=ignore,
         ),
         manifest=manifest,

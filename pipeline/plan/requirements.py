@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress
 from pipeline.shards.config import BuildConfig
-from pipeline.shards.inputs import LabelInput
+from pipeline.shards.context import neighbours, offsets
+from pipeline.shards.inputs import MAX_CHANNELS, LabelInput, StackInput
 from pipeline.source.stacks import Source
 
 
@@ -15,8 +16,7 @@ def require_labels(config: BuildConfig, labels: LabelInput) -> None:
     """Refuse options that go with other labels.
 
     Raises:
-        ConfigError: a margin that needs ids where there are none, or that the engine cannot make, or a focus on classes
-            where there are none.
+        ConfigError: a margin that needs ids where there are none, or a focus on classes where there are none.
     """
     if config.focus == "class" and labels.kind == "instances":
         raise ConfigError("focus class: instances are all of one class; use focus object, or foreground")
@@ -28,11 +28,48 @@ def require_labels(config: BuildConfig, labels: LabelInput) -> None:
         raise ConfigError(
             f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
         )
-    if config.margin != "shared" and config.engine == "staged":
+
+
+def require_engine(config: BuildConfig) -> None:
+    """Refuse what the engine cannot make.
+
+    Raises:
+        ConfigError: it tells no mirror images apart, or does no operations on gray levels.
+    """
+    if config.engine != "staged":
+        return
+    if config.margin != "shared":
         raise ConfigError(
             f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
             "fused engine"
         )
+    if operations := config.ranges.operations:
+        raise ConfigError(
+            f"{next(iter(operations)).replace('_', '-')}: the staged engine knows gain and bias alone; "
+            "use the fused engine"
+        )
+
+
+def require_context(config: BuildConfig, inputs: Sequence[StackInput], assignment: Assignment) -> None:
+    """Refuse to show the neighbours of a slice that has none, or more channels than an image may have.
+
+    Raises:
+        ConfigError: there is such a slice in a split, or there are so many channels.
+    """
+    if not config.context:
+        return
+    n_channels = len(inputs[0].images.channels or ("gray",))
+    if (n := n_channels * len(offsets(config.context))) > MAX_CHANNELS:
+        raise ConfigError(
+            f"context {config.context}: {len(offsets(config.context))} slices of {counted(n_channels, 'channel')} are "
+            f"{n}, an image may have {MAX_CHANNELS}; show fewer, or keep fewer with --channel"
+        )
+    for address, split in assignment:
+        if split and set(neighbours(inputs[address.stack], address.z, 1)) == {address.z}:
+            raise ConfigError(
+                f"context {config.context}: slice {address.z} of stack {address.stack} has no neighbour to show, as "
+                "the only one of its stack, its group or its place in a sequence; leave out --context"
+            )
 
 
 def require_distinct(source: Source, assignment: Assignment) -> None:

@@ -8,7 +8,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,8 +26,9 @@ from pipeline.render.clipping import ClippingCount
 from pipeline.render.encoding import deflate_array
 from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
+from pipeline.shards.context import neighbours, offsets, slice_channels
 from pipeline.shards.digest import array_digest
-from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.manifest import ContextSlice, ManifestRow
 from pipeline.source.stacks import Source
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
@@ -50,6 +51,7 @@ class RenderedShard:
 def manifest_row(
     sample: PlannedSample,
     recipe: Recipe,
+    context: tuple[ContextSlice, ...],
     source_sha256: str,
     image_sha256: str,
     label_sha256: str,
@@ -64,7 +66,14 @@ def manifest_row(
         label_sha256=label_sha256,
         recipe=recipe,
         weights_sha256=weights_sha256,
+        context=context,
     )
+
+
+def context_slices(plan: Plan, source: Source, sample: PlannedSample) -> tuple[ContextSlice, ...]:
+    """Return what the manifest says of the slices that a sample shows beside its own."""
+    digests = source.stacks[sample.stack].slice_sha256
+    return tuple(ContextSlice(z, digests[z]) for z in plan.context(sample))
 
 
 def weigh_label(label: NDArray[Any], kind: LabelKind, ignore: int | None = None) -> NDArray[np.float16]:
@@ -89,6 +98,39 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
     Raises:
         MissingDependencyError: the engine needs a library that is missing or broken.
     """
+    cache = SliceCache(source, folder)
+    render_own = _slice_renderer(source, config, cache)
+    if not config.context:
+        return render_own
+    render_beside = _slice_renderer(source, replace(config, margin="shared"), cache)  # its label is not looked at
+    inputs, places = source.inputs, [offset for offset in offsets(config.context) if offset]
+
+    def render_slices(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+        # One slice after the other, into a plane of its own: the channels of an image are not apart in memory.
+        own = slice_channels(out.image, config.context)
+        plane = _thread_array("plane", own.shape, own.dtype)
+        label = _thread_array("label beside", out.label.shape, out.label.dtype)
+        render_own(stack, z, recipe, Sample(plane, out.label))
+        _copy(plane, own)
+        rendered = {z: own}
+        for offset, beside in zip(places, neighbours(inputs[stack], z, config.context), strict=True):
+            room = slice_channels(out.image, config.context, offset)
+            if beside not in rendered:
+                render_beside(stack, beside, recipe.beside(beside - z), Sample(plane, label))
+            _copy(rendered.get(beside, plane), room)
+            rendered.setdefault(beside, room)
+
+    return render_slices
+
+
+def _copy(pixels: NDArray[Any], room: NDArray[Any]) -> None:
+    """Copy (h, w) or (h, w, C) channel by channel: all at once, NumPy goes from pixel to pixel, six times as long."""
+    for channel in range(room[0, 0].size):
+        np.atleast_3d(room)[..., channel] = np.atleast_3d(pixels)[..., channel]
+
+
+def _slice_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
+    """Return what renders one slice into given arrays."""
     if config.engine == "staged":
         from augment.staged import render_staged, require_elasticdeform
 
@@ -100,7 +142,6 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
             out.image[...], out.label[...] = sample
 
         return render_by_stages
-    cache = SliceCache(source, folder)
     takes_highest = config.margin != "shared" and source.coding.ignore is None
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
@@ -193,7 +234,7 @@ class ShardRenderer:
         n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
         free: _Arrays = queue.SimpleQueue()
         for _ in range(n_arrays):
-            free.put(np.empty((*self._plan.config.size, *self._source.channel_axis), self._source.image_dtype))
+            free.put(np.empty(self._plan.image_shape, self._source.image_dtype))
         samples = (
             joblib.delayed(self._render_sample)(shard.split, sample, free)
             for shard in shards
@@ -228,14 +269,15 @@ class ShardRenderer:
         if image is None:
             raise InterruptedError("rendering was stopped")
         stack = self._source.stacks[sample.stack]
-        label = _thread_array(self._plan.config.size, stack.labels.dtype)
+        label = _thread_array("label", self._plan.config.size, stack.labels.dtype)
         recipe = render_planned(self._plan, sample, self._renderer(split), Sample(image, label), self._ignore)
-        self.clipping.look(sample.stack, sample.z, image)
+        self.clipping.look(sample.stack, sample.z, slice_channels(image, self._plan.config.context))
         others = [label]
         if self._plan.config.weighted:
             others.append(weigh_label(label, self._source.coding.kind, self._ignore))
         digests = map(array_digest, (image, *others))
-        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], *digests)
+        context = context_slices(self._plan, self._source, sample)
+        row = manifest_row(sample, recipe, context, stack.slice_sha256[sample.z], *digests)
         return image, list(map(deflate_array, others)), row
 
     def _renderer(self, split: str) -> SampleRenderer:
@@ -252,9 +294,10 @@ class ShardRenderer:
                 del self._renderers[next(iter(self._renderers))]
 
 
-def _thread_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array that belongs to this thread and is used again for its next sample."""
-    array: NDArray[Any] | None = getattr(_scratch, "array", None)
+def _thread_array(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the array of a name that belongs to this thread and is used again for its next sample."""
+    array: NDArray[Any] | None = getattr(_scratch, name, None)
     if array is None or array.shape != shape or array.dtype != dtype:
-        array = _scratch.array = np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
+        setattr(_scratch, name, array)
     return array

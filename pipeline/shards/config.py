@@ -1,11 +1,12 @@
 """What a build is asked to make: every option that can change a byte of the dataset."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, get_args
 
+from augment.operations import OPERATIONS
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
 
@@ -27,8 +28,11 @@ DEFAULT_GAP = 3  # copying the label of the third next section scores little bet
 REGION_WINDOWS = 4  # slices that are not larger than so many samples are not cut into regions
 DEFAULT_REGION_GAP_PX = 32  # textures look alike within some tens of pixels; wider strips cost a picture too much
 DEFAULT_FOLDS = 5
+DEFAULT_WINDOW = (700, 700)
+_MAX_FITTING_PX, _FITTING_STEP_PX = 704, 16  # networks halve a picture about four times
 DEFAULT_FOCUS_SHARE = 0.33  # as nnU-Net has it
 _MAX_FOLDS = 10**5
+MAX_CONTEXT = 8  # 17 slices in a sample: more than any network of two dimensions is given
 _LIMITS: Mapping[str, tuple[int, int]] = {
     "n": (1, 10**9),
     "seed": (0, 2**128 - 1),
@@ -36,6 +40,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "shard_size": (1, 10**5),
     "folds": (0, _MAX_FOLDS),
     "fold": (0, _MAX_FOLDS),
+    "context": (0, MAX_CONTEXT),
 }
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
@@ -72,6 +77,8 @@ class BuildConfig:
         focus_share: above 0, up to 1; as it is where `focus` is uniform.
         min_foreground: share of a training sample's pixels, from 0 to below 1, that are neither background nor ignored;
             a sample that shows less is drawn again.
+        context: how many neighbours on either side a sample shows beside its slice, as more channels; the gap then
+            counts from the outermost slices that are shown.
 
     Raises:
         ConfigError: a value is out of range.
@@ -79,7 +86,7 @@ class BuildConfig:
 
     n: int = 300
     seed: int = 0
-    size: tuple[int, int] = (700, 700)
+    size: tuple[int, int] = DEFAULT_WINDOW
     split: SplitStrategy = "block"
     gap: int = DEFAULT_GAP
     test: float = 0.2
@@ -96,6 +103,7 @@ class BuildConfig:
     focus: Focus = "uniform"
     focus_share: float = DEFAULT_FOCUS_SHARE
     min_foreground: float = 0.0
+    context: int = 0
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -117,6 +125,11 @@ class BuildConfig:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
+        if self.independent and self.context:
+            raise ConfigError(
+                f"context {self.context}: the slices are fields of view, which have no neighbours to show; leave out "
+                "--context, or say --no-independent"
+            )
         self._settle_split()
         self._settle_focus()
         for name in ("test", "val", "min_foreground"):
@@ -170,6 +183,11 @@ class BuildConfig:
         return self.weights != "none"
 
     @property
+    def own_gap(self) -> int:
+        """Slices between those of two splits: the gap, and what samples on either side of it show beyond their own."""
+        return self.gap + 2 * self.context
+
+    @property
     def looks_at_labels(self) -> bool:
         """Whether what labels show decides where some training samples lie."""
         return self.focus != "uniform" or self.min_foreground > 0
@@ -188,11 +206,27 @@ class BuildConfig:
             del values["focus"], values["focus_share"]
         if not self.min_foreground:
             del values["min_foreground"]
+        if not self.context:
+            del values["context"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
-        if not self.ranges.per_channel:
-            del ranges["per_channel"]
+        absent: dict[str, Any] = {"per_channel": False, "probability": {}, **dict.fromkeys(OPERATIONS)}
+        ranges = {name: value for name, value in ranges.items() if name not in absent or value != absent[name]}
         return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}
+
+
+def fitting_window(slice_sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the (height, width) of samples where nothing is said of it: squares that show no mirror image unturned.
+
+    Args:
+        slice_sizes: (height, width) of slices, in pixels.
+
+    Returns:
+        The largest multiple of 16 px within the shortest side of all, 704 at most and 16 at least.
+    """
+    shortest = min(min(size) for size in slice_sizes)
+    side = max(_FITTING_STEP_PX, min(shortest // _FITTING_STEP_PX * _FITTING_STEP_PX, _MAX_FITTING_PX))
+    return side, side
 
 
 def require_jobs(jobs: int) -> None:

@@ -21,6 +21,14 @@ def sample_id(stack: int, z: int, replicate: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextSlice:
+    """A slice that a sample shows beside its own: its place in the stack, and the digest of its pixels."""
+
+    z: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestRow:
     """One sample of a dataset; manifests/README.md describes every field."""
 
@@ -36,15 +44,22 @@ class ManifestRow:
     label_sha256: str
     recipe: Recipe
     weights_sha256: str | None = None  # a dataset without weights has no such field
+    context: tuple[ContextSlice, ...] = ()  # in the order of the channels; left out where there is none
 
     def __post_init__(self) -> None:
-        digests = (self.source_sha256, *self.array_digests)
-        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(SHA256.fullmatch, digests)):
+        places, digests = zip(*self.shown, strict=True)
+        numbers, all_digests = (self.row, self.stack, self.replicate, *places), (*digests, *self.array_digests)
+        if min(numbers) < 0 or not all(map(SHA256.fullmatch, all_digests)):
             raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
         if self.id != sample_id(self.stack, self.z, self.replicate):
             raise DatasetError(f"sample {self.id!r:.40}: its id is not that of its stack, z and replicate")
         if not (match := SHARD_FILE.fullmatch(self.shard)) or match[1] != self.split:
             raise DatasetError(f"sample {self.id}: {self.shard!r:.40} is not a shard of split {self.split!r:.40}")
+
+    @property
+    def shown(self) -> tuple[tuple[int, str], ...]:
+        """The slices that it shows, and the digests of their pixels: its own first; what is mirrored comes twice."""
+        return ((self.z, self.source_sha256), *((each.z, each.sha256) for each in self.context))
 
     @property
     def array_digests(self) -> tuple[str, ...]:
@@ -57,6 +72,10 @@ class ManifestRow:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         if self.weights_sha256 is None:
             del values["weights_sha256"]
+        if not self.context:
+            del values["context"]
+        else:
+            values["context"] = [{"z": each.z, "sha256": each.sha256} for each in self.context]
         return {**values, "recipe": self.recipe.to_json()}
 
     def to_line(self) -> bytes:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.source.stacks import Slices
 
 _MANY = 32  # different values, above which a picture may be one of gray levels
+_LEAST_PX = 8  # of an object, on average; single pixels of many gray levels are regions, too
 _ROUGH = 0.3  # share of neighbouring pixels that differ: fewer in labels, more in pictures
 _ORDER = "the prediction comes first, then the labels: are they swapped?"
 
@@ -52,7 +53,7 @@ class _Found:
 
     lowest: float
     highest: float
-    values: tuple[int, ...]  # the different ones, up to _MANY + 1 of them; empty if some are no whole numbers
+    values: tuple[int, ...]  # the different ones, in rising order; empty if some are no whole numbers
     are_regions: bool  # nearly each integer is one region in a slice, as ids are
 
 
@@ -269,10 +270,11 @@ def _look_at(found: "Slices") -> _Found:
             raise ConfigError("prediction: expected numbers, found NaN")
         lowest, highest = min(lowest, float(image.min())), max(highest, float(image.max()))
         are_whole = are_whole and (image.dtype.kind != "f" or bool((image == np.floor(image)).all()))
-        if are_whole and len(values) <= _MANY:
+        if are_whole:
             values |= set(map(int, np.unique(image)))
         if len(n_objects) < MAX_OBJECT_SLICES and image.dtype.kind in "iu" and image.any():
-            n_objects.append(count_objects(_numbered(image)))
+            n = count_objects(_numbered(image))
+            n_objects.append(n if _LEAST_PX * n <= np.count_nonzero(image) else 0)
     are_regions = bool(n_objects) and all(n_objects)
     return _Found(lowest, highest, tuple(sorted(values)) if are_whole else (), are_regions)
 

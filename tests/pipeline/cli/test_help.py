@@ -9,7 +9,7 @@ import click
 import pytest
 from small_worlds import run_python
 
-from augment.ranges import PRESETS, preset_ranges
+from augment.presets import PRESETS, preset_ranges
 from pipeline.cli import cli, main
 from pipeline.cli.options import Command
 from pipeline.shards.config import LABEL_KINDS, STRATEGIES, BuildConfig
