@@ -2,10 +2,10 @@ from .config import FitConfig as FitConfig
 from .config import UNetConfig as UNetConfig
 from .config import preset as preset
 from .dataset import ShardDataset as ShardDataset
+from .evaluation import evaluate as evaluate
 from .fitting import bench as bench
 from .fitting import fit as fit
 from .fitting import resume as resume
-from .inference import evaluate as evaluate
 from .inference import predict as predict
-from .metrics import score as score
+from .scores.files import score as score
 from .unet import UNet as UNet

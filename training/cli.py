@@ -12,7 +12,21 @@ import click
 import training
 from pipeline.errors import INTERRUPTED, AugpipeError, ConfigError, exit_code
 from pipeline.process import explain, print_error, run_process
-from training.config import BENCH_STEPS, PRESETS, TILE_PX, FitConfig, Framework, Loader, Precision, Weights
+from training.config import (
+    BENCH_STEPS,
+    LABEL_KINDS,
+    PRESETS,
+    SCALES,
+    TILE_PX,
+    FitConfig,
+    Framework,
+    Learn,
+    Loader,
+    Loss,
+    Precision,
+    Scale,
+    Weights,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -95,7 +109,7 @@ def cli() -> None:
     augtrain fit DATASET --out RUN --minutes 20   train
     augtrain resume RUN                           go on, to the same bits
     augtrain evaluate RUN DATASET --split test    score it on unseen slices
-    augtrain predict RUN stack.tif out.tif        probability of cell
+    augtrain predict RUN stack.tif out.tif        probabilities, or labels
     augtrain score out.tif labels.tif             score any prediction
     augtrain bench DATASET                        samples/s, and what limits them
     """  # noqa: D301  # \b is the character by which click knows a table
@@ -114,7 +128,10 @@ def cli() -> None:
 @_number("--steps", _ONE_OR_MORE, "Steps in all.")
 @_number("--batch", int, "Samples a step.")
 @_number("--seed", int, "Of weights, order and crops.")
+@click.option("--target", "learn", type=click.Choice(get_args(Learn)), help="What to learn of the labels.")
+@_choice("--loss", Loss, "Cross-entropy, or with soft Dice.")
 @_choice("--loss-weights", Weights, "Weight of each pixel.")
+@click.option("--class-weights", metavar="LIST", help="none, balanced, or a weight for each, such as 1,2,5.")
 @_choice("--loader", Loader, "Where samples are kept.")
 @_choice("--precision", Precision, "Of the network's arithmetic.")
 @click.option("--channels-last/--channels-first", default=None, help="Memory order of the network.")
@@ -171,12 +188,16 @@ def resume(run: Path, dataset: Path | None, pictures: bool, quiet: bool, json_fi
 @click.argument("run", type=PATH)
 @click.argument("dataset", type=PATH)
 @click.option("--split", default="test", show_default=True, help="Split to score.")
-@click.option("--images", type=PATH, metavar="TIF", help="The stack: score its whole slices, not augmented ones.")
-@click.option("--labels", type=PATH, metavar="TIF", help="The stack's labels.")
+@click.option("--images", type=PATH, metavar="PATH", help="The stack, where it is not where it was.")
+@click.option("--labels", type=PATH, metavar="PATH", help="The stack's labels.")
+@click.option("--augmented", is_flag=True, help="Score the augmented samples, not the stack's whole slices.")
 @_predicting
 @_reporting
 def evaluate(run: Path, dataset: Path, split: str, quiet: bool, json_file: str | None, **choices: Any) -> None:
-    """Score the network of RUN on a split of DATASET."""
+    """Score the network of RUN on a split of DATASET.
+
+    Whole slices are scored where the stack is at hand, else augmented samples.
+    """
     found = training.evaluate(run, dataset, split, progress=_progress(quiet=quiet), **choices)
     _print_scores(found.as_dict(), quiet=quiet, json_file=json_file)
     found.draw(run)
@@ -186,17 +207,22 @@ def evaluate(run: Path, dataset: Path, split: str, quiet: bool, json_file: str |
 @click.argument("run", type=PATH)
 @click.argument("stack", type=PATH)
 @click.argument("out", type=PATH)
+@click.option("--labels", is_flag=True, help="Write the class of every pixel, or the ids of objects.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT, once the new one is whole.")
 @_predicting
 @_reporting
 def predict(
-    run: Path, stack: Path, out: Path, overwrite: bool, tta: bool, tile: int, device: str, quiet: bool,
+    run: Path, stack: Path, out: Path, labels: bool, overwrite: bool, tta: bool, tile: int, device: str, quiet: bool,
     json_file: str | None,
 ) -> None:  # fmt: skip
-    """Write the probability of cell of a TIFF STACK, whole slices, as a float32 stack OUT."""
+    """Write the probability of cell of a STACK, whole slices, as a float32 TIFF stack OUT.
+
+    Of several classes, OUT has a channel for each.
+    """
     progress = _progress(quiet=quiet)
-    shape = training.predict(run, stack, out, overwrite=overwrite, tta=tta, tile=tile, device=device, progress=progress)
-    report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile}
+    how: dict[str, Any] = {"labels": labels, "overwrite": overwrite, "tta": tta, "tile": tile, "device": device}
+    shape = training.predict(run, stack, out, **how, progress=progress)
+    report = {"out": str(out), "shape": list(shape), "tta": tta, "tile": tile, **({"labels": True} if labels else {})}
     line = f"predicted    {shape[0]} slices of {shape[1]} x {shape[2]} px: {out}"
     _print([line], report, quiet=quiet, json_file=json_file)
 
@@ -205,10 +231,30 @@ def predict(
 @click.argument("prediction", type=PATH)
 @click.argument("labels", type=PATH)
 @click.option("--ignore", type=int, multiple=True, metavar="VALUE", help="Label value to leave out. Repeatable.")
+@click.option(
+    "--label-kind",
+    type=click.Choice(("auto", *LABEL_KINDS)),
+    default="auto",
+    show_default=True,
+    help="What the labels are, as augpipe build takes it.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(SCALES),
+    default="auto",
+    show_default=True,
+    help="What the values of PREDICTION mean: shares of the largest one, 0 or anything else, or as in LABELS.",
+)
 @_reporting
-def score(prediction: Path, labels: Path, ignore: tuple[int, ...], quiet: bool, json_file: str | None) -> None:
-    """Score a stack of cell probabilities against LABELS; no network needed."""
-    found = training.score(prediction, labels, ignore=ignore, progress=_progress(quiet=quiet))
+def score(
+    prediction: Path, labels: Path, ignore: tuple[int, ...], label_kind: str, scale: Scale, quiet: bool,
+    json_file: str | None,
+) -> None:  # fmt: skip
+    """Score a stack of probabilities, masks, classes or ids against LABELS; no network needed."""
+    from training.scores.files import score_files
+
+    progress = _progress(quiet=quiet)
+    found = score_files(prediction, labels, ignore=ignore, label_kind=label_kind, scale=scale, progress=progress)
     _print_scores(found.as_dict(), quiet=quiet, json_file=json_file)
 
 
@@ -256,10 +302,11 @@ def _watched(*, quiet: bool, json_file: str | None) -> dict[str, Any]:
     logging.getLogger("augtrain").setLevel(logging.WARNING if quiet else logging.INFO)
 
     def on_round(row: Any) -> None:
+        dice = "" if row.val_mean_dice is None else f"   mean Dice {row.val_mean_dice:.4f}"
         if not quiet:
             click.echo(
                 f"round {row.round:>4}   step {row.step:>6}   loss {row.loss:.4f}   val {row.val_loss:.4f}   "
-                f"pixel error {row.val_pixel_error:.4f}   IoU of cells {row.val_iou_cell:.4f}"
+                f"pixel error {row.val_pixel_error:.4f}   IoU of cells {row.val_iou_cell:.4f}{dice}"
             )
 
     return {"progress": _progress(quiet=quiet, lines=False), "on_round": on_round}
@@ -282,7 +329,7 @@ def _print_run(run: Any, *, quiet: bool, json_file: str | None) -> None:
 
 
 def _print_scores(report: dict[str, Any], *, quiet: bool, json_file: str | None) -> None:
-    from training.metrics import score_lines
+    from training.scores.pictures import score_lines
 
     _print(score_lines(report), report, quiet=quiet, json_file=json_file)
 

@@ -1,6 +1,7 @@
 """What a run is asked to do, and the presets; all of it stands in config.json. It loads neither torch nor h5py."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
@@ -12,9 +13,15 @@ Weights = Literal["none", "unet2015"]
 Loader = Literal["auto", "device", "host", "lazy"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Framework = Literal["torch", "keras"]
+Learn = Literal["auto", "foreground", "classes", "cells", "border"]
+Loss = Literal["ce", "dice-ce"]
+Scale = Literal["auto", "probability", "mask", "labels"]  # what the values of a prediction mean
+SCALES: tuple[Scale, ...] = get_args(Scale)
+LABEL_KINDS = ("binary", "classes", "instances")
 
 TILE_PX = 512  # side of the tiles that a network predicts
 _MAX_INPUTS = 32  # channels that a dataset may have
+_MAX_OUTPUTS = 256  # classes that a dataset may have
 BENCH_STEPS = 10  # that a benchmark times at a stretch
 
 
@@ -43,7 +50,8 @@ class UNetConfig:
         width: channels of the first level; each level below has twice as many.
         depth: number of poolings.
         inputs: channels of the images; a run takes those of its dataset.
-        outputs: maps that come out: 1, the logit of cell, or 2, the scores of membrane and of cell.
+        outputs: maps that come out: 1, the logit of cell, or 2, the scores of membrane and of cell; of a run that
+            learns several classes, the scores of each.
         up: how a level doubles its size: a transposed 2x2 convolution, or repeated pixels and a 2x2 convolution.
         init: normal weights with the variance of Glorot and Bengio (2010), or of He et al. (2015, arXiv:1502.01852).
         padding: `valid` loses a pixel on each side at every 3x3 convolution, `same` pads with zeros.
@@ -56,7 +64,7 @@ class UNetConfig:
     width: int = 64
     depth: int = 4
     inputs: int = 1
-    outputs: Literal[1, 2] = 2
+    outputs: int = 2
     up: Literal["transpose", "upsample"] = "transpose"
     init: Literal["xavier", "kaiming"] = "kaiming"
     padding: Literal["valid", "same"] = "valid"
@@ -71,6 +79,8 @@ class UNetConfig:
             raise ConfigError(f"U-Net: expected a width of 1 to 1024 and a depth of 1 to 6, got {self}")
         if not 1 <= self.inputs <= _MAX_INPUTS:
             raise ConfigError(f"U-Net: expected 1 to {_MAX_INPUTS} inputs, got {self.inputs}")
+        if not 1 <= self.outputs <= _MAX_OUTPUTS:
+            raise ConfigError(f"U-Net: expected 1 to {_MAX_OUTPUTS} outputs, got {self.outputs}")
         if not (0 <= self.dropout < 1 and self.last_up >= 0):
             raise ConfigError(f"U-Net: expected dropout in [0, 1) and last_up of 0 or more, got {self}")
 
@@ -144,6 +154,9 @@ class FitConfig:
         crop: side of the training crops, in px; 0: as much of a sample as passes, up to `largest_crop`.
         largest_crop: what a preset cuts of samples that are large enough, in px; 0: no limit.
         target: side of the centre of the output that is scored, in px; 0: all that comes out.
+        learn: what of the labels: `foreground`, all but the background; `classes`, each of several; `cells`, objects
+            kept apart by background where they touch; `border`, the same with a class of its own there; `auto` takes
+            what the kind of the labels asks for: foreground of binary ones, classes, and cells of instances.
         turns: show each crop in one of the eight ways that a square can lie.
         batch: samples a step.
         optimizer: `sgd` or `adamw`.
@@ -160,6 +173,9 @@ class FitConfig:
         steps: in all; 0: one pass over the samples a round.
         rounds: how often the run validates, logs and saves.
         loss_weights: the pixels' weights: `none`, or `unet2015`.
+        loss: `ce`, cross-entropy, or `dice-ce`, to which 1 minus the mean soft Dice of the foreground classes is added.
+        class_weights: of what is learnt: `none`, `balanced`, by which each has the same total weight in the training
+            samples, or a number for each, such as `1,2,5`.
         held_out: share of the training slices held out for validation where the dataset has no split `val`.
         fold: which block of the training slices is held out instead, from 0, where `folds` is not 0.
         folds: how many contiguous blocks the training slices are cut into for that; 0: none.
@@ -177,6 +193,7 @@ class FitConfig:
     crop: int = 0
     largest_crop: int = 0
     target: int = 0
+    learn: Learn = "auto"
     turns: bool = False
     batch: int = 5
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -193,6 +210,8 @@ class FitConfig:
     steps: int = 0
     rounds: int = 100
     loss_weights: Weights = "none"
+    loss: Loss = "ce"
+    class_weights: str = "none"
     held_out: float = 0.1
     fold: int = 0
     folds: int = 0
@@ -219,6 +238,7 @@ class FitConfig:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name}: expected {low} to {high}, got {getattr(self, name)}")
+        self.class_weight_values()
         if self.fold >= max(self.folds, 1) or self.folds == 1:
             raise ConfigError(
                 f"fold: expected a number from 0 to below folds, which is 2 or more, got {self.fold} of {self.folds}"
@@ -228,19 +248,48 @@ class FitConfig:
                 f"steps: expected at least one a round ({self.rounds}), got {self.steps}; set rounds lower"
             )
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether what is learnt has two sides, so that one logit says all; of `auto`, as its network has outputs."""
+        return self.learn in ("foreground", "cells") or (self.learn == "auto" and self.network.outputs <= 2)
+
+    @property
+    def n_maps(self) -> int:
+        """Maps of probabilities that the network of the run predicts: of cell alone, or of each class."""
+        return 1 if self.is_binary else self.network.outputs
+
+    def class_weight_values(self) -> tuple[float, ...]:
+        """Return the weight of each class; empty where they are all the same, or not known yet.
+
+        Raises:
+            ConfigError: they are no positive numbers.
+        """
+        if self.class_weights in ("none", "balanced"):
+            return ()
+        try:
+            values = tuple(map(float, self.class_weights.split(",")))
+        except ValueError:
+            values = ()
+        if len(values) < 2 or not all(0 <= value < math.inf for value in values) or not any(values):
+            raise ConfigError(
+                f"class_weights: expected none, balanced, or a number for each class, such as 1,2,5, got "
+                f"{self.class_weights!r}"
+            )
+        return values
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FitConfig":
-        """Return the config that `as_dict` was called on.
+        """Return the config that `as_dict` was called on; one that does not say what it learns learnt the foreground.
 
         Raises:
             ConfigError: a value is missing, unknown, or of the wrong kind.
         """
         try:
-            return cls(**{**values, "network": UNetConfig(**values["network"])})
+            return cls(**{"learn": "foreground", **values, "network": UNetConfig(**values["network"])})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"not the config of a run ({error})") from error
 

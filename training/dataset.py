@@ -15,7 +15,8 @@ from pipeline.shards.blank import blank_digests
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow
-from training.config import Weights
+from training.config import Learn, Weights
+from training.targets import BORDER, choose_target, make_target, make_weights
 
 IGNORE = 255  # where nothing is known, as torch's ignore_index is mostly set to
 
@@ -31,9 +32,10 @@ class ShardDataset:
     """Some samples of one split, read from the shards when they are asked for: a map-style dataset for torch and Keras.
 
     A sample is a dict of `image` (h, w), or (C, h, w) of several channels, in the dtype of the shards, `label` (h, w)
-    uint8, and, where weights were asked for, `weights` (h, w) float16. A label is 1 where there is a cell, 0 where
-    there is none, and `ignore` where that is not known; weights are 0 there. They are numpy arrays: the default collate
-    of `torch.utils.data.DataLoader` turns them into tensors, and reading samples needs no torch.
+    uint8, and, where weights were asked for, `weights` (h, w) float16. A label is what `learn` makes of it: 1 where
+    there is a cell and 0 where there is none, or the index of a class; it is `ignore` where nothing is known, and
+    weights are 0 there. They are numpy arrays: the default collate of `torch.utils.data.DataLoader` turns them into
+    tensors, and reading samples needs no torch.
 
     It can be pickled, and a process that was forked off can go on with it: every process opens the shards for itself,
     when it first reads from them, since no HDF5 handle may cross from one process into another.
@@ -42,24 +44,32 @@ class ShardDataset:
         folder: the dataset, or where it lies.
         split: `train`, `val` or `test`.
         rows: positions within the split; None: all of them.
-        weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
+        weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed. Of
+            cells that are kept apart, they are always computed: stored ones take the pixels where two touch for cell.
+        learn: what labels become, see `training.config.FitConfig`.
 
     Attributes:
         ignore: the value of label pixels that must not count, 255 as by custom; None where all count.
+        learn: what labels become, with `auto` decided.
+        n_classes: how many values they have, the background included, without `ignore`.
         own_channels: which channels are of the slice that the label is of, and not of its neighbours.
 
     Raises:
-        ConfigError: there is no such split, no sample is left, or a row does not exist.
+        ConfigError: that cannot be learnt from these labels; there is no such split, no sample is left, or a row does
+            not exist.
         DatasetError: a shard or the manifest cannot be read, or is not what dataset.json says.
     """
 
     def __init__(
-        self, folder: Dataset | Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none"
-    ) -> None:
+        self, folder: Dataset | Path | str, split: str, rows: Sequence[int] | None = None, *, weights: Weights = "none",
+        learn: Learn = "auto",
+    ) -> None:  # fmt: skip
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
         self._ignored = dataset.record.arrays.ignore
+        self.learn = choose_target(learn, dataset.record.label_kind)
+        self.n_classes = count_classes(self.learn, dataset.record)
         self.ignore = None if self._ignored is None else IGNORE
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
@@ -78,10 +88,10 @@ class ShardDataset:
     def __getitem__(self, index: int) -> dict[str, NDArray[Any]]:
         """Return one sample."""
         label = self._split.labels[self.rows[index]]
-        cells = (label > 0).astype(np.uint8)
+        target = make_target(label, self.learn, self._ignored)
         if self.ignore is not None:
-            cells[label == self._ignored] = self.ignore
-        sample = {"image": self.image(index), "label": cells}
+            target[label == self._ignored] = self.ignore
+        sample = {"image": self.image(index), "label": target}
         if self.weights != "none":
             sample["weights"] = self._weigh(self.rows[index], label)
         return sample
@@ -106,11 +116,14 @@ class ShardDataset:
         return tuple(found.values())
 
     def _weigh(self, row: int, label: NDArray[Any]) -> NDArray[np.float16]:
-        if self._split.weights is not None:
+        if self._split.weights is not None and self.learn not in ("cells", "border"):
             return self._split.weights[row]
-        from augment.weight_map import round_weights, unet_weight_map
+        return make_weights(label, self.learn, instances=self._instances, ignored=self._ignored)
 
-        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self._ignored))
+
+def count_classes(learn: Learn, record: DatasetRecord) -> int:
+    """Return how many values there are in what is learnt of a dataset's labels, the background included."""
+    return {"classes": len(record.classes), "border": BORDER + 1}.get(learn, 2)
 
 
 @dataclass(frozen=True, slots=True)

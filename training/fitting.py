@@ -19,11 +19,12 @@ from pipeline.errors import ConfigError
 from pipeline.shards import open_dataset
 from pipeline.shards.progress import Progress, SilentProgress
 from training.config import BENCH_STEPS, FitConfig, Framework, Loader, UNetConfig
-from training.dataset import Division, ShardDataset, divide
+from training.dataset import Division, ShardDataset, count_classes, divide
 from training.device import find_device, find_precision, repeatable
 from training.foreground import foreground_line
 from training.loading import measure_gray, open_store
 from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run
+from training.targets import choose_target
 from training.trainer import OnRound, Trainer
 
 log = logging.getLogger("augtrain")
@@ -61,6 +62,8 @@ def fit(
     require_free(out)
     if minutes < 0 or not math.isfinite(minutes):
         raise ConfigError(f"--minutes: expected a time above 0, got {minutes}")
+    from pipeline.source.known_stacks import class_names
+
     trainer_of: Any = Trainer
     if framework == "keras":
         from training.keras_fitting import KerasTrainer, require_keras
@@ -68,8 +71,11 @@ def fit(
         trainer_of, config = KerasTrainer, require_keras(config)
     division = division or _divide(dataset, config)
     config = settle(config, dataset, len(division.train))
+    if framework == "keras" and not config.is_binary:
+        raise ConfigError(f"--framework keras: learns two sides alone, not {config.learn}; take --target foreground")
     with repeatable(config.threads):
-        data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
+        data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights, learn=config.learn)
+        config = with_class_weights(config, data)
         log.info(foreground_line(dataset, division.train, config.loss_weights))
         versions = find_versions(framework)
         record = open_dataset(dataset).record
@@ -85,6 +91,8 @@ def fit(
             record.inputs[0].images.channels or (),
             record.reading,
             record.config.context,
+            record.inputs[0].labels.values,
+            class_names(record.inputs),
         )
         trainer = trainer_of(run, data)
         if minutes:
@@ -121,7 +129,9 @@ def resume(
         if before != now:
             log.warning("%s was %s when the run began and is %s now; the bits may differ", name, before, now)
     with repeatable(run.config.threads):
-        trainer = Trainer(run, ShardDataset(run.dataset, "train", run.division.train, weights=run.config.loss_weights))
+        config = run.config
+        data = ShardDataset(run.dataset, "train", run.division.train, weights=config.loss_weights, learn=config.learn)
+        trainer = Trainer(run, data)
         trainer.restore()
         if trainer.is_finished:
             log.info(
@@ -146,17 +156,45 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
     """
     device = find_device(config.device)
     record = open_dataset(dataset).record
-    network = replace(config.network, inputs=len(record.arrays.channels or ("gray",)))
+    learn = choose_target(config.learn, record.label_kind)
+    outputs = config.network.outputs if learn in ("foreground", "cells") else count_classes(learn, record)
+    if learn in ("foreground", "cells") and outputs > 2:
+        raise ConfigError(f"network.outputs: expected 1 or 2 for two sides, got {outputs}; leave it out")
+    network = replace(config.network, inputs=len(record.arrays.channels or ("gray",)), outputs=outputs)
+    if len(config.class_weight_values()) not in (0, count_classes(learn, record)):
+        raise ConfigError(
+            f"class_weights: expected {count_classes(learn, record)} numbers for --target {learn}, got "
+            f"{config.class_weights}"
+        )
     crop = _settle_crop(config, network, min(record.window))
     return replace(
         config,
         network=network,
+        learn=learn,
         device=str(device),
         precision=find_precision(config.precision, device),
         threads=config.threads or len(os.sched_getaffinity(0)),
         crop=crop,
         steps=config.steps or config.rounds * -(-n_train // config.batch),
     )
+
+
+def with_class_weights(config: FitConfig, data: ShardDataset) -> FitConfig:
+    """Return the config with the weights of the classes as numbers, where they are to be balanced.
+
+    w_c = pixels / (classes x pixels of the class) of the training samples, counting the classes that these show; one
+    that they do not show has the weight 1.
+    """
+    if config.class_weights != "balanced":
+        return config
+    counts = np.zeros(data.n_classes, np.int64)
+    for index in range(len(data)):
+        label = data[index]["label"]
+        known = label if data.ignore is None else label[label != data.ignore]
+        counts += np.bincount(known.ravel(), minlength=data.n_classes)
+    shown = np.count_nonzero(counts)
+    weights = [counts.sum() / (shown * count) if count else 1.0 for count in counts]
+    return replace(config, class_weights=",".join(f"{weight:.6g}" for weight in weights))
 
 
 def _settle_crop(config: FitConfig, network: UNetConfig, shortest: int) -> int:
@@ -245,7 +283,8 @@ def bench(
     division = _divide(dataset, config)
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
-        data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
+        data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights, learn=config.learn)
+        config = with_class_weights(config, data)
         loaders = _time_loaders(dataset, data.rows[:64], config)
         run = Run(dataset, dataset, config, division, measure_gray(data), str(data.image_dtype))
         trainer = Trainer(run, data)
@@ -278,7 +317,7 @@ def bench_lines(report: dict[str, Any]) -> list[str]:
 
 def _time_loaders(dataset: Path, rows: Sequence[int], config: FitConfig) -> dict[str, float]:
     """Return whole samples a second of each tier, and of copying arrays."""
-    some = ShardDataset(dataset, "train", rows)
+    some = ShardDataset(dataset, "train", rows, learn=config.learn)
     arrays = [list(some[index].values()) for index in range(len(some))]
     device = torch.device(config.device)
     order = [int(i) for i in np.random.default_rng(0).permutation(len(some))]

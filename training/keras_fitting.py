@@ -19,7 +19,15 @@ from training.run_folder import NETWORK_FILE, Row, Run, save, write_rows
 from training.trainer import OnRound, Validation, require_finite
 from training.unet import UNet, centre
 
-_FIXED = {"optimizer": "sgd", "schedule": "plateau", "precision": "fp32", "compile": False, "channels_last": False}
+_FIXED = {
+    "loss": "ce",
+    "class_weights": "none",
+    "optimizer": "sgd",
+    "schedule": "plateau",
+    "precision": "fp32",
+    "compile": False,
+    "channels_last": False,
+}
 
 
 class KerasTrainer:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files import write_atomically
-from training.metrics import PixelScores, Scores
 from training.run_folder import Row
+from training.scores.challenge import PixelScores, Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

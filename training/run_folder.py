@@ -50,6 +50,8 @@ class Row:
         val_misclassified: share of wrong pixels at 0.5.
         val_iou_cell: of the cells' pixels at 0.5, pooled.
         val_iou_membrane: of the membranes' pixels at 0.5, pooled.
+        val_mean_dice: mean over the foreground classes of their Dice coefficients, pooled; None of two sides alone. All
+            others are then of the foreground, which is all of them together.
     """
 
     round: int
@@ -62,6 +64,11 @@ class Row:
     val_misclassified: float
     val_iou_cell: float
     val_iou_membrane: float
+    val_mean_dice: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for the log; what is not there has no column."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,9 @@ class Run:
         channels: what those of a slice are called; empty for gray.
         reading: what was done to the pixels of the files that they were made from.
         context: how many neighbours of a slice the images show on either side of it.
+        class_values: what the source's labels have for each class, in the order of their indices; empty for ids, and
+            where that was not recorded.
+        class_names: what they are called; of ids, background and the objects; empty where that is not known.
     """
 
     folder: Path
@@ -93,6 +103,20 @@ class Run:
     channels: tuple[str, ...] = ()
     reading: SourceReading | None = None
     context: int = 0
+    class_values: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """What the maps of probabilities are called that its network predicts."""
+        learn, names = self.config.learn, self.class_names
+        if learn == "classes":
+            values = self.class_values or tuple(range(self.config.n_maps))
+            return names or tuple(f"class {value}" for value in values)
+        background, cell = (
+            names if len(names) == 2 else ("background", "cell" if learn != "foreground" else "foreground")
+        )
+        return (background, cell, "border") if learn == "border" else (cell,)
 
 
 def find_versions(framework: Framework = "torch") -> tuple[tuple[str, str], ...]:
@@ -127,6 +151,8 @@ def write_run(run: Run) -> None:
         **({"channels": list(run.channels)} if run.channels else {}),
         **({"reading": run.reading.to_json()} if run.reading else {}),
         **({"context": run.context} if run.context else {}),
+        **({"class_values": list(run.class_values)} if run.class_values else {}),
+        **({"class_names": list(run.class_names)} if run.class_names else {}),
     }
     write_atomically(run.folder / CONFIG_FILE, [canonical_json(values)])
 
@@ -183,6 +209,8 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             channels=tuple(map(str, values.get("channels", ()))),
             reading=msgspec.convert(values.get("reading"), SourceReading | None),
             context=msgspec.convert(values.get("context", 0), int),
+            class_values=tuple(map(int, values.get("class_values", ()))),
+            class_names=tuple(map(str, values.get("class_names", ()))),
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error
@@ -256,7 +284,7 @@ def write_rows(folder: Path, rows: Sequence[Row], seconds: float) -> None:
     Raises:
         StorageError: a file cannot be written.
     """
-    values = [asdict(row) for row in rows]
+    values = [row.as_dict() for row in rows]
     table = [",".join(values[0]), *(",".join(map(str, row.values())) for row in values)]
     write_atomically(folder / TABLE_FILE, [f"{line}\n".encode() for line in table])
     write_atomically(folder / ROWS_FILE, [canonical_json(row) for row in values])

@@ -95,19 +95,3 @@ def in_context(slices: "Slices", path: Path, reach: int) -> ContextSlices:
         )
     places = [offset for offset in offsets(reach) if offset]
     return ContextSlices(slices, lambda z: [mirrored(z + offset, 0, last) for offset in places], reach)
-
-
-def open_labels(path: Path, *, are_colors: bool) -> "Slices":
-    """Return the labels in a TIFF file, as a build reads them.
-
-    Raises:
-        ConfigError: there is no such file.
-        SourceError: it cannot be read.
-    """
-    from pipeline.source.label_colours import ColourLabels
-    from pipeline.source.tiff import TiffStack, open_stack
-
-    if not are_colors:
-        return open_stack(path, labels=True)
-    stack = TiffStack(path, labels=True, colour=True)
-    return ColourLabels(stack, str(path), stack.palette)

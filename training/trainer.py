@@ -18,7 +18,6 @@ from training.config import FitConfig
 from training.dataset import ShardDataset
 from training.device import autocast
 from training.loading import Batch, Batches, normalise, open_store, without_ignored
-from training.metrics import count_pixels, pixel_scores
 from training.plots import UNKNOWN, Example, draw_run
 from training.run_folder import (
     CHECKPOINT_FILE,
@@ -33,7 +32,10 @@ from training.run_folder import (
     summary,
     write_rows,
 )
-from training.unet import UNet, cell_logits, centre, weighted_cross_entropy
+from training.scores.challenge import count_pixels, pixel_scores
+from training.scores.classes import confusion_matrix, dice_by_class, mean_of_foreground
+from training.targets import foreground
+from training.unet import UNet, centre, probabilities, target_loss
 
 OnRound = Callable[[Row], None]
 _MAX_SKIPPED = 100  # steps in a row that fp16's scaler may skip while it looks for a factor
@@ -94,7 +96,10 @@ class Validation:
 
     def __init__(self, run: Run, device: torch.device) -> None:
         config, division = run.config, run.division
-        self._data = ShardDataset(run.dataset, division.watched_split, division.watched, weights=config.loss_weights)
+        self._data = ShardDataset(
+            run.dataset, division.watched_split, division.watched, weights=config.loss_weights, learn=config.learn
+        )
+        self._class_weights = class_weights(config, device)
         self._store = open_store(self._data, config.loader, device)
         self._config, self._normalisation, self._device = config, run.normalisation, device
         self._side = config.network.largest_input(min(self._data.window))
@@ -109,9 +114,9 @@ class Validation:
         Raises:
             DivergedError: a loss is not finite.
         """
-        losses, counts = [], np.zeros(1, np.int64)
+        losses, counts, matrix = [], np.zeros(1, np.int64), np.zeros(1, np.int64)
         for index in range(len(self._data)):
-            probability, label, loss = self._run(network, index)
+            maps, label, loss = self._run(network, index)
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"validation: the loss of sample {self._data.ids[index]} is {loss}; the last checkpoint is kept; "
@@ -119,20 +124,26 @@ class Validation:
                 )
             if not np.ma.getmaskarray(label).all():
                 losses.append(loss)
-            counts = counts + count_pixels(probability, label)
+            counts = counts + count_pixels(foreground(maps), label)
+            if len(maps) > 1:
+                known = ~np.ma.getmaskarray(label)
+                matrix = matrix + confusion_matrix(maps.argmax(axis=0), np.ma.getdata(label), len(maps), known)
             on_sample()
         self.pixels = scores = pixel_scores(counts)
         names = ("pixel_error", "misclassified", "iou_cell", "iou_membrane")
-        return {"val_loss": float(np.mean(losses)), **{f"val_{name}": getattr(scores, name) for name in names}}
+        dice = {"val_mean_dice": mean_of_foreground(dice_by_class(matrix))} if matrix.size > 1 else {}
+        return {"val_loss": float(np.mean(losses)), **{f"val_{name}": getattr(scores, name) for name in names}, **dice}
 
     def examples(self, network: nn.Module, n: int = 3) -> list[Example]:
         """Return the first sample of each of the first `n` slices."""
         found = []
         for index in self._data.firsts[:n]:
-            probability, label, _ = self._run(network, index)
+            maps, label, _ = self._run(network, index)
             image = centre(self._store.read(index)["image"], label.shape[-1]).float().cpu().numpy()
             image = image if image.ndim == 2 else image[self._data.own_channels].mean(axis=0)  # only to be looked at
-            found.append(Example(self._data.ids[index], image, np.ma.filled(label, UNKNOWN), probability))
+            found.append(
+                Example(self._data.ids[index], image, np.ma.filled(np.minimum(label, 1), UNKNOWN), foreground(maps))
+            )
         return found
 
     def draw(self, folder: Path, rows: Sequence[Row], network: nn.Module) -> None:
@@ -144,7 +155,7 @@ class Validation:
         draw_run(folder, rows, self.examples(network), self.pixels)
 
     def _run(self, network: nn.Module, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """Return the probabilities, the label, masked where it is ignored, and the loss."""
+        """Return the probabilities (K, h, w), the label, masked where it is ignored, and the loss."""
         parts = {name: centre(part, self._side).to(self._device) for name, part in self._store.read(index).items()}
         image = normalise(parts["image"], self._normalisation)[None]
         weights = parts["weights"][None] if "weights" in parts else None
@@ -153,14 +164,14 @@ class Validation:
         with torch.inference_mode():
             with autocast(self._device, self._config.precision):
                 scores = centre(network(image), self._config.target)
-            loss = weighted_cross_entropy(scores, label, weights)
-            probability = torch.sigmoid(cell_logits(scores).float())[0]
+            loss = target_loss(scores, label, weights, self._config, self._class_weights)
+            maps = probabilities(scores, n_maps=self._config.n_maps)[0]
         side = scores.shape[-1]
         truth = centre(label, side)[0].cpu().numpy()
         if self._data.ignore is not None:
             ignored = centre(parts["label"], side) == self._data.ignore
             truth = np.ma.array(truth, mask=ignored.cpu().numpy())
-        return probability.cpu().numpy(), truth, loss.item()
+        return maps.cpu().numpy(), truth, loss.item()
 
 
 class Trainer:
@@ -174,6 +185,7 @@ class Trainer:
         self.network = UNet(config.network).to(self.device)
         self.network.to(memory_format=layout)  # type: ignore[call-overload]
         self.forward: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
+        self._class_weights = class_weights(config, self.device)
         self.optimizer = _optimizer(config, self.network)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.plateau = Plateau(rate=config.learning_rate)
@@ -255,8 +267,9 @@ class Trainer:
             return
         values = load(path)
         digest, settings = ("digest", self.run.division.digest), ("config", self.config.as_dict())
+        recorded = {"config": FitConfig.from_dict(values.get("config", {})).as_dict()}  # it may be of an older version
         for (key, expected), owner in ((digest, "another dataset"), (settings, "a run of other settings")):
-            if values.get(key) != expected:
+            if {**values, **recorded}.get(key) != expected:
                 raise RunError(f"{path}: belongs to {owner} than {CONFIG_FILE} says; train again")
         try:
             self.network.load_state_dict(values["network"])
@@ -290,7 +303,8 @@ class Trainer:
         with autocast(self.device, self.config.precision):
             layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
             scores = self.forward(batch.image.contiguous(memory_format=layout))
-        return weighted_cross_entropy(centre(scores, self.config.target), batch.label, batch.weights)
+        scores = centre(scores, self.config.target)
+        return target_loss(scores, batch.label, batch.weights, self.config, self._class_weights)
 
     def _save(self, *, improved: bool, seconds: float) -> None:
         """Write all files of the round; the checkpoint last, so that a kill before it repeats the round."""
@@ -315,6 +329,12 @@ class Trainer:
                 "random": random,
             },
         )  # orders, places and turns of the batches have an address: their number, which is the last row's step
+
+
+def class_weights(config: FitConfig, device: torch.device) -> Tensor | None:
+    """Return the weight of each class, (K,); None where they are all the same."""
+    values = config.class_weight_values()
+    return torch.tensor(values, dtype=torch.float32, device=device) if values else None
 
 
 def require_finite(name: str, value: float, number: int, batch: Batch) -> None:

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.config import UNetConfig
+from training.config import FitConfig, UNetConfig
+
+_DICE_SMOOTH = 1.0  # pixels, so that nothing of nothing is 1
 
 Image = TypeVar("Image", Tensor, NDArray[Any])
 
@@ -95,6 +97,81 @@ def weighted_cross_entropy(scores: Tensor, label: Tensor, weight: Tensor | None 
     weight = centre(weight, logits.shape[-1])
     total = weight.sum().clamp(min=torch.finfo(torch.float32).tiny)  # where no pixel counts, the loss is 0
     return functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / total
+
+
+def probabilities(scores: Tensor, *, n_maps: int) -> Tensor:
+    """Return probabilities (B, K, Y, X) float32 of scores: of cell, where `n_maps` is 1, else the softmax of all."""
+    if n_maps == 1:
+        return torch.sigmoid(cell_logits(scores).float())[:, None]
+    return torch.softmax(scores.float(), dim=1)
+
+
+def class_cross_entropy(scores: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy per pixel, or per unit of weight; a scalar float32, in nats.
+
+    It works pixel by pixel, as `cell_logits` does, and for the same reason.
+
+    Args:
+        scores: (B, K, Y', X'), of any float dtype.
+        label: (B, Y, X) float class indices; the centre of the size of the scores counts.
+        weight: (B, Y, X) or None.
+    """
+    shares = torch.log_softmax(scores.float(), dim=1)
+    losses = -(shares * _one_hot(centre(label, *shares.shape[-2:]), shares.shape[1])).sum(dim=1)
+    if weight is None:
+        return losses.mean()
+    weight = centre(weight, *losses.shape[-2:])
+    return (losses * weight).sum() / weight.sum().clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def dice_loss(shares: Tensor, label: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return 1 minus the mean soft Dice coefficient of the classes but the first, of the whole batch; a scalar.
+
+    Milletari, Navab and Ahmadi 2016, arXiv:1606.04797, with sums in the place of sums of squares, as nnU-Net has it.
+    A class that is neither there nor predicted has lost nothing.
+
+    Args:
+        shares: (B, K, Y', X') probabilities; one map is that of class 1 of two.
+        label: (B, Y, X) float class indices; the centre of the size of the shares counts.
+        counted: (B, Y, X), 0 where a pixel does not count; None where all do.
+    """
+    n_classes = max(shares.shape[1], 2)
+    truth = _one_hot(centre(label, *shares.shape[-2:]), n_classes)[:, 1:]
+    found = shares if shares.shape[1] == 1 else shares[:, 1:]
+    if counted is not None:
+        inside = (centre(counted, *shares.shape[-2:]) > 0).float()[:, None]
+        truth, found = truth * inside, found * inside
+    axes = (0, 2, 3)
+    hits, sizes = (truth * found).sum(axes), truth.sum(axes) + found.sum(axes)
+    return 1 - ((2 * hits + _DICE_SMOOTH) / (sizes + _DICE_SMOOTH)).mean()
+
+
+def _one_hot(label: Tensor, n_classes: int) -> Tensor:
+    """Return (B, K, Y, X) float32, 1 for the class of each pixel of a label (B, Y, X)."""
+    classes = torch.arange(n_classes, device=label.device, dtype=label.dtype)
+    return (label[:, None] == classes[:, None, None]).float()
+
+
+def target_loss(
+    scores: Tensor, label: Tensor, weight: Tensor | None, config: FitConfig, class_weights: Tensor | None = None
+) -> Tensor:
+    """Return the loss that a run minimises, a scalar.
+
+    Args:
+        scores: (B, outputs, Y', X').
+        label: (B, Y, X) float, 0, 1, ...: what the run learns.
+        weight: (B, Y, X), 0 where a pixel does not count; None where all count the same.
+        config: of the run.
+        class_weights: (K,), or None.
+    """
+    counted = weight
+    if class_weights is not None:
+        of_class = (_one_hot(label, len(class_weights)) * class_weights[:, None, None]).sum(dim=1)
+        weight = of_class if weight is None else weight * of_class
+    loss = (weighted_cross_entropy if config.is_binary else class_cross_entropy)(scores, label, weight)
+    if config.loss == "ce":
+        return loss
+    return loss + dice_loss(probabilities(scores, n_maps=config.n_maps), label, counted)
 
 
 def centre(image: Image, height: int, width: int = 0) -> Image:

@@ -185,7 +185,7 @@ def _find_source(dataset: Dataset, folder: Path | None) -> tuple[Source | None, 
     One that was named must be the right one. One that is remembered and gone was not given; one that is there and
     cannot be read, or is another one now, was.
     """
-    from pipeline.verify.origin import find_origin, is_at_hand
+    from pipeline.source.origin import find_origin, is_at_hand
 
     missing = Skip("not applicable", "the source is not at hand; name its folder with --source")
     if not folder and not is_at_hand(dataset):

@@ -12,7 +12,7 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import bytes_digest, parse_json
 from pipeline.shards.progress import Progress
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, DatasetRecord, parse_record
-from pipeline.verify.origin import find_origin
+from pipeline.source.origin import find_origin
 from pipeline.verify.verification import verify_records
 
 

@@ -105,11 +105,18 @@ def rebuild(
 
 @click.command("phantom", cls=Command)
 @click.argument("out", type=PATH)
-def phantom(out: Path, output: Output) -> None:
+@click.option(
+    "--classes",
+    type=click.IntRange(2, 3),
+    default=2,
+    show_default=True,
+    help="Membrane and cell, or mitochondria in it, too.",
+)
+def phantom(out: Path, classes: int, output: Output) -> None:
     """Write the built-in phantom into the folder OUT, as train-volume.tif and train-labels.tif."""
     from pipeline.source.readers import write_phantom
 
-    files = [str(path) for path in write_phantom(out)]
+    files = [str(path) for path in write_phantom(out, n_classes=classes)]
     output.lines(files)
     output.report({"schema": "augpipe/phantom-report/1", "files": files})
 

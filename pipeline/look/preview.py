@@ -19,8 +19,8 @@ from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import DatasetRecord
 from pipeline.source.known_stacks import class_names
+from pipeline.source.origin import find_origin
 from pipeline.source.stacks import Source
-from pipeline.verify.origin import find_origin
 
 MAX_PER_SPLIT = 50
 _MAX_NAME = 24  # letters

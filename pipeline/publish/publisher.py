@@ -21,7 +21,7 @@ from pipeline.publish.receipt import Receipt, ReceiptBook, SentFile
 from pipeline.publish.remote import FailedError, Metadata, Remote, RemoteState
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.progress import Progress
-from pipeline.verify.origin import is_at_hand
+from pipeline.source.origin import is_at_hand
 
 Outcome: TypeAlias = Literal["published", "already there", "would be published"]
 

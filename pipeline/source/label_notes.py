@@ -75,7 +75,7 @@ def object_note(where: str, labels: Iterable[NDArray[Any]], n_classes: int) -> l
         labels: (Y, X) class indices each, 0 for the background; none of them is empty.
         n_classes: the background included.
     """
-    counts = [_count_objects(label) for label in labels]
+    counts = [count_objects(label) for label in labels]
     if not all(counts) or sum(counts) < MIN_OBJECT_CLASSES - 1:
         return []
     note = (
@@ -213,7 +213,7 @@ def _are_images(glimpses: Sequence[Glimpse]) -> bool:
     return bool(n_equal > _MIN_EQUAL * n_either)
 
 
-def _count_objects(label: NDArray[Any]) -> int:
+def count_objects(label: NDArray[Any]) -> int:
     """Return how many classes a slice (Y, X) shows, if nearly each is one connected region there; else 0."""
     from scipy import ndimage
 

@@ -21,6 +21,9 @@ CROWD = 7  # the column of the table of profiles that says how crowded with vesi
 BUCKET_PX, MAX_NEAR = 8.0, 48  # squares of pixels, and how many profiles compete for one of them at most
 MARGIN_PX = 32.0  # more than warp and misalignment together
 
+MITOCHONDRIA = 2  # in labels of three classes
+_MIN_MITOCHONDRION_PX, _RIM_PX = 4.0, 1.0  # half its width where one is drawn, and how far its dark rim reaches
+
 _PATH, _SHAPE, _WARP, _GRAIN, _SYNAPSE, _LIGHT, _SHOT, _VESICLE, _SECTION = range(1, 10)  # streams
 
 # Profiles (cross-sections of cells) sit on three jittered lattices, the largest first:
@@ -39,24 +42,28 @@ _add_interpolated, _pack, _fill_cells, _stamp_vesicles, _develop = (
 
 
 def make_phantom(
-    shape_zyx: tuple[int, int, int] = (30, 512, 512), *, seed: int = 0
+    shape_zyx: tuple[int, int, int] = (30, 512, 512), *, seed: int = 0, n_classes: int = 2
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return (images, labels), both (Z, Y, X) uint8, the same bytes on every x86-64 CPU.
 
-    Labels follow ISBI 2012: 255 = cell, 0 = membrane. The texture has the scale of ISBI 2012
+    Labels follow ISBI 2012: 255 = cell, 0 = membrane; of three classes they are 0 = membrane, 1 = cell and
+    2 = mitochondria, of the same images. The texture has the scale of ISBI 2012
     (4 x 4 x 50 nm voxels) whatever the shape. In images 0 is black.
 
     Args:
         shape_zyx: sections, rows, columns; at least (1, 16, 16).
         seed: 0 to 2**64 - 1; another seed is another tissue.
+        n_classes: 2 or 3.
 
     Raises:
-        ConfigError: the shape or the seed is out of range.
+        ConfigError: the shape, the seed or the number of classes is out of range.
     """
     if len(shape_zyx) != 3 or any(n < least for n, least in zip(shape_zyx, (1, 16, 16), strict=True)):
         raise ConfigError(f"phantom: shape_zyx must be at least (1, 16, 16), got {tuple(shape_zyx)}; crop a larger one")
     if not 0 <= seed < 2**64:
         raise ConfigError(f"phantom: seed must be 0 to 2**64 - 1, got {seed}; pass a non-negative integer")
+    if n_classes not in (2, 3):
+        raise ConfigError(f"phantom: expected 2 or 3 classes, got {n_classes}")
     n_sections, *size_yx = (int(n) for n in shape_zyx)
     images, labels = np.empty((2, n_sections, *size_yx), np.uint8)
     # Tables at the faces and in the middle of every section: a section shows all that it contains.
@@ -65,7 +72,10 @@ def make_phantom(
     for table in tables:
         _pack(table)
     for z in range(n_sections):
-        gray, owner, depth = _render_cells(seed, z, tables[2 * z : 2 * z + 3], labels[z])
+        gray, owner, depth, warp = _render_cells(seed, z, tables[2 * z : 2 * z + 3], labels[z])
+        if n_classes == 3:
+            inside = _find_mitochondria(tables[2 * z + 1], warp, owner) & (labels[z] != 0)
+            labels[z] = np.where(inside, MITOCHONDRIA, labels[z] != 0)
         _stamp_vesicles(gray, depth, *_draw_vesicles(seed, z, tables[2 * z + 1], owner))
         _expose_section(seed, z, gray, images[z])
     return images, labels
@@ -160,8 +170,19 @@ def _draw_mitochondrion(y: Floats, x: Floats, radius: Floats, bloom: Floats, u: 
     return y + (radius - size) * (u[2] - 0.5), x + (radius - size) * (u[3] - 0.5), long, short, *_direction(u[1])
 
 
-def _render_cells(seed: int, z: int, tables: Floats, label: NDArray[np.uint8]) -> tuple[Floats, Ints, Floats]:
-    """Fill label (Y, X); return the gray values, each pixel's profile, and its distance from a membrane.
+def _find_mitochondria(table: Floats, warp: Floats, owner: Ints) -> NDArray[np.bool_]:
+    """Return where (Y, X) the mitochondrion of the profile that each pixel is in lies, its dark rim included."""
+    rows, columns = np.mgrid[: owner.shape[0], : owner.shape[1]].astype(np.float64)
+    centre_y, centre_x, long, short, cos, sin = (table[:, column][owner] for column in range(CROWD + 1, CROWD + 7))
+    dy, dx = rows + warp[0, :-1, :-1] - centre_y, columns + warp[1, :-1, :-1] - centre_x
+    there = short >= _MIN_MITOCHONDRION_PX
+    u = (dx * cos + dy * sin) / np.where(there, long, 1.0)
+    v = (dy * cos - dx * sin) / np.where(there, short, 1.0)
+    return np.asarray(there & ((np.sqrt(u * u + v * v) - 1.0) * short < _RIM_PX))
+
+
+def _render_cells(seed: int, z: int, tables: Floats, label: NDArray[np.uint8]) -> tuple[Floats, Ints, Floats, Floats]:
+    """Fill label (Y, X); return gray values, each pixel's profile and distance from a membrane, and how it is bent.
 
     tables (3, N, 14) are the profiles at the upper face, in the middle and at the lower face.
     """
@@ -181,7 +202,7 @@ def _render_cells(seed: int, z: int, tables: Floats, label: NDArray[np.uint8]) -
     n_rows, n_columns = (int((side + 2.0 * MARGIN_PX) / BUCKET_PX) + 1 for side in label.shape)
     near, room = np.empty((n_rows, n_columns, MAX_NEAR), np.int64), np.empty((2, tables.shape[1]))
     _fill_cells(tables, warp, waves, label, gray, owner, depth, near, room)
-    return gray, owner, depth
+    return gray, owner, depth, warp
 
 
 def _draw_vesicles(seed: int, z: int, table: Floats, owner: Ints) -> tuple[Ints, Ints, Floats]:

@@ -271,8 +271,8 @@ def phantom_source(*, name: str | None = None) -> Source:
     return make_source(images, labels, name=name or PHANTOM)
 
 
-def write_phantom(folder: Path) -> tuple[Path, Path]:
-    """Write the phantom as a source folder and return its two files.
+def write_phantom(folder: Path, *, n_classes: int = 2) -> tuple[Path, Path]:
+    """Write the phantom as a source folder and return its two files; see `make_phantom` for its classes.
 
     Raises:
         ConfigError: one of the files is there already.
@@ -287,7 +287,7 @@ def write_phantom(folder: Path) -> tuple[Path, Path]:
             raise ConfigError(f"{path}: is there already and will not be replaced; choose another folder")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for path, stack in zip(paths, make_phantom(), strict=True):
+    for path, stack in zip(paths, make_phantom(n_classes=n_classes), strict=True):
         write_stack(path, stack)
     return paths
 

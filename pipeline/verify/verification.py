@@ -21,8 +21,8 @@ from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow, read_manifest
 from pipeline.shards.stored_files import find_stored_file
+from pipeline.source.origin import find_origin
 from pipeline.source.stacks import Source
-from pipeline.verify.origin import find_origin
 from pipeline.verify.records import check_record, plan_again
 from pipeline.verify.samples import Fault, FaultKind, StoredDigests, check_shard, replay_sample
 

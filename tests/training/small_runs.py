@@ -16,8 +16,8 @@ from training.config import FitConfig, UNetConfig
 from training.fitting import fit
 from training.inference import Predictor
 from training.loading import Normalisation
-from training.metrics import Scores, score_slices
 from training.run_folder import Run, load
+from training.scores.challenge import Scores, score_slices
 from training.unet import UNet
 
 # AdamW along a cosine, batch norm, crops that turn; two rounds of two steps.

@@ -18,8 +18,9 @@ from pipeline.source.gray_levels import ScaleGray
 from pipeline.source.stacks import RawStack
 from pipeline.source.tiff import write_stack
 from training.dataset import ShardDataset
+from training.evaluation import evaluate
 from training.fitting import fit, resume
-from training.inference import evaluate, open_predictor, predict
+from training.inference import open_predictor, predict
 from training.loading import measure_gray
 from training.run_folder import read_network, read_run
 

@@ -12,7 +12,8 @@ from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import open_dataset
 from pipeline.source.tiff import write_stack
 from training.dataset import Division, divide
-from training.inference import evaluate, open_predictor, predict
+from training.evaluation import evaluate
+from training.inference import open_predictor, predict
 from training.run_folder import Run, read_run
 from training.stacks import ContextSlices
 

@@ -69,7 +69,7 @@ def test_labels_that_number_the_cells_show_cells(tmp_path: Path) -> None:
     """Cells that touch stay two for the weights, which are those that a build would store."""
     numbered = ndimage.label(phantom_stack()[1])[0].astype(np.uint16)
     folders = [build_phantom(tmp_path / w, labels=numbered, weights=w, n=8) for w in ("none", "unet2015")]
-    computed, stored = (ShardDataset(folder, "train", weights="unet2015") for folder in folders)
+    computed, stored = (ShardDataset(each, "train", weights="unet2015", learn="foreground") for each in folders)
     labels = open_dataset(folders[0])["train"].labels
     assert max(label.max() for label in labels) > 1
     for ours, theirs, label in zip(computed, stored, labels, strict=True):

@@ -1,6 +1,7 @@
 """Scores of a run on the right slices, and of files: equal to the metrics of what it predicts for them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from pipeline.shards import open_dataset
 from pipeline.shards.config import BuildConfig
 from pipeline.source.combining import make_source
 from pipeline.source.tiff import write_stack
-from training.inference import Evaluation, Predictor, evaluate, open_predictor
-from training.metrics import ScoreError, score
+from training.evaluation import Evaluation, evaluate
+from training.inference import Predictor, open_predictor
 from training.run_folder import read_run
+from training.scores.challenge import ScoreError
+from training.scores.files import score
 
 KEYS = (
     "pixel_error", "misclassified", "iou_cell", "iou_membrane", "v_rand", "v_info", "warping_error",
@@ -116,7 +119,8 @@ def test_every_label_of_a_cell_is_cell(predictor: Predictor, tmp_path: Path, sta
     write_stack(tmp_path / "cells.tif", cells)
     binary = build_phantom(tmp_path / "binary")
     found = evaluate_slices(predictor, tmp_path / "cells", "test", stack[0], tmp_path / "cells.tif")
-    assert found.scores == evaluate_slices(predictor, binary, "test", *stack).scores
+    assert found.scores.objects is not None
+    assert replace(found.scores, objects=None) == evaluate_slices(predictor, binary, "test", *stack).scores
 
 
 def test_labels_saved_as_floats_are_their_numbers(
@@ -150,7 +154,7 @@ def test_another_stack_is_refused_by_its_digest(
     known = record.labels.sha256[:12]
     with pytest.raises(ConfigError, match=rf"labels\.tif: .* digest [0-9a-f]{{12}}, the dataset's labels {known}"):
         evaluate_slices(predictor, phantom_dataset, "test", stack[0], tmp_path / "labels.tif")
-    with pytest.raises(ConfigError, match="digest"):
+    with pytest.raises(ConfigError, match="binary labels have 2 values"):
         evaluate_slices(predictor, phantom_dataset, "test", *reversed(stack))
 
 
@@ -192,8 +196,18 @@ def test_padded_networks_are_scored_on_whole_samples(phantom_dataset: Path, tmp_
 
 def test_the_report_is_flat(predictor: Predictor, phantom_dataset: Path) -> None:
     report = evaluate_samples(predictor, phantom_dataset, "test").as_dict()
-    assert set(report) == {*KEYS, *(f"{key}_threshold" for key in CHOSEN), "split", "shown", "n", "trained_on"}
-    assert all(isinstance(value, float | int | str) for value in report.values())
+    known = {
+        *KEYS,
+        "mean_dice",
+        *(f"{key}_threshold" for key in CHOSEN),
+        "split",
+        "shown",
+        "n",
+        "trained_on",
+        "intervals",
+    }
+    assert set(report) == known
+    assert all(isinstance(value, float | int | str) for name, value in report.items() if name != "intervals")
     assert json.loads(json.dumps(report)) == report
 
 
@@ -227,7 +241,9 @@ def test_every_label_but_0_is_cell(tmp_path: Path) -> None:
     labels = phantom_stack()[1][:1, :40, :40]
     numbered = ndimage.label(labels)[0].astype(np.uint16)
     probability = smooth(labels.shape)
-    assert score(*write_pair(tmp_path, probability, numbered)) == score_stack(probability, labels)
+    found = score(*write_pair(tmp_path, probability, numbered))
+    assert found.objects is not None
+    assert replace(found, objects=None) == score_stack(probability, labels)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

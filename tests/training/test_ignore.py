@@ -17,10 +17,12 @@ from pipeline.source.combining import make_source
 from pipeline.source.labels import LabelOptions
 from pipeline.source.tiff import write_stack
 from training.dataset import ShardDataset, divide
-from training.inference import evaluate, open_predictor
+from training.evaluation import evaluate
+from training.inference import open_predictor
 from training.loading import Normalisation, without_ignored
-from training.metrics import count_pixels, pixel_scores, score, score_slices
 from training.run_folder import Run, read_run
+from training.scores.challenge import count_pixels, pixel_scores, score_slices
+from training.scores.files import score
 from training.trainer import Validation
 from training.unet import weighted_cross_entropy
 

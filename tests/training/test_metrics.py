@@ -14,8 +14,8 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error as skimage_adapted_rand_error
 from small_runs import score_stack
 
-from training import regions
-from training.metrics import (
+from training.scores import regions
+from training.scores.challenge import (
     THRESHOLDS,
     PixelScores,
     ScoreError,
@@ -23,13 +23,14 @@ from training.metrics import (
     pixel_scores,
     score_slices,
 )
-from training.regions import (
+from training.scores.objects import adapted_rand_error
+from training.scores.regions import (
     Overlap,
-    adapted_rand_error,
     count_splits_and_mergers,
     find_overlaps,
     grow_regions,
     info_score,
+    label_cells,
     rand_scores,
 )
 
@@ -162,7 +163,7 @@ def test_overlap_of_a_cell_that_was_cut_in_two() -> None:
     """The cut is one pixel wide, and stays border: six pixels of the cell are in no region."""
     cut = TWO_CELLS.copy()
     cut[:, 4] = False
-    overlap = find_overlaps(TWO_CELLS, [cut])[0]
+    overlap = find_overlaps(label_cells(TWO_CELLS), [cut])[0]
     assert [sorted(sizes) for sizes in overlap[:3]] == [[12, 18], [6, 6, 12], [6, 6, 12]]
     assert overlap.lone == 6
     both = 12**2 + 6**2 + 6**2 + 6
@@ -173,7 +174,7 @@ def test_overlap_of_a_cell_that_was_cut_in_two() -> None:
 
 
 def test_overlap_of_cells_that_were_merged() -> None:
-    overlap = find_overlaps(TWO_CELLS, [np.ones_like(TWO_CELLS)])[0]
+    overlap = find_overlaps(label_cells(TWO_CELLS), [np.ones_like(TWO_CELLS)])[0]
     assert rand_scores(overlap) == (468 / 900, 1, 2 * 468 / (468 + 900))
     assert info_score(overlap) == 0
 
@@ -186,7 +187,7 @@ def test_rand_scores_count_pairs_of_pixels(seed: int) -> None:
     same_cell = truth[:, None] == truth
     same_region = ((regions[:, None] == regions) & (regions > 0)) | np.eye(regions.size, dtype=bool)
     both = (same_cell & same_region).sum()
-    precision, recall, _ = rand_scores(find_overlaps(cells, [probability > 0.5])[0])
+    precision, recall, _ = rand_scores(find_overlaps(label_cells(cells), [probability > 0.5])[0])
     assert precision == both / same_region.sum()
     assert recall == both / same_cell.sum()
 
@@ -204,15 +205,16 @@ def test_adapted_rand_error_is_that_of_scikit_image(seed: int, shift: float) -> 
     probability = np.clip(0.6 * smooth_map(seed) + 0.4 * smooth_map(seed + 50) + shift, 0, 1).astype(np.float32)
     expected = skimage_adapted_rand_error(ndimage.label(cells)[0], ndimage.label(probability > 0.5)[0])[0]
     assert expected > 0.01
-    assert adapted_rand_error(probability > 0.5, cells) == pytest.approx(expected, abs=1e-12)
+    assert adapted_rand_error(label_cells(probability > 0.5), label_cells(cells)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_adapted_rand_error_without_pairs_is_0() -> None:
     """Where scikit-image divides 0 by 0."""
     single = np.eye(3, dtype=bool)
-    assert adapted_rand_error(single, single) == 0
-    assert adapted_rand_error(single, np.zeros_like(single)) == 0
-    assert adapted_rand_error(np.ones_like(single), single) == 1
+    cells = label_cells(single)
+    assert adapted_rand_error(cells, cells) == 0
+    assert adapted_rand_error(cells, np.zeros_like(cells)) == 0
+    assert adapted_rand_error(np.ones_like(cells), cells) == 1
 
 
 # Warping
@@ -371,7 +373,7 @@ def test_bare_slices_have_scores(value: float, label: int, shape: tuple[int, int
 def test_the_dictionary_is_flat_and_names_each_score() -> None:
     scores = score_stack(smooth_map(0)[None], smooth_map(1)[None] > 0.5)
     chosen = ["pixel_error", "v_rand", "v_info", "warping_error"]
-    plain = ["misclassified", "iou_cell", "iou_membrane", "adapted_rand_error"]
+    plain = ["mean_dice", "misclassified", "iou_cell", "iou_membrane", "adapted_rand_error"]
     assert sorted(json.loads(json.dumps(scores.as_dict()))) == sorted(
         ["n", *chosen, *plain, *(f"{key}_threshold" for key in chosen)]
     )
@@ -451,7 +453,7 @@ def test_v_rand_and_v_info_are_the_official_ones(official: dict[str, Any], kind:
     assert scores.v_rand == pytest.approx(numbers["v_rand_max"], abs=1e-9)
     assert scores.v_info == pytest.approx(numbers["v_info_max"], abs=1e-9)
     overlaps = [
-        find_overlaps(label > 0, [probability.astype(np.float64) > t for t in THRESHOLDS])
+        find_overlaps(label_cells(label > 0), [probability.astype(np.float64) > t for t in THRESHOLDS])
         for probability, label in zip(maps, labels, strict=True)
     ]
     for index, tenths in ((3, 3), (5, 5), (7, 7)):

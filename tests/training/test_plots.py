@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from small_runs import score_stack
 
-from training.metrics import THRESHOLDS, Scores, count_pixels, pixel_scores
 from training.plots import CURVES_FILE, FALSE, MISSED, SAMPLES_FILE, Example, draw_run, draw_thresholds, overlay_errors
 from training.run_folder import Row
+from training.scores.challenge import THRESHOLDS, Scores, count_pixels, pixel_scores
 
 CELL, MEMBRANE = 1.0, 0.0
 

@@ -457,7 +457,7 @@ def test_pictures_are_drawn_unless_told_otherwise(augtrain: Run, phantom_dataset
 KEYS = {
     "pixel_error", "misclassified", "iou_cell", "iou_membrane", "v_rand", "v_info", "warping_error",
     "adapted_rand_error", "pixel_error_threshold", "v_rand_threshold", "v_info_threshold", "warping_error_threshold",
-    "n",
+    "n", "mean_dice",
 }  # fmt: skip
 
 
@@ -470,7 +470,7 @@ def test_evaluate(
     code, out, err = augtrain("evaluate", run, phantom_dataset, "--split", "test", *files, "--tta", "--json", "-")
     assert code == 0, err
     report = json.loads(out)
-    assert set(report) == KEYS | {"split", "shown", "n", "trained_on"}
+    assert set(report) == KEYS | {"split", "shown", "n", "trained_on", "intervals"}
     assert report["n"] == (3 if whole else 6)
     lines = err.splitlines()
     for key in ("pixel_error", "iou_cell", "v_rand", "warping_error"):
@@ -487,7 +487,7 @@ def test_every_score_is_told_with_its_class_threshold_and_pooling(
     code, out, _ = augtrain("score", tmp_path / "probability.tif", stack[1], "--json", tmp_path / "report.json")
     assert code == 0
     report = json.loads((tmp_path / "report.json").read_bytes())
-    assert set(report) == KEYS
+    assert set(report) == KEYS | {"label_kind", "prediction"}
     told = dict(line.split(maxsplit=1) for line in out.splitlines())
     for key in sorted(KEYS - {"n"}):
         if key.endswith("_threshold"):

@@ -1,7 +1,7 @@
 """A stack in one TIFF file, read slice by slice, and written plainly."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,26 @@ def write_slices(
             file, iter(slices), shape=shape, dtype=dtype, bigtiff=n_bytes > _MAX_CLASSIC_BYTES,
             photometric="minisblack", metadata=None, software="", byteorder="<",
         )  # fmt: skip
+
+
+def write_channels(
+    path: Path, slices: Iterable[NDArray[np.float32]], shape: tuple[int, int, int], names: Sequence[str]
+) -> None:
+    """Write slices (C, Y, X) one by one as a float32 hyperstack of ImageJ with named channels; always the same bytes.
+
+    Raises:
+        ConfigError: it would be larger than such a file can be, 4 GB.
+        StorageError: the file cannot be written.
+    """
+    depth, height, width = shape
+    whole = (depth, len(names), height, width)
+    n_bytes = math.prod(whole) * np.dtype(np.float32).itemsize
+    if n_bytes > _MAX_CLASSIC_BYTES:
+        raise ConfigError(f"{path}: {len(names)} channels of {shape} are more than 4 GB; write fewer slices at a time")
+    metadata = {"axes": "ZCYX", "Labels": list(names) * depth, "mode": "grayscale"}
+    with whole_file(path, n_bytes=n_bytes) as file:
+        planes = (np.ascontiguousarray(plane, np.float32) for image in slices for plane in image)
+        tifffile.imwrite(file, planes, shape=whole, dtype=np.float32, imagej=True, metadata=metadata, software="")
 
 
 def _open(path: Path) -> tifffile.TiffFile:

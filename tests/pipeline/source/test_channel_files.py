@@ -16,10 +16,10 @@ from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.errors import ConfigError, SourceError
 from pipeline.source.combining import make_source
+from pipeline.source.origin import find_origin
 from pipeline.source.pages.channel_files import channel_files
 from pipeline.source.readers import read_pairs
 from pipeline.source.tiff import write_stack
-from pipeline.verify.origin import find_origin
 from pipeline.verify.verification import verify_dataset
 
 IMAGES, LABELS = small_stack()

@@ -15,10 +15,10 @@ from small_worlds import small_config, small_stack, write_folder
 from pipeline.build.builder import build_dataset
 from pipeline.errors import DatasetError, SourceError
 from pipeline.shards.digest import parse_json
+from pipeline.source.origin import find_origin
 from pipeline.source.pages import jpeg
 from pipeline.source.pages.formats import open_file
 from pipeline.source.readers import read_pairs
-from pipeline.verify.origin import find_origin
 
 GRAY = small_stack()[0][0][:40, :51]
 RGB = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=-1)

@@ -93,3 +93,14 @@ def test_bad_shape_is_named(shape_zyx: tuple[int, int, int]) -> None:
 def test_bad_seed_is_named(seed: int) -> None:
     with pytest.raises(ConfigError, match="phantom: seed must be"):
         make_phantom((1, 16, 16), seed=seed)
+
+
+def test_three_classes_are_the_two_with_mitochondria_in_the_cells() -> None:
+    images, labels = make_phantom((2, 160, 192), seed=3)
+    others, classes = make_phantom((2, 160, 192), seed=3, n_classes=3)
+    assert np.array_equal(others, images)
+    assert np.array_equal(classes > 0, labels > 0)
+    assert 0.01 < (classes == 2).mean() < 0.3
+    assert images[classes == 2].mean() < images[classes == 1].mean() - 20
+    with pytest.raises(ConfigError, match="expected 2 or 3 classes, got 4"):
+        make_phantom((2, 160, 192), n_classes=4)

@@ -14,13 +14,13 @@ from pipeline.shards.inputs import StackInput
 from pipeline.shards.record import BUILD_INFO_FILE
 from pipeline.source.build_info import read_build_info
 from pipeline.source.gray_levels import ScaleGray
-from pipeline.source.known_stacks import PHANTOM
+from pipeline.source.known_stacks import PHANTOM, known_name
 from pipeline.source.labels import LabelOptions
 from pipeline.source.pages.address import file_of
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE, phantom_source, read_folder, read_pairs
 from pipeline.source.regions import Boxes
 from pipeline.source.resampling import PixelSize
-from pipeline.source.stacks import Source
+from pipeline.source.stacks import Source, Stack
 
 _MAX_LISTED = 3
 
@@ -54,6 +54,35 @@ def find_origin(dataset: Dataset, folder: Path | None = None, *, pairs: Sequence
     return source
 
 
+def find_stacks(dataset: Dataset, pairs: Sequence[tuple[Path, Path]]) -> dict[int, Stack]:
+    """Return those of a dataset's stacks that are in pairs of images and labels, by their numbers.
+
+    Raises:
+        ConfigError: none is, or the labels are not those of the images; or the two do not belong together.
+        SourceError: a stack cannot be read.
+    """
+    inputs = dataset.record.inputs
+    few = None if len(pairs) == len(inputs) else inputs[0].labels.values
+    source = _as_recorded(
+        _with_kept_channels(partial(read_pairs, pairs), dataset, len(pairs), values=few or ()), inputs
+    )
+    known = {each.images.sha256: number for number, each in enumerate(inputs)}
+    found = {known[one.images_sha256]: one for one in source.stacks if one.images_sha256 in known}
+    images, labels = pairs[0]
+    if not found:
+        raise ConfigError(
+            f"{images}: its pixels have the digest {source.stacks[0].images_sha256[:12]}, the dataset was made of "
+            f"{', '.join(each.images.sha256[:12] for each in inputs[:_MAX_LISTED])}; take that stack"
+        )
+    for number, stack in found.items():
+        if stack.labels_sha256 != inputs[number].labels.sha256:
+            raise ConfigError(
+                f"{labels}: its pixels have the digest {stack.labels_sha256[:12]}, the dataset's labels "
+                f"{inputs[number].labels.sha256[:12]}"
+            )
+    return found
+
+
 def _require_same_decoder(dataset: Dataset, source: Source) -> None:
     """Refuse a source whose files are the dataset's own, where another decoder has given other pixels of them.
 
@@ -73,6 +102,11 @@ def _require_same_decoder(dataset: Dataset, source: Source) -> None:
 def is_at_hand(dataset: Dataset) -> bool:
     """Return whether there is anything where the source was when the dataset was made; the phantom always is."""
     return dataset.name == PHANTOM or _are_there(read_build_info(dataset.folder).pairs)
+
+
+def is_where_it_was(dataset: Dataset) -> bool:
+    """Return whether something lies where the source was when the dataset was made, or it is the built-in phantom."""
+    return known_name(dataset.record.inputs) == PHANTOM or _are_there(read_build_info(dataset.folder).pairs)
 
 
 def _in_folder(dataset: Dataset, folder: Path) -> Source:
@@ -114,7 +148,9 @@ def _remembered(dataset: Dataset) -> Source:
         ) from error
 
 
-def _with_kept_channels(read: Callable[..., Source], dataset: Dataset, n_pairs: int = 0) -> Source:
+def _with_kept_channels(
+    read: Callable[..., Source], dataset: Dataset, n_pairs: int = 0, *, values: Sequence[int] = ()
+) -> Source:
     """Return a source as it was read before, of those of its channels that were kept then.
 
     A lock file names several that were kept, and does not say which a single one was: the digest of its pixels tells.
@@ -123,12 +159,15 @@ def _with_kept_channels(read: Callable[..., Source], dataset: Dataset, n_pairs: 
         read: what reads it, from the options that `_as_before` returns.
         dataset: the dataset.
         n_pairs: as for that.
+        values: of the classes, where not all stacks are read, so that some may be missing.
 
     Raises:
         ConfigError: the files do not hold a source.
         SourceError: a stack cannot be read.
     """
     options, recorded = _as_before(dataset, n_pairs), dataset.record.inputs
+    if values:
+        options["label_options"] = replace(options["label_options"], values=tuple(values))
     if options.get("channel"):
         return read(**options)
     kept = recorded[0].images.channels or ()

@@ -25,10 +25,10 @@ class Overlap(NamedTuple):
     lone: int  # pixels of cells that are in no region: each is a region of its own
 
 
-def find_overlaps(cells: NDArray[np.bool_], predictions: Iterable[NDArray[np.bool_]]) -> list[Overlap]:
-    """Return the overlap of the 4-connected cells with each prediction of cells after border thinning."""
-    truth = _label(cells)[cells]
-    return [_find_overlap(truth, grow_regions(predicted)[cells]) for predicted in predictions]
+def find_overlaps(ids: NDArray[np.integer[Any]], predictions: Iterable[NDArray[np.bool_]]) -> list[Overlap]:
+    """Return the overlap of cells, by their ids (0 = membrane), with each prediction of cells after border thinning."""
+    cells = ids != 0
+    return [find_overlap(ids[cells], grow_regions(predicted)[cells]) for predicted in predictions]
 
 
 def rand_scores(overlap: Overlap) -> tuple[float, float, float]:
@@ -61,20 +61,6 @@ def info_score(overlap: Overlap) -> float:
     return ratio(2 * max(h_cells + h_regions - h_both, 0.0), h_cells + h_regions)
 
 
-def adapted_rand_error(predicted: NDArray[np.bool_], cells: NDArray[np.bool_]) -> float:
-    """Return the adapted Rand error of one slice's predicted cells, as scikit-image's `adapted_rand_error` defines it.
-
-    Of the 4-connected cells in the labels and the 4-connected cells in the prediction, not thinned; membrane is ignored
-    in the labels and is one more region in the prediction. A pixel is no pair with itself. 0 if there are no pairs.
-    """
-    truth, found = (_label(mask)[cells] for mask in (cells, predicted))
-    overlap = _find_overlap(truth, found + 1)
-    both, in_cells, in_regions = (
-        int(sizes @ sizes - sizes.sum()) for sizes in (overlap.shared, overlap.cells, overlap.regions)
-    )
-    return 1 - ratio(2 * both, in_cells + in_regions)
-
-
 def grow_regions(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the (Y, X) regions of 4-connected cells after border thinning: 0 = border, 1, 2, ... = region.
 
@@ -84,12 +70,17 @@ def grow_regions(cells: NDArray[np.bool_]) -> NDArray[np.int32]:
     Membrane pixels are flooded in rings from the cells; one that two regions reach at once stays border, and so does
     one that only borders reach. Without any cell the whole slice is region 1.
     """
-    if not cells.any():
-        return np.ones(cells.shape, np.int32)
     # Transposed, because pixels at equal distance are visited column by column.
-    regions = np.pad(_label(cells.T), 1, constant_values=_OUTSIDE)
+    return grow_ids(label_cells(cells.T).T)
+
+
+def grow_ids(ids: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the same for cells known by their ids (Y, X), 0 = membrane; where two touch, they stay as they are."""
+    if not ids.any():
+        return np.ones(ids.shape, np.int32)
+    regions = np.pad(np.ascontiguousarray(ids.T), 1, constant_values=_OUTSIDE)
     inside = regions[1:-1, 1:-1]
-    inside[~cells.T] = _DRY
+    inside[ids.T == 0] = _DRY
     _kernel("_flood_rings")(regions.ravel(), regions.shape[1], np.empty(regions.size, np.int64))
     return inside.T
 
@@ -122,7 +113,7 @@ def count_splits_and_mergers(
     certainty = np.abs(probability.ravel()[wrong] - np.float64(threshold)).astype(np.float32)
     wrong = wrong[np.argsort(-certainty, kind="stable")]
     stuck = wrong[: _kernel("_flip_simple_points")(source.ravel(), source.shape[1], wrong)]
-    objects = _label(source)
+    objects = label_cells(source)
     reach = radius_px if 1 <= radius_px <= min(cells.shape) else max(cells.shape)
     seen, queue = np.zeros(source.size, np.int32), np.empty(source.size, np.int64)
     n: int = _kernel("_count_mistakes")(source.ravel(), objects.ravel(), source.shape[1], stuck, reach, seen, queue)
@@ -134,8 +125,8 @@ def ratio(part: float, whole: float) -> float:
     return float(part / whole) if whole else 1.0
 
 
-def _find_overlap(truth: NDArray[np.integer[Any]], regions: NDArray[np.integer[Any]]) -> Overlap:
-    """Return the overlap of the cells (1, 2, ...) and the regions (0 = none) of the same pixels."""
+def find_overlap(truth: NDArray[np.integer[Any]], regions: NDArray[np.integer[Any]]) -> Overlap:
+    """Return the overlap of the cells (1, 2, ...) and the regions (0 = none) of the same pixels, in a line."""
     sizes = np.bincount(regions, minlength=1)
     pairs = truth.astype(np.int64) * sizes.size + regions
     ids, shared = np.unique(pairs, return_counts=True)
@@ -144,7 +135,7 @@ def _find_overlap(truth: NDArray[np.integer[Any]], regions: NDArray[np.integer[A
     )
 
 
-def _label(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+def label_cells(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the 4-connected components: 0 = none, 1, 2, ... row by row."""
     from scipy import ndimage
 

@@ -6,32 +6,33 @@ anything else cell. A pixel is predicted as cell if its probability is above the
 nothing is a perfect score: nothing was there to find, and nothing was found.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.errors import AugpipeError, ConfigError
-from pipeline.shards.progress import Progress, SilentProgress, track
-from training.regions import adapted_rand_error, count_splits_and_mergers, find_overlaps, info_score, rand_scores, ratio
+from pipeline.errors import AugpipeError
+from training.objects import find_contact, separated
+from training.scores.bootstrap import Sums, add_up
+from training.scores.classes import ClassScores, dice_by_class, mean_of_foreground, score_classes
+from training.scores.objects import ObjectScores, adapted_rand_error, score_objects
+from training.scores.regions import (
+    count_splits_and_mergers,
+    find_overlap,
+    find_overlaps,
+    grow_ids,
+    info_score,
+    label_cells,
+    rand_scores,
+    ratio,
+)
 
 # Added up in float64 as the challenge does: 0.1, 0.2, 0.30000000000000004, ..., 0.9999999999999999.
 THRESHOLDS = tuple(accumulate([0.1] * 10, initial=0.0))
 _HALF = THRESHOLDS.index(0.5)
-_MEANINGS = {
-    "pixel_error": "1 - best F-score of {foreground} pixels over thresholds 0 to 1, pooled",
-    "misclassified": "share of wrong pixels at 0.5, pooled",
-    "iou_cell": "of {foreground} pixels at 0.5, pooled",
-    "iou_membrane": "of {background} pixels at 0.5, pooled",
-    "v_rand": "after border thinning, mean of slices, best threshold",
-    "v_info": "after border thinning, mean of slices, best threshold",
-    "warping_error": "splits and mergers a pixel, best threshold, pooled",
-    "adapted_rand_error": "of 4-connected {foreground} at 0.5, mean of slices",
-}
 
 
 def _round_down(threshold: float) -> np.float32:
@@ -41,6 +42,16 @@ def _round_down(threshold: float) -> np.float32:
 
 
 _FLOORS = np.array([_round_down(threshold) for threshold in THRESHOLDS])
+
+
+# What a slice adds of which no pixel counts.
+_NOTHING: Sums = {
+    "n": np.array(0),
+    "pixels": np.zeros((2, len(THRESHOLDS) + 1), np.int64),
+    **{name: np.zeros(len(THRESHOLDS)) for name in ("v_rand", "v_info")},
+    "warping": np.zeros(len(THRESHOLDS) - 1),
+    "adapted_rand_error": np.array(0.0),
+}
 
 
 class ScoreError(AugpipeError):
@@ -83,7 +94,11 @@ class Scores(PixelScores):
         v_info: best mean over slices of the information-theoretic F-score after border thinning; 1 is perfect.
         warping_error: splits and mergers per pixel that warping leaves, at the best of the first ten thresholds;
             pooled over all slices; 0 is perfect.
-        adapted_rand_error: mean over slices of the adapted Rand error of the cells at 0.5; 0 is perfect.
+        adapted_rand_error: mean over slices of the adapted Rand error of the cells at 0.5, or of the ids where there
+            are ids; 0 is perfect.
+        mean_dice: mean over the foreground classes of their Dice coefficients, pooled; that of cell where it is one.
+        classes: how well several classes were told apart; None where there are two.
+        objects: how well single objects were found; None where labels are no ids.
         v_rand_curve: v_rand at each of `thresholds`.
         v_info_curve: v_info at each of `thresholds`.
         warping_curve: warping_error at each of `thresholds` but the last.
@@ -100,49 +115,21 @@ class Scores(PixelScores):
     v_rand_curve: tuple[float, ...]
     v_info_curve: tuple[float, ...]
     warping_curve: tuple[float, ...]
+    mean_dice: float
+    classes: ClassScores | None = None
+    objects: ObjectScores | None = None
 
+    def as_dict(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the scores and their thresholds, without the curves.
 
-def score(
-    prediction: Path | str, labels: Path | str, *, ignore: Sequence[int] = (), progress: Progress | None = None
-) -> Scores:
-    """Return the scores of one TIFF stack against another, of whatever predicted it.
-
-    Args:
-        prediction: (Z, Y, X) probability of cell: float in 0..1, or unsigned integers, whose largest value means 1.
-        labels: (Z, Y, X), 0 = membrane, anything else cell.
-        ignore: values of the labels that mean nothing; such pixels are left out.
-        progress: its progress callback.
-
-    Raises:
-        ConfigError: a file is not there, or the stacks do not fit each other.
-        SourceError: a file cannot be read.
-        ScoreError: the prediction is not in 0..1.
-    """
-    from pipeline.source.label_values import is_one_of
-    from pipeline.source.tiff import open_stack
-
-    found, truth = open_stack(Path(prediction)), open_stack(Path(labels), labels=True)
-    if found.shape != truth.shape:
-        raise ConfigError(f"{prediction}: expected the shape of the labels, {truth.shape}, got {found.shape}")
-    whole = np.float32(np.iinfo(found.dtype).max if found.dtype.kind == "u" else 1)
-    known = (np.ma.array(label, mask=is_one_of(label, ignore)) if ignore else label for label in truth)
-    pairs = ((image.astype(np.float32) / whole, label) for image, label in zip(found, known, strict=True))
-    return score_slices(track(pairs, progress or SilentProgress(), "scoring", len(found), unit="slices"))
-
-
-def score_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return a line for each score of a report, with its class, threshold and pooling.
-
-    A report may have `classes`: what background and foreground are called, which are the membranes and cells of EM.
-    """
-    background, foreground = report.get("classes", ("background", "foreground"))
-    lines = []
-    for name, meaning in _MEANINGS.items():
-        threshold = report.get(f"{name}_threshold")
-        at = "" if threshold is None else f" ({threshold:.1f})"
-        said = meaning.format(background=background, foreground=foreground)
-        lines.append(f"{name:<20}{report[name]:.5f}   {said}{at}")
-    return [*lines, f"{'scored':<20}{report['n']} {report.get('shown', 'slices')}"]
+        Args:
+            names: of the classes, in the order of their indices; their indices where it is empty.
+        """
+        values: dict[str, Any] = PixelScores.as_dict(self)
+        parts = values.pop("classes"), values.pop("objects")
+        if parts[0] is not None:
+            values |= parts[0].as_dict(names or tuple(map(str, range(len(parts[0].dice)))))
+        return values if parts[1] is None else values | parts[1].as_dict()
 
 
 def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
@@ -154,24 +141,65 @@ def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
     Raises:
         ScoreError: the shapes of a pair differ, there are no pairs, or a prediction is not in 0..1.
     """
-    counts = np.zeros((2, len(THRESHOLDS) + 1), np.int64)
-    v_rand, v_info = np.zeros((2, len(THRESHOLDS)))
-    warping = np.zeros(len(THRESHOLDS) - 1)
-    adapted, n_slices = 0.0, 0
-    for prediction, labels in pairs:
-        where = f"slice {n_slices}"
-        probability, cells, counted = _check(prediction, labels, where)
-        if cells.ndim != 2:
-            raise ScoreError(f"{where}: expected a shape of (Y, X), got {cells.shape}; score a stack slice by slice")
-        counts += _count(probability, cells, counted)
-        overlaps = find_overlaps(cells, (probability > floor for floor in _FLOORS))
-        v_rand += [rand_scores(overlap)[2] for overlap in overlaps]
-        v_info += [info_score(overlap) for overlap in overlaps]
-        warping += [count_splits_and_mergers(probability, cells, threshold) for threshold in THRESHOLDS[:-1]]
-        adapted += adapted_rand_error(probability > _FLOORS[_HALF], cells)
-        n_slices += 1
-    pixels = pixel_scores(counts)
-    v_rand, v_info, warping = v_rand / n_slices, v_info / n_slices, warping / counts.sum()
+    measured = [measure_slice(*pair, where=f"slice {number}") for number, pair in enumerate(pairs)]
+    return finish(add_up(measured or [_NOTHING]))
+
+
+def measure_slice(
+    prediction: ArrayLike,
+    labels: ArrayLike,
+    *,
+    ids: NDArray[Any] | None = None,
+    found: NDArray[Any] | None = None,
+    where: str = "slice",
+) -> Sums:
+    """Return what a slice adds to the scores, to be added up and given to `finish`.
+
+    Args:
+        prediction: (Y, X) probability of cell.
+        labels: (Y, X), 0 = membrane, anything else cell; masked pixels do not count.
+        ids: which cell each pixel of the labels is of, 0 = none, where cells may touch; None: the 4-connected ones.
+        found: which cell each pixel was predicted as, 0 = none; None: the 4-connected ones above each threshold. Where
+            such cells touch, they are kept apart for the warping error, as cells of the labels are.
+        where: what to call the slice.
+
+    Raises:
+        ScoreError: the shapes differ, or the prediction is not in 0..1.
+    """
+    probability, cells, counted = _check(prediction, labels, where)
+    if cells.ndim != 2:
+        raise ScoreError(f"{where}: expected a shape of (Y, X), got {cells.shape}; score a stack slice by slice")
+    if counted is not None and not counted.any():
+        return _NOTHING
+    truth = label_cells(cells) if ids is None else _numbered(ids, cells)
+    apart = cells if ids is None else separated(truth) > 0
+    regions = label_cells(probability > _FLOORS[_HALF]) if found is None else _numbered(found, counted)
+    if found is None:
+        parted, overlaps = probability, find_overlaps(truth, (probability > floor for floor in _FLOORS))
+    else:
+        parted = np.where(find_contact(regions), np.float32(0), probability)
+        overlaps = [find_overlap(truth[cells], grow_ids(regions)[cells])] * len(THRESHOLDS)
+    return {
+        "n": np.array(1),
+        "pixels": _count(probability, cells, counted),
+        "v_rand": np.array([rand_scores(overlap)[2] for overlap in overlaps]),
+        "v_info": np.array([info_score(overlap) for overlap in overlaps]),
+        "warping": np.array([count_splits_and_mergers(parted, apart, each) for each in THRESHOLDS[:-1]]),
+        "adapted_rand_error": np.array(adapted_rand_error(regions, truth)),
+    }
+
+
+def finish(sums: Sums) -> Scores:
+    """Return the scores of all slices whose `measure_slice` was added up.
+
+    Raises:
+        ScoreError: nothing was counted.
+    """
+    pixels = pixel_scores(sums["pixels"])
+    n_slices = int(sums["n"])
+    v_rand, v_info = sums["v_rand"] / n_slices, sums["v_info"] / n_slices
+    matrix = sums.get("confusion", _at_half(sums["pixels"]))
+    warping = sums["warping"] / sums["pixels"].sum()
     return Scores(
         **{f.name: getattr(pixels, f.name) for f in fields(pixels)},
         n=n_slices,
@@ -181,10 +209,13 @@ def score_slices(pairs: Iterable[tuple[ArrayLike, ArrayLike]]) -> Scores:
         v_info_threshold=THRESHOLDS[v_info.argmax()],
         warping_error=float(warping.min()),
         warping_error_threshold=THRESHOLDS[warping.argmin()],
-        adapted_rand_error=adapted / n_slices,
+        adapted_rand_error=float(sums["adapted_rand_error"]) / n_slices,
         v_rand_curve=tuple(v_rand.tolist()),
         v_info_curve=tuple(v_info.tolist()),
         warping_curve=tuple(warping.tolist()),
+        mean_dice=mean_of_foreground(dice_by_class(matrix)),
+        classes=score_classes(matrix) if "confusion" in sums else None,
+        objects=score_objects(sums, n_slices) if "objects" in sums else None,
     )
 
 
@@ -223,6 +254,19 @@ def pixel_scores(counts: NDArray[np.int64]) -> PixelScores:
         iou_membrane=ratio(below[0, _HALF], below[0, _HALF] + wrong),
         pixel_f_curve=tuple(f_scores),
     )
+
+
+def _at_half(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the confusion matrix of membrane and cell at 0.5, from the sum of `count_pixels`."""
+    above = counts[:, _HALF + 1 :].sum(axis=1)
+    return np.stack([counts.sum(axis=1) - above, above], axis=1)
+
+
+def _numbered(ids: NDArray[Any], where: NDArray[np.bool_] | None) -> NDArray[np.int32]:
+    """Return ids as 1, 2, ... in rising order, 0 where they are 0 and wherever `where` does not hold."""
+    kept = ids if where is None else np.where(where, ids, ids.dtype.type(0))
+    values, places = np.unique(kept, return_inverse=True)
+    return np.asarray(places + (values[0] != 0), np.int32)
 
 
 def _count(
