@@ -96,8 +96,18 @@ def rendering(card: Card) -> str:
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
         f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
-        f"at the same positions.{_context(config)}{_choice(config)} Seed {config.seed}; manifest.jsonl has the recipe "
-        "of every sample."
+        f"at the same positions.{_faults(ranges)}{_context(config)}{_choice(config)} Seed "
+        f"{config.seed}; manifest.jsonl has the recipe of every sample."
+    )
+
+
+def _faults(ranges: AugmentRanges) -> str:
+    """Return what defects are, if there are any."""
+    if ranges.defects is None:
+        return ""
+    return (
+        " Defects are faults of the section, of so many pixels: a missing part, a dark spot, a fold, or a jump. "
+        "Labels move with the tissue, and say nothing where a fault hides it."
     )
 
 

@@ -101,3 +101,13 @@ def test_the_audit_knows_slices_by_what_a_fault_leaves(tmp_path: Path) -> None:
     dataset = build(tmp_path / "d", source, jobs=2, n=8, size=(224, 224), ranges=ranges)
     report = audit_dataset(dataset, source_folder=tmp_path / "source", gap=1, jobs=2)
     assert (report.outcome, report.findings) == ("CLEAN", ())
+
+
+def test_the_neighbours_of_a_faulty_section_are_whole(tmp_path: Path) -> None:
+    faulty, plain = (
+        build(tmp_path / name, small_source(), ranges=ranges, context=1)["train"]
+        for name, ranges in (("faulty", FAULTY), ("plain", AugmentRanges()))
+    )
+    for one, other in zip(faulty, plain, strict=True):
+        assert np.array_equal(one.image[..., ::2], other.image[..., ::2])
+        assert not np.array_equal(one.image[..., 1], other.image[..., 1])

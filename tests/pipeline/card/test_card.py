@@ -521,6 +521,8 @@ def test_what_was_done_to_slices_is_told(card: Card) -> None:
     noisy = replace(card.record.config, ranges=some)
     noisy_text = rendering(about(card, schema="augpipe/dataset/2", config=noisy))
     assert "changed by noise (2 to 9 in 30% of the samples) and cropped" in noisy_text
+    faulty = replace(card.record.config, ranges=AugmentRanges(defects=(5.0, 20.0)))
+    assert "say nothing where a fault hides it" in rendering(about(card, schema="augpipe/dataset/2", config=faulty))
     assert "rotated by 0 to 360 degrees in 20% of the samples, magnified 0.5 to 2 times in 40% of" in noisy_text
     assert "training samples" not in plain
     assert "stage by stage" in staged
