@@ -1,20 +1,33 @@
 """Presets: ranges that belong together, for a kind of picture or after a paper."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from augment.errors import ConfigError
 from augment.ranges import AugmentRanges
 
 Preset: TypeAlias = Literal[
-    "unet2015", "original", "strong", "nnunet2d", "fluorescence", "ctc-phc-u373", "ctc-dic-hela"
+    "unet2015",
+    "original",
+    "strong",
+    "nnunet2d",
+    "fluorescence",
+    "em-defects",
+    "he-stain",
+    "ctc-phc-u373",
+    "ctc-dic-hela",
 ]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-MEASURE_GRAY = ("strong", "nnunet2d", "fluorescence")  # the presets that need the stack's span of gray levels
-PLAIN_TEST = ("nnunet2d", "fluorescence")  # the presets that leave test slices as they are, unless asked otherwise
+# The presets that need the stack's span of gray levels, and those that leave test slices as they are unless asked.
+MEASURE_GRAY = ("strong", "nnunet2d", "fluorescence", "em-defects")
+PLAIN_TEST = ("nnunet2d", "fluorescence", "em-defects", "he-stain")
 
 _STRONG_SHIFT_PX = 32.0
 _STRONG_BIAS = 0.1  # of the stack's gray levels, from the darkest to the brightest
+_EM_DEFECTS_PX = (5.0, 20.0)
+_EM_DEFECTS_SHARE = 0.2
+_HE_STAIN = 0.05
 _DEVIATION = 0.25  # the standard deviation of gray levels, of their span: 0.21 where they are normal, 0.29 if uniform
 
 
@@ -43,6 +56,13 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True, 
     illumination, a lens out of focus, the noise of a detector, another exposure and offset, and gamma; in every channel
     of its own, as each has its own lamp, filter and exposure.
 
+    `em-defects`: `strong`, and a fault of the section in every fifth sample: each of four as likely as gunpowder's
+    DefectAugment draws each of its own, 0.05, and up to 20 px in size, by which its folds move tissue.
+
+    `he-stain`: `unet2015`, and every second sample mirrored, zoom 0.8 to 1.25, and the amount of each dye up to 5 %
+    larger or smaller, with up to 0.05 more or less of it: as wide as the lighter stain augmentation of Tellez et al.
+    2019 (arXiv:1902.06543).
+
     `ctc-phc-u373`, `ctc-dic-hela`: `unet2015`, for two sets of the Cell Tracking Challenge on which that paper reports;
     `augpipe build` takes the size of their images and the weights of its loss with them.
 
@@ -60,15 +80,23 @@ def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True, 
         return AugmentRanges()
     if name == "original":
         return AugmentRanges(rotate_deg=(0.0, 0.0), extent="padded")
-    if name == "strong":
-        bias = _levels(_STRONG_BIAS * gray_span)
-        shift_px = _STRONG_SHIFT_PX if covered else None
-        return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))
+    if name in {"strong", "em-defects"}:
+        strong = _strong(gray_span, covered=covered)
+        faults = replace(strong, defects=_EM_DEFECTS_PX, probability={"defects": _EM_DEFECTS_SHARE})
+        return faults if name == "em-defects" else strong
+    if name == "he-stain":
+        return AugmentRanges(flip=True, zoom=(0.8, 1.25), stain=(_HE_STAIN, _HE_STAIN))
     if name == "nnunet2d":
         return _nnunet2d(gray_span, n_channels)
     if name == "fluorescence":
         return _fluorescence(gray_span, n_channels)
     raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+
+
+def _strong(gray_span: float, *, covered: bool) -> AugmentRanges:
+    bias = _levels(_STRONG_BIAS * gray_span)
+    shift_px = _STRONG_SHIFT_PX if covered else None
+    return AugmentRanges(flip=True, zoom=(0.8, 1.25), shift_px=shift_px, gain=(0.8, 1.25), bias=(0.0 - bias, bias))
 
 
 def _nnunet2d(gray_span: float, n_channels: int) -> AugmentRanges:

@@ -59,7 +59,10 @@ class AugmentRanges:
     grid_points: int = 3
     sigma_px: float = 10.0
     extent: Extent = "window"
+    defects: tuple[float, float] | None = None
     shading: tuple[float, float] | None = None
+    stain: tuple[float, float] | None = None
+    color: tuple[float, float] | None = None
     blur: tuple[float, float] | None = None
     noise: tuple[float, float] | None = None
     low_resolution: tuple[float, float] | None = None

@@ -14,12 +14,15 @@ from augment.errors import RecipeError
 from augment.operations import (
     OPERATIONS,
     Blur,
+    Color,
     Contrast,
+    Defects,
     Gamma,
     LowResolution,
     Noise,
     Operation,
     Shading,
+    Stain,
 )
 
 Pair: TypeAlias = tuple[float, float]
@@ -80,7 +83,10 @@ class Recipe:
     gray: tuple[Pair, ...] = ()
     place: Place | None = None
     attempt: int = 0
+    defects: Defects | None = None
     shading: Shading | None = None
+    stain: Stain | None = None
+    color: Color | None = None
     blur: Blur | None = None
     noise: Noise | None = None
     low_resolution: LowResolution | None = None
@@ -121,6 +127,15 @@ class Recipe:
         """What is done to the gray levels beside gain and bias, by name."""
         drawn = {name: getattr(self, name) for name in OPERATIONS}
         return {name: operation for name, operation in drawn.items() if operation is not None}
+
+    def beyond_fault(self) -> "Recipe | None":
+        """Return the recipe of what lies beyond the section's fault; None where that is where it was."""
+        if self.defects is None or self.defects.shift_px == (0.0, 0.0):
+            return None
+        (shift_y, shift_x), (further_y, further_x) = self.shift_px, self.defects.shift_px
+        (yy, yx), (xy, xx) = self.matrix
+        shift_px = shift_y + (yy * further_y + yx * further_x), shift_x + (xy * further_y + xx * further_x)
+        return replace(self, defects=None, shift_px=(to_float32(shift_px[0]), to_float32(shift_px[1])))
 
     def beside(self, distance: int) -> "Recipe":
         """Return the recipe of the slice so many slices away, where a sample shows it as context."""

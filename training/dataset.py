@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import Dataset, DatasetRecord, open_dataset
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow
@@ -358,16 +359,19 @@ def _require_honest(dataset: Dataset) -> None:
         DatasetError: one slice is shown in two splits, or the manifest is not the one that dataset.json records.
     """
     owner: dict[Slice | str, ManifestRow] = {}
+    shared: dict[Slice | str, ManifestRow] = {}
     for split in dataset.splits:
         for row in dataset[split].manifest:
             keys: list[Slice | str] = [*_shown(row), *_digests([row])]
-            for key in keys:
-                other = owner.setdefault(key, row)
-                if other.split != split:
-                    raise DatasetError(
-                        f"{dataset.folder}: leakage: {other.split} sample {other.id} and {split} sample {row.id} show "
-                        f"the same slice ({_name(key, row)}); build again, and run augpipe audit"
-                    )
+            shared |= {key: row for key in keys if owner.setdefault(key, row).split != split}
+    blank = blank_digests(dataset.record) if shared else frozenset()
+    for key, row in shared.items():
+        if key not in blank:
+            other = owner[key]
+            raise DatasetError(
+                f"{dataset.folder}: leakage: {other.split} sample {other.id} and {row.split} sample {row.id} show the "
+                f"same slice ({_name(key, row)}); build again, and run augpipe audit"
+            )
     path = dataset.manifest_path
     if file_digest(path) != dataset.record.manifest.sha256:
         raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import AugpipeError, ConfigError
 from pipeline.shards import Dataset, open_dataset
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
@@ -245,8 +246,9 @@ def _class_names(data: Dataset, n_classes: int) -> tuple[str, ...]:
 
 def _count_trained_on(run: Run, data: Dataset, split: str) -> int:
     """Return how many slices of a split the network was trained on; refuse any, but for the split `train`."""
-    shown = (row.shown for row in data[split].manifest)
-    seen = {sha256 for slices in shown for _, sha256 in slices} & set(run.division.trained_on)
+    shown = {sha256 for row in data[split].manifest for _, sha256 in row.shown}
+    seen = shown & set(run.division.trained_on)
+    seen -= blank_digests(data.record) if seen else set()
     if seen and split != "train":
         raise ConfigError(
             f"{data.folder}: {split} shows {len(seen)} slices that the network of {run.folder} was trained on; "

@@ -135,7 +135,10 @@ def resume(
         trainer.restore()
         if trainer.is_finished:
             log.info(
-                "finished     %s: all its rounds are done, %d of them; nothing was trained", folder, len(trainer.rows)
+                "finished     %s: all its rounds are done, %d of them; nothing was trained; for more, start a run "
+                "with more --steps",
+                folder,
+                len(trainer.rows),
             )
         trainer.train(pictures=pictures, progress=progress, on_round=on_round)
     return run

@@ -1,5 +1,6 @@
 """Drawing the operations of a recipe, the only place where random numbers become gray levels, and all of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,15 @@ class Drawing:
     def each(self, low: float, high: float) -> tuple[float, ...]:
         """Return such a number for each channel, or one where all have the same."""
         return tuple(self.real(low, high) for _ in range(self.n_values))
+
+    def rounded(self, value: float) -> float:
+        """Return the float32 value nearest to what was worked out of drawn numbers."""
+        return to_float32(value)
+
+    def direction(self) -> tuple[float, float]:
+        """Return a unit vector (y, x), all directions being equally likely."""
+        angle = self.stream.uniform(0.0, 2 * math.pi)
+        return to_float32(math.sin(angle)), to_float32(math.cos(angle))
 
     def whole(self, n: int) -> int:
         """Return the next whole number, from 0 to n - 1; n is at most 2**32."""

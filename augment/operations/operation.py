@@ -78,14 +78,15 @@ def require_whole(where: str, value: Any, low: int, high: int) -> None:
         raise RecipeError(f"recipe: {where} must be from {low} to {high}, got {value!r:.80}")
 
 
-def require_each(where: str, values: Any, low: float, high: float) -> None:
-    """Refuse numbers, one or one a channel, that are not between two others, both included.
+def require_each(where: str, values: Any, low: float, high: float, *, n: int | None = None) -> None:
+    """Refuse numbers, n or one or one a channel, that are not between two others, both included.
 
     Raises:
         RecipeError: one is not, or there is none.
     """
-    if type(values) is not tuple or not values or not all(type(v) is float and low <= v <= high for v in values):
-        raise RecipeError(f"recipe: {where} must be numbers from {low:g} to {high:g}, got {values!r:.80}")
+    right = type(values) is tuple and bool(values) and n in (None, len(values))
+    if not right or not all(type(value) is float and low <= value <= high for value in values):
+        raise RecipeError(f"recipe: {where} must be {n or ''} numbers from {low:g} to {high:g}, got {values!r:.80}")
 
 
 def _leaves(values: Any) -> list[float]:

@@ -17,6 +17,8 @@ from augment.deform import spline_basis
 from augment.errors import RecipeError
 from augment.gray import NO_CHANGE, gray_constants, lifted_gray, lower_gray
 from augment.native import Kernel
+from augment.operations.faults import darken
+from augment.operations.mixing import mix_colors, mix_stains
 from augment.operations.shading import POINTS
 from augment.recipe import Recipe
 
@@ -152,8 +154,26 @@ def _add_noise_to(planes: Planes, recipe: Recipe) -> None:
         _add_noise(plane, sigma / _NORMAL_SCALE, channel, *noise.key, normal_table(), words)
 
 
+def _darken_faults(planes: Planes, recipe: Recipe) -> None:
+    if recipe.defects is not None:
+        darken(planes, recipe.defects)
+
+
+def _mix_channels(planes: Planes, recipe: Recipe) -> None:
+    if (recipe.stain, recipe.color) == (None, None):
+        return
+    if len(planes) != 3:
+        raise RecipeError(f"recipe: has stain or color for 3 channels, the image has {len(planes)}")
+    if recipe.stain is not None:
+        mix_stains(planes, recipe.stain)
+    if recipe.color is not None:
+        mix_colors(planes, recipe.color)
+
+
 _ORDER: tuple[Callable[[Planes, Recipe], None], ...] = (
+    _darken_faults,
     _shade_planes,
+    _mix_channels,
     _blur_planes,
     _add_noise_to,
     _lower_resolution_of,

@@ -10,7 +10,6 @@ from pipeline.audit.splits.region_overlap import find_overlapping
 from pipeline.audit.splits.split_overlap import (
     SplitCounts,
     Unit,
-    blank_digests,
     find_near,
     find_shared,
     find_spread,
@@ -19,6 +18,7 @@ from pipeline.audit.splits.split_overlap import (
     split_row,
 )
 from pipeline.plan.split import SPLITS, SliceAddress
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.context import neighbours
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow

@@ -13,7 +13,6 @@ from pipeline.audit.splits.split_overlap import (
     SplitCounts,
     SplitRow,
     Unit,
-    blank_digests,
     count_leaking,
     find_near,
     find_shared,
@@ -24,6 +23,7 @@ from pipeline.audit.splits.split_table import NamedColumns, SplitTable
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.case_names import case_keys
 from pipeline.plan.split import in_order
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.config import DEFAULT_GAP
 
 _NO_PIXELS = "a split file holds no pixels"

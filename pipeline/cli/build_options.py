@@ -230,8 +230,8 @@ _OPTIONS = (
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
         "shift, gain and bias. nnunet2d: what nnU-Net does by default. fluorescence: uneven light, blur, noise, "
-        "exposure and gamma in some samples. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets "
-        "and --weights unet2015.",
+        "exposure and gamma in some samples. em-defects: strong with --defects. he-stain: unet2015 with flip, zoom and "
+        "--stain. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",
@@ -268,7 +268,22 @@ _OPTIONS = (
         default=_RANGES.per_channel,
         help="Draw gain, bias and what follows for each channel, not one for all.",
     ),
+    _range(
+        "--defects",
+        help="Faults of EM sections, so many px in size: a part missing, a dark spot, a fold, or a jump. Labels are "
+        "ignored where nothing is seen.  [default: none]",
+    ),
     _range("--shading", help="Multiply by a smooth field, up to so much above and below 1.  [default: none]"),
+    _range(
+        "--stain",
+        help="Of H&E in RGB, change the amount of each dye by up to such a share, and add up to so much.  "
+        "[default: none]",
+    ),
+    _range(
+        "--color",
+        help="Of RGB, change the saturation by up to such a share, and turn hues by up to so many half turns.  "
+        "[default: none]",
+    ),
     _range("--blur", help="Blur by a Gaussian of so many px (s.d.).  [default: none]"),
     _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
     _range("--low-resolution", help="Keep so large a share of the pixels along an axis, 0.05 to 1.  [default: none]"),

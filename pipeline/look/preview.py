@@ -13,6 +13,7 @@ from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_shee
 from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
 from pipeline.look.panels import IGNORED_COLOUR, OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.look.strengths import draw_slice_strengths
 from pipeline.shards.context import slice_channels
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
@@ -116,6 +117,34 @@ def preview_dataset(
     return Preview(path, tuple(row.id for row in samples.found()), missing)
 
 
+def preview_strengths(
+    dataset: Dataset | Path | str,
+    slice_: tuple[int, int],
+    out: Path | None = None,
+    *,
+    source_folder: Path | None = None,
+) -> Path:
+    """Write what each augmentation of a dataset does to one slice, as one PNG file, and return its path.
+
+    Args:
+        dataset: its folder, or the dataset, opened.
+        slice_: stack and number of the slice.
+        out: the file to write; DATASET-strengths.png beside the dataset unless given.
+        source_folder: where the source is, if not where build-info.json remembers it.
+
+    Raises:
+        ConfigError: `out` lies in the dataset or is no PNG file, there is no such slice, or nothing is augmented.
+        DatasetError: the dataset cannot be read, or its source is not found.
+        SourceError: a stack of the source cannot be read.
+        StorageError: the file cannot be written.
+    """
+    dataset = open_dataset(dataset)
+    path = _place(dataset.folder, out, "strengths")
+    require_writable(path)
+    write_report(path, draw_slice_strengths(dataset, find_origin(dataset, source_folder), *slice_))
+    return path
+
+
 def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
     """Return up to `wanted` different rows of a split, spread over its slices and over their replicates.
 
@@ -167,10 +196,10 @@ def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: P
     return png_bytes(draw_sheet(dataset.name, _DOT.join(summary), legend, lines)), missing
 
 
-def _place(folder: Path, out: Path | None) -> Path:
+def _place(folder: Path, out: Path | None, what: str = "preview") -> Path:
     """Return where to write: never in the dataset, whose folder holds nothing but what belongs to it."""
     named = folder if folder.name not in ("", "..") else folder.resolve()
-    path = out or named.with_name(f"{named.name}-preview.png")
+    path = out or named.with_name(f"{named.name}-{what}.png")
     if path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{path}: lies in the dataset, where a file of another kind is refused; name another place")
     if path.suffix.lower() not in ("", ".png"):

@@ -17,11 +17,13 @@ from pipeline.errors import ConfigError
 from pipeline.plan.focusing import Focusing, focus_samples
 from pipeline.plan.places import SourcePlaces
 from pipeline.plan.requirements import (
+    require_colors,
     require_context,
     require_distinct,
     require_engine,
     require_foreground,
     require_labels,
+    way_out,
 )
 from pipeline.plan.shown import shown_slices
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
@@ -198,10 +200,10 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             two splits, the margin needs a value that labels have, or no training sample can show foreground.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
-    if config.margin != "shared" and source.coding.full:
+    if config.takes_highest and source.coding.full:
         raise ConfigError(
-            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
-            "it; give that object another id, or use margin shared"
+            f"{config.takes_highest}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
+            f"it; give that object another id, or {way_out(config)}"
         )
     require_distinct(source, plan.shown)
     require_foreground(source, config, plan.assignment.slices(_TRAIN))
@@ -231,6 +233,7 @@ def plan_from_inputs(
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     require_labels(config, inputs[0].labels)
+    require_colors(config, inputs[0].images)
     require_engine(config)
     assignment = assign_slices(config, inputs)
     require_context(config, inputs, assignment)
@@ -305,7 +308,7 @@ def describe_dataset(
 def stored_labels(config: BuildConfig, inputs: Sequence[StackInput]) -> tuple[np.dtype[Any], int | None]:
     """Return the dtype of labels in the shards, and the value of pixels that mean nothing; None where all do."""
     dtype = max((np.dtype(stack.labels.stored_dtype) for stack in inputs), key=lambda dtype: dtype.itemsize)
-    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    has_ignored = config.marks_ignored or any(stack.labels.ignored for stack in inputs)
     return dtype, int(np.iinfo(dtype).max) if has_ignored else None
 
 

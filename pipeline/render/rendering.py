@@ -22,6 +22,7 @@ from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
+from pipeline.plan.requirements import way_out
 from pipeline.render.clipping import ClippingCount
 from pipeline.render.encoding import deflate_array
 from pipeline.render.slice_cache import SliceCache
@@ -142,15 +143,15 @@ def _slice_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> S
             out.image[...], out.label[...] = sample
 
         return render_by_stages
-    takes_highest = config.margin != "shared" and source.coding.ignore is None
+    takes_highest = bool(config.takes_highest) and source.coding.ignore is None
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
         with cache.lend(stack, z) as prepared:
             if takes_highest and prepared.has_highest:
                 highest = ignore_value(prepared.label.dtype)
                 raise ConfigError(
-                    f"margin {config.margin}: slice {z} of stack {stack} has the id {highest}, which stands for what "
-                    "is ignored; use margin shared, or give that object another id"
+                    f"{config.takes_highest}: slice {z} of stack {stack} has the id {highest}, which stands for what "
+                    f"is ignored; {way_out(config)}, or give that object another id"
                 )
             render_prepared(prepared, recipe, out, margin=config.margin)
 
@@ -271,7 +272,8 @@ class ShardRenderer:
         stack = self._source.stacks[sample.stack]
         label = _thread_array("label", self._plan.config.size, stack.labels.dtype)
         recipe = render_planned(self._plan, sample, self._renderer(split), Sample(image, label), self._ignore)
-        self.clipping.look(sample.stack, sample.z, slice_channels(image, self._plan.config.context))
+        if recipe.defects is None:  # what is missing is black, however bright the rest is
+            self.clipping.look(sample.stack, sample.z, slice_channels(image, self._plan.config.context))
         others = [label]
         if self._plan.config.weighted:
             others.append(weigh_label(label, self._source.coding.kind, self._ignore))

@@ -192,6 +192,16 @@ class BuildConfig:
         """Whether what labels show decides where some training samples lie."""
         return self.focus != "uniform" or self.min_foreground > 0
 
+    @property
+    def marks_ignored(self) -> bool:
+        """Whether label pixels may get the value for what is ignored, beside those that the source ignores."""
+        return self.margin == "ignore" or self.ranges.defects is not None
+
+    @property
+    def takes_highest(self) -> str:
+        """The option that needs the labels' highest value for itself; empty where none does."""
+        return f"margin {self.margin}" if self.margin != "shared" else "defects" if self.marks_ignored else ""
+
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values, the same for 0 and 0.0.
 

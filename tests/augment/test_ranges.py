@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,7 +90,17 @@ def recipes(ranges: AugmentRanges, *, window: tuple[int, int] = (40, 36), slice_
 
 
 def test_the_presets_are_these() -> None:
-    assert PRESETS == ("unet2015", "original", "strong", "nnunet2d", "fluorescence", "ctc-phc-u373", "ctc-dic-hela")
+    assert PRESETS == (
+        "unet2015",
+        "original",
+        "strong",
+        "nnunet2d",
+        "fluorescence",
+        "em-defects",
+        "he-stain",
+        "ctc-phc-u373",
+        "ctc-dic-hela",
+    )
 
 
 def test_the_default_is_what_the_paper_describes() -> None:
@@ -151,6 +162,12 @@ def test_windows_reach_every_corner_of_a_larger_slice(name: str) -> None:
     shifts = [recipe.shift_px[0] for recipe in recipes(ranges, window=(40, 36), slice_size=(240, 236))]
     assert min(shifts) < -90
     assert max(shifts) > 90
+
+
+def test_two_presets_add_faults_and_dyes() -> None:
+    faulty = replace(preset_ranges("strong"), defects=(5.0, 20.0), probability={"defects": 0.2})
+    assert preset_ranges("em-defects") == faulty
+    assert preset_ranges("he-stain") == AugmentRanges(flip=True, zoom=(0.8, 1.25), stain=(0.05, 0.05))
 
 
 @pytest.mark.parametrize("name", PRESETS)

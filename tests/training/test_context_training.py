@@ -104,3 +104,12 @@ def test_a_dataset_that_shows_a_test_slice_beside_a_training_slice_is_refused(tm
     write_rows(tmp_path / "d", rows)
     with pytest.raises(DatasetError, match=f"leakage.*show the same slice .stack 0, z {test['z']}."):
         divide(tmp_path / "d")
+
+
+def test_lost_sections_beside_two_splits_leak_nothing(tmp_path: Path) -> None:
+    """Two black slices have one digest: the build and the audit know that they show nothing, and so must training."""
+    images = phantom_stack()[0].copy()
+    images[[1, 10]] = 0
+    folder = build_phantom(tmp_path / "d", images=images, context=1, gap=0)
+    division = divide(folder, held_out=0.2)
+    assert not set(division.train_slices) & set(division.watched_slices)

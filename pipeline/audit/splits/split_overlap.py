@@ -1,24 +1,18 @@
 """What splits share by their records: samples counted by slice and by digest, and the findings M003 to M005."""
 
-import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
 from pipeline.audit.report import Finding, Severity
 from pipeline.errors import ConfigError
 from pipeline.plan.split import in_order
-from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
-from pipeline.shards.record import DatasetRecord
 
 Number: TypeAlias = int | float
 
-_MAX_PX = 1 << 24
 _MAX_EXAMPLES = 3
 
 
@@ -230,20 +224,6 @@ def require_gap(gap: int) -> None:
     """
     if isinstance(gap, bool) or not hasattr(gap, "__index__") or gap < 0:
         raise ConfigError(f"gap: expected 0 or more slices, got {gap!r}")
-
-
-def blank_digests(record: DatasetRecord) -> frozenset[str]:
-    """Return the digests of slices of one gray level: lost sections, which show no tissue that could leak.
-
-    Of more than 8 bits, the darkest and the brightest gray level and 0 are known, not all.
-    """
-    dtype = record.image_dtype
-    levels: Sequence[float] = (0.0, 1.0)
-    if dtype.kind != "f":
-        limits = np.iinfo(dtype)
-        levels = range(256) if dtype == np.uint8 else (0, limits.min, limits.max)
-    sizes = {stack.slice_size for stack in record.inputs if math.prod(stack.slice_size) <= _MAX_PX}
-    return frozenset(array_digest(np.full(size, level, dtype)) for size in sizes for level in levels)
 
 
 def _shared(digest: str, splits: Mapping[str, Counter[Unit]], pair: tuple[str, str]) -> Finding:

@@ -124,6 +124,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "min-foreground": (0.01, 0),
     "gain": ([0.5, 1.5], [1, 3]),
     "bias": ([-3, 3.5], [1, 3]),
+    "defects": ([1, 5.5], [1, 3]),
     "shading": ([0, 0.3], [0.2, 0.4]),
     "blur": ([0.5, 1.5], [1, 3]),
     "noise": ([0, 1.5], [1, 3]),
@@ -149,11 +150,12 @@ TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "gro
 TRIED_BELOW |= {"probability"}
 TRIED_BELOW |= {"focus-share", "ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
+OF_COLOURS = {"color", "stain"}  # see test_colours_and_faults.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_LARGE_SLICES, *OF_LAYOUTS}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_COLOURS, *OF_LARGE_SLICES, *OF_LAYOUTS}
 
 
 @pytest.mark.parametrize("key", OPTIONS)

@@ -41,6 +41,7 @@ IMAGES = ImageInput(DIGEST, SHAPE, "uint8")
 CLASSES = LabelInput(DIGEST, SHAPE, "uint8", "classes", (0, 7, 9))
 IDS = LabelInput(DIGEST, SHAPE, "int64", "instances", ())
 FIRST = StackInput(IMAGES, CLASSES)
+IN_COLOUR = StackInput(replace(IMAGES, channels=("red", "green", "blue")), CLASSES)
 CONFIG = BuildConfig(n=4, size=(6, 6), test=0.25, gap=0)
 NEW: dict[str, dict[str, Any]] = {
     "channels": {"stack": StackInput(replace(IMAGES, channels=("red", "green")), CLASSES)},
@@ -60,6 +61,7 @@ NEW: dict[str, dict[str, Any]] = {
     "context": {"config": replace(CONFIG, context=1)},
     **{
         name: {"config": replace(CONFIG, ranges=AugmentRanges(**{name: off_and_on(kind)}, probability={name: 0.5}))}
+        | ({"stack": IN_COLOUR} if name in ("color", "stain") else {})
         for name, kind in OPERATIONS.items()
     },
     "scale_gray": {"reading": SourceReading(scale_gray=GrayScaling((1.0, 99.0), 12.5, 4000.0, 8))},
