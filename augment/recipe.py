@@ -15,12 +15,14 @@ from augment.errors import RecipeError
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
 Place: TypeAlias = tuple[int, int]
+Box: TypeAlias = tuple[int, int, int, int]
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE_PX = 1 << 20
 MAX_ATTEMPTS = 64  # at drawing a recipe whose window shows enough
-_OPTIONAL: Mapping[str, Any] = {"gray": (), "place": None, "attempt": 0}  # they have no key where they say nothing
-_WHOLE = ("window", "extent_px", "place")
+# They have no key where they say nothing.
+_OPTIONAL: Mapping[str, Any] = {"gray": (), "place": None, "attempt": 0, "scored": None}
+_WHOLE = ("window", "extent_px", "place", "scored")
 
 
 def to_float32(value: float) -> float:
@@ -45,6 +47,8 @@ class Recipe:
         place: (y, x) of the slice's pixel that the window's centre pixel looks at, where the window was drawn so; to
             be read, `shift_px` is what is used.
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
+        scored: of a plain sample, the pixels of the window that count: first row, first column, the row after the last,
+            the column after the last. A sample that has it is copied from the slice (`augment.plain`).
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -63,6 +67,7 @@ class Recipe:
     gray: tuple[Pair, ...] = ()
     place: Place | None = None
     attempt: int = 0
+    scored: Box | None = None
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -81,6 +86,8 @@ class Recipe:
             _require_sides("place", self.place, at_least=(0, 0))
         if type(self.attempt) is not int or not 0 <= self.attempt < MAX_ATTEMPTS:
             raise RecipeError(f"recipe: attempt must be from 0 to {MAX_ATTEMPTS - 1}, got {self.attempt!r:.80}")
+        if self.scored is not None:
+            _require_box(self.scored, self.window)
         pairs = [value for pair in self.gray for value in pair]
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
@@ -139,6 +146,12 @@ def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, in
         raise RecipeError(
             f"recipe: {name} must be at least {at_least}, and {_MAX_SIDE_PX} px a side at most, got {sides!r:.80}"
         )
+
+
+def _require_box(box: Box, window: tuple[int, int]) -> None:
+    is_whole = len(box) == 4 and all(type(side) is int for side in box)
+    if not is_whole or not all(0 <= box[axis] < box[axis + 2] <= window[axis] for axis in (0, 1)):
+        raise RecipeError(f"recipe: scored must be top, left, bottom and right within the window, got {box!r:.80}")
 
 
 def _as_floats(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
 from pipeline.cli.user_options import read_user_options
 from pipeline.errors import ConfigError
-from pipeline.shards.config import BuildConfig
+from pipeline.shards.config import PLAIN_SPLITS, SPLIT_LETTERS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -36,6 +36,7 @@ class BuildRequest:
         preset: which ranges to start from.
         ranges: what to change in them.
         margin_given: whether the margin was asked for, and not left to the kind of the labels.
+        plain_given: the splits that were asked to be plain, not by the preset.
     """
 
     source: SourceChoice
@@ -44,6 +45,7 @@ class BuildRequest:
     preset: str
     ranges: Mapping[str, Any]
     margin_given: bool
+    plain_given: frozenset[str]
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -65,7 +67,8 @@ class BuildRequest:
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
-        return config
+        plain = tuple(split for split in config.plain if split in self.plain_given or holds_out(config, split))
+        return replace(config, plain=plain)
 
     def _with_layout(self, source: "Source") -> BuildConfig:
         """Return the configuration with what the layout of the files shows, where nothing else was asked for.
@@ -85,6 +88,13 @@ class BuildRequest:
         return replace(self.config, split="stack") if by_stack and not self.split.chosen else self.config
 
 
+def holds_out(config: BuildConfig, split: str) -> bool:
+    """Return whether a configuration holds slices out for a split, `val` or `test`."""
+    if config.split == "explicit":
+        return any(SPLIT_LETTERS[letter] == split for letter in "".join(config.picture))
+    return bool(getattr(config, split))
+
+
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
     """Return what the user asks for, so that mistakes are found before a large stack is read.
 
@@ -97,7 +107,8 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     """
     user = read_user_options(context, file)
     preset: str = context.params["preset"]
-    options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
+    of_preset = PRESET_OPTIONS.get(preset, {})
+    options = {**context.params, **of_preset, **user.only(*of_preset)}
     source, split = choose_source(user, file, options["size"]), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
     if "rotate" in user:
@@ -106,8 +117,10 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
         **split.options,
         **user.only("margin", "focus", "focus_share", "min_foreground"),
+        plain=tuple(split for split in PLAIN_SPLITS if options[f"plain_{split}"]),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=replace(preset_ranges(preset), **ranges),
     )
-    return BuildRequest(source, split, config, preset, ranges, "margin" in user)
+    plain_given = frozenset(split for split in PLAIN_SPLITS if user.get(f"plain_{split}"))
+    return BuildRequest(source, split, config, preset, ranges, "margin" in user, plain_given)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULTS = BuildConfig()
 _RANGES = DEFAULTS.ranges
-# What a preset decides beside the ranges: the size of the set's images, (height, width), and weights.
+# What a preset decides beside the ranges: the size of the set's images, (height, width), weights, and whether the
+# samples of test are plain.
 PRESET_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ctc-phc-u373": {"size": (520, 696), "weights": "unet2015"},
     "ctc-dic-hela": {"size": (512, 512), "weights": "unet2015"},
@@ -167,7 +168,8 @@ _OPTIONS = (
         type=click.Choice(MARGINS),
         metavar="LABELS",
         help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
-        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+        "images (own), the ignore value (ignore), an object's id and a mask that tells where (mask).  [default: own "
+        "for instances, else shared]",
     ),
     _dataset(
         "--weights",
@@ -186,6 +188,12 @@ _OPTIONS = (
     ),
     _split("--test", type=float, default=DEFAULTS.test, help="Fraction of slices and samples to test on."),
     _split("--val", type=float, default=DEFAULTS.val, help="Fraction to validate on."),
+    _split(
+        "--plain-test/--no-plain-test",
+        default=False,
+        help="Test on the slices' own pixels, in tiles that hold each of them, whatever --n is; not augmented.",
+    ),
+    _split("--plain-val/--no-plain-val", default=False, help="The same for validation."),
     _split("--gap", type=int, default=DEFAULTS.gap, help="Slices left out between two splits."),
     _split("--folds", type=int, default=DEFAULT_FOLDS, help="With kfold: how many blocks."),
     _split(

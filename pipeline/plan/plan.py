@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from augment.draw import draw_recipe, look_at
+from augment.mirror_tiles import CHANGES_LABELS
+from augment.plain import tile_recipe
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
@@ -18,9 +20,10 @@ from pipeline.plan.places import SourcePlaces
 from pipeline.plan.requirements import require_distinct, require_foreground, require_labels
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
+from pipeline.plan.tiles import count_plain_samples, place_tiles
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.inputs import LabelInput, SourceReading, StackInput, require_inputs
-from pipeline.shards.manifest import sample_id
+from pipeline.shards.manifest import MAX_REPLICATES, sample_id
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import (
     ArraysRecord,
@@ -37,7 +40,6 @@ from pipeline.source.stacks import Source
 _RECIPE_STREAM = 0  # first part of the stream's key; splits have 1
 _PLACE_STREAM = 2
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
-_MAX_REPLICATES = 10**7  # what the ids have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,11 @@ class Plan:
     focusing: Focusing | None = None
     places: SourcePlaces | None = field(default=None, compare=False)
 
+    @property
+    def n(self) -> int:
+        """Samples in all splits, those of plain ones too."""
+        return sum(self.counts.values())
+
     def shards(self) -> Iterator[PlannedShard]:
         """Yield the shards, split by split, in the order in which they are made."""
         for split, count in self.counts.items():
@@ -106,9 +113,20 @@ class Plan:
                 yield PlannedShard(f"{split}-{index:05d}.h5", split, first, n)
 
     def samples(self, shard: PlannedShard) -> list[PlannedSample]:
-        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S."""
+        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S.
+
+        Those of a plain split are the tiles of its slices, slice by slice; then the replicate is the tile's number.
+        """
         slices = self.assignment.slices(shard.split)
-        return [self._sample(shard, slices, row) for row in range(shard.n)]
+        positions = range(shard.first, shard.first + shard.n)
+        if shard.split in self.config.plain:
+            places = list(place_tiles(slices, self.slice_sizes, self.config.size, positions))
+        else:
+            places = [(slices[k % len(slices)], k // len(slices)) for k in positions]
+        return [
+            PlannedSample(shard.split, shard.file, row, address.stack, address.z, replicate)
+            for row, (address, replicate) in enumerate(places)
+        ]
 
     def recipe(self, sample: PlannedSample, attempt: int = 0) -> Recipe:
         """Return the sample's recipe, which depends on the seed, its slice and replicate, the ranges and its place.
@@ -120,6 +138,8 @@ class Plan:
         Raises:
             ConfigError: it shows a place, and none are known.
         """
+        if sample.split in self.config.plain:
+            return self._tile(sample)
         key = (sample.stack, sample.z, sample.replicate, *((attempt,) if attempt else ()))
         recipe = self._draw(key)
         if self._shows_place(sample):
@@ -134,6 +154,8 @@ class Plan:
 
         Where the labels decide them, its place and its attempt are believed.
         """
+        if sample.split in self.config.plain:
+            return self._tile(sample)
         key = (sample.stack, sample.z, sample.replicate)
         attempt, place, size = recorded.attempt, recorded.place, self.slice_sizes[sample.stack]
         recipe = self._draw((*key, attempt) if attempt and self.n_attempts(sample) > 1 else key)
@@ -143,6 +165,9 @@ class Plan:
     def n_attempts(self, sample: PlannedSample) -> int:
         """Return how many recipes may be drawn for a sample, until one shows enough foreground."""
         return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
+
+    def _tile(self, sample: PlannedSample) -> Recipe:
+        return tile_recipe(self.slice_sizes[sample.stack], self.config.size, sample.replicate)
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
         stack, _, _, *attempt = key
@@ -160,11 +185,6 @@ class Plan:
             return False
         return self.focusing.takes(sample.address, sample.replicate)
 
-    @staticmethod
-    def _sample(shard: PlannedShard, slices: tuple[SliceAddress, ...], row: int) -> PlannedSample:
-        replicate, index = divmod(shard.first + row, len(slices))
-        return PlannedSample(shard.split, shard.file, row, slices[index].stack, slices[index].z, replicate)
-
 
 def make_plan(source: Source, config: BuildConfig) -> Plan:
     """Return the plan of a build.
@@ -174,7 +194,7 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             two splits, the margin needs a value that labels have, or no training sample can show foreground.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
-    if config.margin != "shared" and source.coding.full:
+    if config.margin in CHANGES_LABELS and source.coding.full:
         raise ConfigError(
             f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
             "it; give that object another id, or use margin shared"
@@ -209,14 +229,16 @@ def plan_from_inputs(
     require_labels(config, inputs[0].labels)
     assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
+    slice_sizes = tuple(stack.slice_size for stack in inputs)
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
-    if replicates > _MAX_REPLICATES:
-        raise ConfigError(f"n: ids have room for {_MAX_REPLICATES} samples a slice; this build needs {replicates}")
+    if replicates > MAX_REPLICATES:
+        raise ConfigError(f"n: ids have room for {MAX_REPLICATES} samples a slice; this build needs {replicates}")
+    counts |= count_plain_samples(config, assignment, slice_sizes, counts)
     return Plan(
         config=config,
         name=name,
         fingerprint=build_fingerprint(config, name, inputs, facts, reading),
-        slice_sizes=tuple(stack.slice_size for stack in inputs),
+        slice_sizes=slice_sizes,
         n_channels=n_channels,
         assignment=assignment,
         counts=counts,
@@ -268,6 +290,7 @@ def describe_dataset(
             weights="float16" if config.weighted else None,
             channels=inputs[0].images.channels,
             ignore=ignore,
+            masks=tuple(split for split in plan.counts if config.has_masks(split)) or None,
         ),
         manifest=manifest,
         shards=tuple(shards),

@@ -130,6 +130,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
     "margin": ("ignore", "shared"),
+    "plain-test": (True, False),
+    "plain-val": (True, False),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
