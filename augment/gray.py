@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.errors import ConfigError
-from augment.recipe import Recipe
+from augment.recipe import Pair, Recipe
 
 IMAGE_DTYPES = ("uint8", "uint16", "int16", "float32")
+
+NO_CHANGE = (1.0, 0.0)  # gain and bias
 
 _INT16_LIFT = 32768
 _LUMA = (0.299, 0.587, 0.114)
@@ -91,8 +93,10 @@ def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     return np.float32 if dtype.name == "uint8" else np.float64
 
 
-def gray_constants(recipe: Recipe, n_channels: int, dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
+def gray_constants(levels: tuple[Pair, ...], dtype: np.dtype[Any]) -> NDArray[np.floating[Any]]:
     """Return (C, 5): gain, bias, lowest, highest and the half that turns truncation into rounding, for the kernel.
+
+    `levels` are the gain and the bias of each channel.
 
     The kernel truncates, which rounds towards zero: signed gray levels are lifted above zero for it, by `_lift`, and
     lowered again by `lower_gray`.
@@ -100,7 +104,7 @@ def gray_constants(recipe: Recipe, n_channels: int, dtype: np.dtype[Any]) -> NDA
     half = 0.0 if dtype.kind == "f" else 0.5
     real = working_dtype(dtype)
     low, high = (limit + _lift(dtype) for limit in gray_limits(dtype))
-    rows = [(gain, bias + _lift(dtype), low, high, half) for gain, bias in recipe.gray_of(n_channels)]
+    rows = [(gain, bias + _lift(dtype), low, high, half) for gain, bias in levels]
     return np.array(rows, real)
 
 

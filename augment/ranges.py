@@ -1,9 +1,11 @@
 """What a build may draw: the range of every random number in a recipe, and the presets that choose them all."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from augment.errors import ConfigError
+from augment.operations import OPERATIONS
 
 Extent: TypeAlias = Literal["window", "padded"]
 Preset: TypeAlias = Literal["unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela"]
@@ -28,12 +30,15 @@ class AugmentRanges:
             as far as lets an unrotated window reach every corner of the slice, 0 where it covers the slice.
         gain: factor on the gray levels.
         bias: gray levels added after the gain.
-        per_channel: every channel has a gain and a bias of its own; else all have the same.
+        per_channel: every channel has a gain, a bias and operations of its own; else all have the same.
         grid_points: control points of the elastic deformation along each axis.
         sigma_px: standard deviation of the control points' normal displacement, in output pixels. 0 is none.
         extent: what the control grid spans. `window`: the sample (Ronneberger et al. 2015, 3 x 3 over the tile);
             `padded`: the slice with its mirrored margin, as wide as the window needs plus 200 px a side, so that
             the deformation inside the window is much milder.
+        noise: and the others of `augment.operations.OPERATIONS`: the strengths of an operation on the gray levels; None
+            where it is off, and so is a range of nothing but the strength that changes nothing.
+        probability: of the operations, the share of the samples that get it; all do where none is said.
 
     Raises:
         ConfigError: a range is upside down, not finite, or beyond what can be rendered.
@@ -49,6 +54,8 @@ class AugmentRanges:
     grid_points: int = 3
     sigma_px: float = 10.0
     extent: Extent = "window"
+    noise: tuple[float, float] | None = None
+    probability: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("rotate_deg", "zoom", "gain", "bias"):
@@ -69,6 +76,31 @@ class AugmentRanges:
             raise ConfigError(f"per-channel: expected true or false, got {self.per_channel!r}")
         if self.extent not in get_args(Extent):
             raise ConfigError(f"extent: expected window or padded, got {self.extent!r}")
+        self._settle_operations()
+
+    def _settle_operations(self) -> None:
+        """Leave out what changes nothing, so that equal ranges are equal."""
+        for name, (low, high) in self.operations.items():
+            lowest, highest = OPERATIONS[name].limits
+            if not lowest <= low <= high <= highest:
+                where, beyond = name.replace("_", "-"), f"from {lowest:g} to {highest:g}"
+                raise ConfigError(f"{where}: expected LOW <= HIGH, both {beyond}, got {low:g} {high:g}")
+            if low == high == OPERATIONS[name].off:
+                object.__setattr__(self, name, None)
+        for name, share in self.probability.items():
+            if getattr(self, name, None) is None or name not in OPERATIONS:
+                on = ", ".join(self.operations) or "none is"
+                raise ConfigError(f"probability: expected an operation that is on ({on}), got {name!r:.80}")
+            if not 0 < share <= 1:
+                raise ConfigError(f"probability: {name}: expected a fraction above 0, up to 1, got {share:g}")
+        shares = {name: float(share) for name, share in self.probability.items() if share != 1}
+        object.__setattr__(self, "probability", shares)
+
+    @property
+    def operations(self) -> dict[str, tuple[float, float]]:
+        """The strengths of the operations that are on, by name."""
+        asked = {name: getattr(self, name) for name in OPERATIONS}
+        return {name: strength for name, strength in asked.items() if strength is not None}
 
 
 def preset_ranges(name: str, *, gray_span: float = 255.0, covered: bool = True) -> AugmentRanges:

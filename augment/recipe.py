@@ -5,12 +5,13 @@ them, so that a recipe gives the same bytes on any CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from augment.errors import RecipeError
+from augment.operations import OPERATIONS, Noise, Operation
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
@@ -20,8 +21,13 @@ Box: TypeAlias = tuple[int, int, int, int]
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE_PX = 1 << 20
 MAX_ATTEMPTS = 64  # at drawing a recipe whose window shows enough
-# They have no key where they say nothing.
-_OPTIONAL: Mapping[str, Any] = {"gray": (), "place": None, "attempt": 0, "scored": None}
+_OPTIONAL: Mapping[str, Any] = {  # they have no key where they say nothing
+    "gray": (),
+    "place": None,
+    "attempt": 0,
+    "scored": None,
+    **dict.fromkeys(OPERATIONS),
+}
 _WHOLE = ("window", "extent_px", "place", "scored")
 
 
@@ -49,6 +55,7 @@ class Recipe:
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
         scored: of a plain sample, the pixels of the window that count: first row, first column, the row after the last,
             the column after the last. A sample that has it is copied from the slice (`augment.plain`).
+        noise: and the others of `augment.operations.OPERATIONS`: what is done to the gray levels; None where it is not.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -68,6 +75,7 @@ class Recipe:
     place: Place | None = None
     attempt: int = 0
     scored: Box | None = None
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -89,6 +97,7 @@ class Recipe:
         if self.scored is not None:
             _require_box(self.scored, self.window)
         pairs = [value for pair in self.gray for value in pair]
+        pairs += [value for operation in self.operations.values() for value in operation.reals()]
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
         for value in (*scalars, *self.matrix[0], *self.matrix[1], *(v for row in rows for v in row)):
             if not abs(value) <= _MAX_FLOAT32 or to_float32(value) != value:
@@ -98,6 +107,12 @@ class Recipe:
     def n_points(self) -> int:
         """Control points along each axis."""
         return len(self.grid_px[0])
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """What is done to the gray levels beside gain and bias, by name."""
+        drawn = {name: getattr(self, name) for name in OPERATIONS}
+        return {name: operation for name, operation in drawn.items() if operation is not None}
 
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.
@@ -117,6 +132,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {name: asdict(operation) for name, operation in self.operations.items()}
         return {name: value for name, value in values.items() if name not in _OPTIONAL or value != _OPTIONAL[name]}
 
     @classmethod
@@ -133,8 +149,9 @@ class Recipe:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         sides = {name: tuple(values[name]) for name in _WHOLE if isinstance(values.get(name), list | tuple)}
         try:
-            reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt"}}
-            return cls(**{**values, **sides, **reals})
+            done = {name: kind.from_json(values[name]) for name, kind in OPERATIONS.items() if name in values}
+            reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt", *done}}
+            return cls(**{**values, **sides, **reals, **done})
         except (TypeError, OverflowError, RecursionError) as error:
             raise RecipeError(f"recipe: a value has the wrong type ({error})") from error
 

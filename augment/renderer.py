@@ -4,7 +4,7 @@ The four stages (crop, deform, rotate, pad) are coordinate maps; composed, they 
 where in the slice to look. Only those pixels are computed, once, by `augment.kernel`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
-from augment.gray import gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
+from augment.gray import NO_CHANGE, gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
 from augment.mirror_tiles import CHANGES_LABELS, Margin, find_mask, find_tiles, highest_id, ignore_value, mark_mirrored
 from augment.native import Kernel
+from augment.operations import Operation
+from augment.operations.rendering import change_planes, round_planes
 from augment.recipe import Recipe
 from augment.spline import FILTERED_ROWS, MARGIN_PX, MAX_PERIODS, ROOM, coefficient_blocks
 
@@ -141,23 +143,13 @@ def render_prepared(
     require_reach(source.size, recipe)
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
     out = sample_arrays(out, shape, source.dtype, source.label.dtype)
-    (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
-    _resample(
-        source.coefficients,
-        source.label,
-        np.asarray(source.size, np.float64),
-        np.asarray(recipe.grid_px, np.float64),
-        spline_basis(height, extent_y, recipe.n_points),
-        spline_basis(width, extent_x, recipe.n_points),
-        np.asarray(recipe.matrix, np.float64),
-        np.asarray(recipe.slice_centre(source.size), np.float64),
-        gray_constants(recipe, len(source.coefficients), source.dtype),
-        lifted_gray(out.image).reshape(height, -1),
-        out.label,
-        np.empty(ROOM),
-        np.empty((3, recipe.n_points)),
-    )
-    lower_gray(out.image)
+    if recipe.operations:
+        _render_operations(source, recipe, out)
+    else:
+        levels = gray_constants(recipe.gray_of(len(source.coefficients)), source.dtype)
+        image = lifted_gray(out.image).reshape(recipe.window[0], -1)
+        _resample_into(image, out.label, source, recipe, source.coefficients, levels)
+        lower_gray(out.image)
     if margin in CHANGES_LABELS and (tiles := find_tiles(recipe, source.size)) is not None:
         mark_mirrored(out.label, tiles, margin, source.label, source.highest_id)
     return out
@@ -182,18 +174,70 @@ def render(image: NDArray[Any], label: NDArray[Any], recipe: Recipe, *, margin: 
     return render_prepared(prepare_slice(image, label), recipe, margin=margin)
 
 
-def load_kernels(image_dtype: np.dtype[Any], label_dtype: np.dtype[Any], margin: Margin = "shared") -> None:
-    """Load, or on a first run compile, what renders such slices; else the first sample would wait for it."""
+def load_kernels(
+    image_dtype: np.dtype[Any],
+    label_dtype: np.dtype[Any],
+    margin: Margin = "shared",
+    channels: tuple[int, ...] = (),
+    operations: Mapping[str, Operation] | None = None,
+) -> None:
+    """Load, or on a first run compile, what renders such slices; else the first sample would wait for it.
+
+    Args:
+        image_dtype: of the slices.
+        label_dtype: of their labels.
+        margin: as for `render`.
+        channels: how many there are, or nothing where there is no axis for them.
+        operations: those of a sample of so many channels, by name.
+    """
     recipe = Recipe(
         window=(2, 2),
         grid_px=(((0.0, 0.0), (0.0, 0.0)), ((0.0, 0.0), (0.0, 0.0))),
         extent_px=(2, 2),
         matrix=((1.0, 0.0), (0.0, 1.0)),
         shift_px=(0.0, 0.0),
+        **(operations or {}),  # type: ignore[arg-type]  # each under its own name
     )
-    render(np.zeros((2, 2), image_dtype), np.zeros((2, 2), label_dtype), recipe, margin=margin)
+    render(np.zeros((2, 2, *channels), image_dtype), np.zeros((2, 2), label_dtype), recipe, margin=margin)
     if margin == "mask":
         find_mask(recipe, (2, 2))
+
+
+def _render_operations(source: PreparedSlice, recipe: Recipe, out: Sample) -> None:
+    """Render a sample whose gray levels are changed before they are rounded: channel by channel, into planes."""
+    planes = np.empty((len(source.coefficients), *recipe.window), source.coefficients.dtype)
+    as_it_is = gray_constants((NO_CHANGE,), np.dtype(np.float32)).astype(planes.dtype)
+    for channel, plane in enumerate(planes):
+        _resample_into(plane, out.label, source, recipe, source.coefficients[channel : channel + 1], as_it_is)
+    change_planes(planes, recipe)
+    round_planes(planes, out.image)
+
+
+def _resample_into(
+    image: NDArray[Any],
+    label: NDArray[Any],
+    source: PreparedSlice,
+    recipe: Recipe,
+    coefficients: NDArray[np.floating[Any]],
+    levels: NDArray[np.floating[Any]],
+) -> None:
+    """Render channels of these coefficients, (C, pixels), and with these gray levels, (C, 5), and the label."""
+    (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
+    _resample(
+        coefficients,
+        source.label,
+        np.asarray(source.size, np.float64),
+        np.asarray(recipe.grid_px, np.float64),
+        spline_basis(height, extent_y, recipe.n_points),
+        spline_basis(width, extent_x, recipe.n_points),
+        np.asarray(recipe.matrix, np.float64),
+        np.asarray(recipe.slice_centre(source.size), np.float64),
+        levels,
+        image,
+        label,
+        np.empty(ROOM),
+        np.empty((3, recipe.n_points)),
+    )
 
 
 def sample_arrays(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from augment.ranges import AugmentRanges
 from pipeline.card.contents import Card
 from pipeline.card.kaggle_terms import LICENCES, OTHER_LICENCE, UNKNOWN_LICENCE, find_licence
 from pipeline.errors import counted
@@ -87,11 +88,19 @@ def rendering(card: Card) -> str:
             f"changed in gray level (gain {range_text(ranges.gain, 'g')}, bias {range_text(ranges.bias, 'g')}"
             + (", each channel by its own)" if ranges.per_channel else ")")
         )
+    steps += [_operation_step(name, ranges) for name in ranges.operations]
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
         f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
         f"at the same positions.{_choice(config)} Seed {config.seed}; manifest.jsonl has the recipe of every sample."
     )
+
+
+def _operation_step(name: str, ranges: AugmentRanges) -> str:
+    """Return how gray levels were changed by an operation, and in how many samples."""
+    step = f"changed by {name.replace('_', ' ')} ({range_text(ranges.operations[name], 'g')}"
+    share = ranges.probability.get(name)
+    return f"{step}; {share:.0%} of the samples)" if share else f"{step})"
 
 
 def _choice(config: BuildConfig) -> str:

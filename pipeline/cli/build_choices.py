@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from augment.ranges import preset_ranges
+from augment.operations import OPERATIONS
+from augment.ranges import AugmentRanges, preset_ranges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
@@ -23,6 +24,7 @@ _UNKNOWN_PICTURE = ("T",)  # in the place of an explicit split until the source 
 # The field of `AugmentRanges` that an option sets; --rotate sets rotate_deg.
 _RANGE_FIELDS = {name: name for name in ("flip", "zoom", "gain", "bias", "per_channel", "extent")}
 _RANGE_FIELDS |= {"shift": "shift_px", "grid": "grid_points", "sigma": "sigma_px"}
+_RANGE_FIELDS |= dict(zip(OPERATIONS, OPERATIONS, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class BuildRequest:
         config: all options that decide a byte, as far as they are known before the source is read.
         preset: which ranges to start from.
         ranges: what to change in them.
+        size_given: whether the size of samples was asked for, and not left to that of the slices.
         margin_given: whether the margin was asked for, and not left to the kind of the labels.
         plain_given: the splits that were asked to be plain, not by the preset.
     """
@@ -44,6 +47,7 @@ class BuildRequest:
     config: BuildConfig
     preset: str
     ranges: Mapping[str, Any]
+    size_given: bool
     margin_given: bool
     plain_given: frozenset[str]
 
@@ -59,11 +63,15 @@ class BuildRequest:
 
             picture = read_split_file(self.split.file, source, fold=self.split.fold)
         config = self._with_layout(source)
+        if not self.size_given:
+            from pipeline.source.known_stacks import default_window
+
+            config = replace(config, size=default_window(source.inputs))
         height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
         span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
         ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
-        config = replace(config, picture=picture, ranges=replace(ranges, **self.ranges))
+        config = replace(config, picture=picture, ranges=_change_ranges(ranges, self.ranges))
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
@@ -109,18 +117,30 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     preset: str = context.params["preset"]
     of_preset = PRESET_OPTIONS.get(preset, {})
     options = {**context.params, **of_preset, **user.only(*of_preset)}
-    source, split = choose_source(user, file, options["size"]), choose_split(user)
+    size: tuple[int, int] | None = options.pop("size")
+    source, split = choose_source(user, file, size), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
+    if "probability" in user:
+        ranges["probability"] = user.get("probability")
     if "rotate" in user:
         ranges["rotate_deg"] = DEFAULTS.ranges.rotate_deg if user.get("rotate") else (0.0, 0.0)
     config = BuildConfig(
-        **{name: options[name] for name in ("n", "seed", "size", "shard_size", "weights", "engine")},
+        **{name: options[name] for name in ("n", "seed", "shard_size", "weights", "engine")},
+        size=size or DEFAULTS.size,
         **split.options,
         **user.only("margin", "focus", "focus_share", "min_foreground"),
         plain=tuple(split for split in PLAIN_SPLITS if options[f"plain_{split}"]),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
-        ranges=replace(preset_ranges(preset), **ranges),
+        ranges=_change_ranges(preset_ranges(preset), ranges),
     )
     plain_given = frozenset(split for split in PLAIN_SPLITS if user.get(f"plain_{split}"))
-    return BuildRequest(source, split, config, preset, ranges, "margin" in user, plain_given)
+    return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user, plain_given)
+
+
+def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:
+    """Return the ranges of a preset with what the user asked for; an operation that is switched off has no share."""
+    shares = dict(asked.get("probability", ()))
+    without = replace(ranges, probability={}, **{name: value for name, value in asked.items() if name != "probability"})
+    kept = {name: share for name, share in ranges.probability.items() if name in without.operations}
+    return replace(without, probability={**kept, **shares})

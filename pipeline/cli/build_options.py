@@ -13,7 +13,7 @@ import click
 
 from augment.ranges import PRESETS, Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
-from pipeline.cli.options import PATH, Function, WindowSize, option
+from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
 from pipeline.shards.config import (
     DEFAULT_FOLDS,
     DEFAULT_REGION_GAP_PX,
@@ -161,7 +161,12 @@ _OPTIONS = (
     _dataset("--n", type=int, default=DEFAULTS.n, help="Samples in all splits together."),
     _dataset("--seed", type=int, default=DEFAULTS.seed, help="Seed of every random number."),
     _dataset("--out", type=PATH, help="Folder to make.  [default: datasets/NAME-nN-seedSEED]"),
-    _dataset("--size", type=WindowSize(), default=str(DEFAULTS.size[0]), help="Sample size, 700 or HxW."),
+    _dataset(
+        "--size",
+        type=WindowSize(),
+        help="Sample size, 512 or HxW.  [default: the multiple of 16 that fits all slices, 704 at most; 700 for the "
+        "phantom and ISBI 2012]",
+    ),
     _dataset("--shard-size", type=int, default=DEFAULTS.shard_size, help="Samples in one HDF5 file."),
     _dataset(
         "--margin",
@@ -260,7 +265,15 @@ _OPTIONS = (
     _augmentation(
         "--per-channel/--no-per-channel",
         default=_RANGES.per_channel,
-        help="Draw gain and bias for each channel, not one for all.",
+        help="Draw gain, bias and what follows for each channel, not one for all.",
+    ),
+    _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
+    _augmentation(
+        "--probability",
+        type=ShareOfSamples(),
+        multiple=True,
+        metavar="NAME=FRACTION",
+        help="How many samples get noise, such as noise=0.2. Repeatable.  [default: all, or as the preset has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

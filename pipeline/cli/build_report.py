@@ -45,6 +45,17 @@ def source_line(source: Source) -> str:
     return f"{source.name}{synthetic}: {stacks}{n_slices} slices of {size}{channels} {dtype}, {labels}"
 
 
+def size_line(source: Source, window: tuple[int, int]) -> str:
+    """Return what to say of a size of samples that the source decided."""
+    shortest = min(min(stack.slice_size) for stack in source.stacks)
+    fits = f"the largest multiple of 16 px that fits slices with sides of {shortest} px and more"
+    if max(window) > shortest:
+        fits = f"the smallest there is: slices have sides of {shortest} px"
+    elif shortest - max(window) >= 16:
+        fits = "which all slices hold"
+    return f"size: {window[0]} x {window[1]} px, {fits}; --size for another"
+
+
 def pair_lines(source: Source) -> list[str]:
     """Return which labels belong to which images, in a line, where there are several: the first few, and how many."""
     pairs = [

@@ -11,7 +11,7 @@ from pipeline.cli.options import PATH, Command, jobs_option, option
 from pipeline.cli.output import Output
 from pipeline.cli.source_choice import read_source
 from pipeline.errors import ConfigError
-from pipeline.shards.config import require_jobs
+from pipeline.shards.config import DEFAULT_WINDOW, require_jobs
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -50,11 +50,13 @@ def build(
             load_rest(source, build_config)
 
     from pipeline.build.builder import build_dataset
-    from pipeline.cli.build_report import build_json, build_lines, pair_lines
+    from pipeline.cli.build_report import build_json, build_lines, pair_lines, size_line
     from pipeline.plan.foreground import foreground_notes
 
     if dry_run:
         output.lines(pair_lines(source))
+    if not request.size_given and build_config.size != DEFAULT_WINDOW:
+        output.line(size_line(source, build_config.size))
     output.lines(foreground_notes(source, build_config))
     result = build_dataset(
         source,

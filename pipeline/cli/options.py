@@ -79,6 +79,22 @@ class WindowSize(click.ParamType):  # type: ignore[type-arg]  # generic since cl
         return len(sides) <= 2 and all(side.isdecimal() and len(side) <= _MAX_DIGITS for side in sides)
 
 
+class ShareOfSamples(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """NAME=FRACTION: an operation, and how many samples get it."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Return the operation's name, as the library has it, and the fraction."""
+        if isinstance(value, tuple):
+            return value
+        name, _, share = str(value).partition("=")
+        try:
+            return name.strip().replace("-", "_"), float(share)
+        except ValueError:
+            self.fail(f"expected NAME=FRACTION such as noise=0.2, got {value!r:.80}", param, ctx)
+
+
 def option(heading: str, *names: str, **keywords: Any) -> Callable[[Function], Function]:
     """Return the decorator that adds one option under a heading."""
     return click.option(*names, cls=GroupedOption, heading=heading, **keywords)

@@ -48,13 +48,13 @@ class SourceChoice:
         return all(path.exists() for path in named)
 
 
-def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[int, int]) -> SourceChoice:
+def choose_source(user: UserOptions, file: "ConfigFile | None", window: tuple[int, int] | None) -> SourceChoice:
     """Return the source that was asked for; one on the command line overrules one in a file.
 
     Args:
         user: what was asked for.
         file: the config file.
-        window: (height, width) of a sample, in pixels.
+        window: (height, width) of a sample, in pixels; None where it is left to the source.
 
     Raises:
         ConfigError: a folder and files, images without labels, or strips between regions that are not asked for.
@@ -207,7 +207,7 @@ def _choose_pixel_size(user: UserOptions) -> dict[str, Any]:
     return {"pixel_size": PixelSize(user.get("pixel_size"), tuple(sizes))}
 
 
-def choose_regions(user: UserOptions, window: tuple[int, int]) -> "Regions | None":
+def choose_regions(user: UserOptions, window: tuple[int, int] | None) -> "Regions | None":
     """Return how large slices are to be cut, if they are.
 
     Raises:

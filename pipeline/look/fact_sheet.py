@@ -133,6 +133,7 @@ class SampleSheet:
                 else ("place", None),
                 ("attempt", f"{recipe.attempt}; those before show too little" if recipe.attempt else None),
                 ("gray levels", "; ".join(f"gain {gain:.4g}, bias {bias:+.4g}" for gain, bias in gray)),
+                *((name.replace("_", " "), operation.text()) for name, operation in recipe.operations.items()),
             ),
             *_grid_table(recipe),
         ]
@@ -315,6 +316,13 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
         ),
         "gain": (range_text(ranges.gain), range_text(drawn.gain)),
         "bias": (range_text(ranges.bias), range_text(drawn.bias)),
+        **{
+            name.replace("_", " "): (
+                _operation_text(ranges, name),
+                f"{(n := drawn.n_done.get(name, 0))} of {drawn.n} ({n / drawn.n:.0%})",
+            )
+            for name in ranges.operations
+        },
         "grid": (
             f"{ranges.grid_points} x {ranges.grid_points} over the {over}, s.d. {ranges.sigma_px:g} px",
             f"s.d. {drawn.grid_sd_px:.4g} px, largest {drawn.grid_largest_px:.4g} px along an axis",
@@ -322,6 +330,12 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
     }
     column = 3 + max(len(configured) for configured, _ in table.values())
     return [f"{label:<{_INDENT}}{configured:<{column}}{was_drawn}" for label, (configured, was_drawn) in table.items()]
+
+
+def _operation_text(ranges: AugmentRanges, name: str) -> str:
+    """Return an operation's strengths, and how many samples get it where not all do."""
+    share = ranges.probability.get(name, 1.0)
+    return range_text(ranges.operations[name]) + (f", {share:.3g} of the samples" if share < 1 else "")
 
 
 def _grid_table(recipe: Recipe) -> list[str]:

@@ -254,6 +254,7 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         f"shift {shift_y:+g}, {shift_x:+g} px": shift_y or shift_x,
         f"gain {', '.join(f'{gain:.2f}' for gain in gains)}": any(gain != 1 for gain in gains),
         f"bias {', '.join(f'{bias:+.5g}' for bias in biases)}": any(biases),
+        **{f"{name.replace('_', ' ')} {operation.text()}": True for name, operation in recipe.operations.items()},
         f"grid pushed up to {push_px:.3g} px": push_px,
     }
     return [fact for fact, applies in facts.items() if applies]

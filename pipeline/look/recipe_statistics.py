@@ -1,7 +1,8 @@
 """What the recipes of a dataset drew: how far every random number of them went."""
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ class Drawn:
         bias: gray levels added.
         grid_sd_px: standard deviation of all control points' displacements along y and along x, in output pixels.
         grid_largest_px: the largest of them, either way.
+        n_done: of the recipes, how many have each operation on gray levels.
     """
 
     n: int
@@ -37,6 +39,7 @@ class Drawn:
     bias: Range
     grid_sd_px: float
     grid_largest_px: float
+    n_done: Mapping[str, int]
 
 
 def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
@@ -48,9 +51,11 @@ def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     n = n_flipped = n_pushes = 0
     total = squares = largest_px = 0.0
     ranges: dict[str, Range] = {}
+    n_done: Counter[str] = Counter()
     for recipe in recipes:
         n += 1
         n_flipped += recipe.flip
+        n_done.update(recipe.operations.keys())
         shift_y, shift_x = recipe.shift_px
         gains, biases = zip(*(recipe.gray or recipe.gray_of(1)), strict=True)
         values = {
@@ -72,4 +77,5 @@ def measure_recipes(recipes: Iterable[Recipe]) -> Drawn:
     if not n:
         raise ValueError("no recipe to measure")
     variance = squares / n_pushes - (total / n_pushes) ** 2
-    return Drawn(n, n_flipped, grid_sd_px=math.sqrt(max(variance, 0.0)), grid_largest_px=largest_px, **ranges)
+    grid_sd_px = math.sqrt(max(variance, 0.0))
+    return Drawn(n, n_flipped, grid_sd_px=grid_sd_px, grid_largest_px=largest_px, n_done=dict(n_done), **ranges)

@@ -11,13 +11,14 @@ import numpy as np
 
 from augment.draw import draw_recipe, look_at
 from augment.mirror_tiles import CHANGES_LABELS
+from augment.operations.drawing import draw_operations
 from augment.plain import tile_recipe
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.focusing import Focusing, focus_samples
 from pipeline.plan.places import SourcePlaces
-from pipeline.plan.requirements import require_distinct, require_foreground, require_labels
+from pipeline.plan.requirements import require_distinct, require_engine, require_foreground, require_labels
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
 from pipeline.plan.tiles import count_plain_samples, place_tiles
@@ -37,7 +38,7 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1
+_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1, and operations on gray levels their own
 _PLACE_STREAM = 2
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 
@@ -170,15 +171,23 @@ class Plan:
         return tile_recipe(self.slice_sizes[sample.stack], self.config.size, sample.replicate)
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
+        def stream_of(first: int) -> Stream:
+            return Stream(self.config.seed, (first, *key))
+
         stack, _, _, *attempt = key
         recipe = draw_recipe(
             self.config.ranges,
-            Stream(self.config.seed, (_RECIPE_STREAM, *key)),
+            stream_of(_RECIPE_STREAM),
             window=self.config.size,
             slice_size=self.slice_sizes[stack],
             n_channels=self.n_channels,
         )
-        return replace(recipe, attempt=attempt[0]) if attempt else recipe
+        if attempt:
+            recipe = replace(recipe, attempt=attempt[0])
+        if not self.config.ranges.operations:
+            return recipe
+        operations = draw_operations(self.config.ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
+        return replace(recipe, **operations)  # type: ignore[arg-type]  # each under its own name
 
     def _shows_place(self, sample: PlannedSample) -> bool:
         if self.focusing is None or sample.split != _TRAIN:
@@ -227,6 +236,7 @@ def plan_from_inputs(
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     require_labels(config, inputs[0].labels)
+    require_engine(config)
     assignment = assign_slices(config, inputs)
     counts = share_samples(config.n, split_fractions(config, assignment))
     slice_sizes = tuple(stack.slice_size for stack in inputs)

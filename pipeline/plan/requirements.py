@@ -15,8 +15,7 @@ def require_labels(config: BuildConfig, labels: LabelInput) -> None:
     """Refuse options that go with other labels.
 
     Raises:
-        ConfigError: a margin that needs ids where there are none, or that the engine cannot make, or a focus on classes
-            where there are none.
+        ConfigError: a margin that needs ids where there are none, or a focus on classes where there are none.
     """
     if config.focus == "class" and labels.kind == "instances":
         raise ConfigError("focus class: instances are all of one class; use focus object, or foreground")
@@ -28,10 +27,25 @@ def require_labels(config: BuildConfig, labels: LabelInput) -> None:
         raise ConfigError(
             f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
         )
-    if config.margin != "shared" and config.engine == "staged":
+
+
+def require_engine(config: BuildConfig) -> None:
+    """Refuse what the engine cannot make.
+
+    Raises:
+        ConfigError: it tells no mirror images apart, or does no operations on gray levels.
+    """
+    if config.engine != "staged":
+        return
+    if config.margin != "shared":
         raise ConfigError(
             f"margin {config.margin}: the staged engine does not tell mirror images apart; use margin shared, or the "
             "fused engine"
+        )
+    if operations := config.ranges.operations:
+        raise ConfigError(
+            f"{next(iter(operations)).replace('_', '-')}: the staged engine knows gain and bias alone; "
+            "use the fused engine"
         )
 
 

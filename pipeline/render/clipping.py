@@ -1,4 +1,4 @@
-"""Which samples came out black or white in pixels that were neither: gain and bias took them out of the gray levels."""
+"""Which samples came out black or white in pixels that were neither: what changes gray levels took them beyond."""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class ClippingCount:
     """
 
     def __init__(self, ranges: AugmentRanges, read_slice: Callable[[int, int], NDArray[Any]]) -> None:
-        self._changes = (ranges.gain, ranges.bias) != ((1.0, 1.0), (0.0, 0.0))
+        self._changes = (ranges.gain, ranges.bias) != ((1.0, 1.0), (0.0, 0.0)) or bool(ranges.operations)
         self._read_slice = read_slice
         self._of_slice: dict[tuple[int, int], float] = {}
         self._guard = threading.Lock()
@@ -53,5 +53,5 @@ class ClippingCount:
             return ""
         return (
             f"note: {self.n} of {counted(n_samples, 'sample')} are black or white in more pixels than their slices, by "
-            f"more than {MAX_CLIPPED:.0%} of them; --gain or --bias goes too far for these gray levels"
+            f"more than {MAX_CLIPPED:.0%} of them; --gain, --bias or another option goes too far for these gray levels"
         )

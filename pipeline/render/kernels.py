@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.shards.progress import Progress
 
 if TYPE_CHECKING:
-    from pipeline.shards.config import BuildConfig, Margin
+    from pipeline.shards.config import BuildConfig
     from pipeline.source.stacks import Source
 
 LoadRest: TypeAlias = Callable[["Source", "BuildConfig"], None]
@@ -38,7 +39,11 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
                 from augment import native
 
                 native.told_of_compiling.append(note_it)
-                _load("uint8", "uint8", "shared")
+                import numpy as np
+
+                from augment.renderer import load_kernels
+
+                load_kernels(np.dtype(np.uint8), np.dtype(np.uint8))
                 then()
         finally:
             gc.freeze()  # what is there now is never looked through
@@ -51,7 +56,7 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
 
     def load_rest(source: "Source", config: "BuildConfig") -> None:
         thread.join()
-        _load(source.image_dtype.name, source.coding.dtype.name, config.margin)
+        _load(source, config)
         if config.weighted:
             import numpy as np
 
@@ -74,9 +79,16 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
             native.told_of_compiling.remove(note_it)
 
 
-def _load(image_dtype: str, label_dtype: str, margin: "Margin") -> None:
-    import numpy as np
-
+def _load(source: "Source", config: "BuildConfig") -> None:
+    from augment.operations.drawing import draw_operations
     from augment.renderer import load_kernels
+    from augment.seeding import Stream
 
-    load_kernels(np.dtype(image_dtype), np.dtype(label_dtype), margin)
+    channels = source.channel_axis
+    operations = draw_operations(
+        replace(config.ranges, probability={}),
+        lambda first: Stream(0, (first,)),
+        window=(2, 2),
+        n_channels=sum(channels) or 1,
+    )
+    load_kernels(source.image_dtype, source.coding.dtype, config.margin, channels, operations)

@@ -1,11 +1,12 @@
 """What a build is asked to make: every option that can change a byte of the dataset."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, get_args
 
+from augment.operations import OPERATIONS
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
 
@@ -28,6 +29,8 @@ DEFAULT_GAP = 3  # copying the label of the third next section scores little bet
 REGION_WINDOWS = 4  # slices that are not larger than so many samples are not cut into regions
 DEFAULT_REGION_GAP_PX = 32  # textures look alike within some tens of pixels; wider strips cost a picture too much
 DEFAULT_FOLDS = 5
+DEFAULT_WINDOW = (700, 700)
+_MAX_FITTING_PX, _FITTING_STEP_PX = 704, 16  # networks halve a picture about four times
 DEFAULT_FOCUS_SHARE = 0.33  # as nnU-Net has it
 _MAX_FOLDS = 10**5
 _LIMITS: Mapping[str, tuple[int, int]] = {
@@ -83,7 +86,7 @@ class BuildConfig:
 
     n: int = 300
     seed: int = 0
-    size: tuple[int, int] = (700, 700)
+    size: tuple[int, int] = DEFAULT_WINDOW
     split: SplitStrategy = "block"
     gap: int = DEFAULT_GAP
     test: float = 0.2
@@ -205,9 +208,23 @@ class BuildConfig:
             del values["plain"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
-        if not self.ranges.per_channel:
-            del ranges["per_channel"]
+        absent: dict[str, Any] = {"per_channel": False, "probability": {}, **dict.fromkeys(OPERATIONS)}
+        ranges = {name: value for name, value in ranges.items() if name not in absent or value != absent[name]}
         return {**values, "size": list(self.size), "picture": list(self.picture), "ranges": ranges}
+
+
+def fitting_window(slice_sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Return the (height, width) of samples where nothing is said of it: squares that show no mirror image unturned.
+
+    Args:
+        slice_sizes: (height, width) of slices, in pixels.
+
+    Returns:
+        The largest multiple of 16 px within the shortest side of all, 704 at most and 16 at least.
+    """
+    shortest = min(min(size) for size in slice_sizes)
+    side = max(_FITTING_STEP_PX, min(shortest // _FITTING_STEP_PX * _FITTING_STEP_PX, _MAX_FITTING_PX))
+    return side, side
 
 
 def require_jobs(jobs: int) -> None:

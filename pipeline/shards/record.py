@@ -250,8 +250,9 @@ class DatasetRecord:
 
 def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: SourceReading | None) -> DatasetSchema:
     """Return the version of the format that says all there is to say: the first, unless something needs the second."""
-    of_config = config.margin != "shared" or config.ranges.per_channel or config.looks_at_labels or config.plain
-    return DATASET_SCHEMAS[bool(of_config) or reading is not None or any(map(_is_new, inputs))]
+    of_ranges = config.ranges.per_channel or bool(config.ranges.operations)
+    of_config = config.margin != "shared" or of_ranges or config.looks_at_labels or bool(config.plain)
+    return DATASET_SCHEMAS[of_config or reading is not None or any(map(_is_new, inputs))]
 
 
 def _is_new(stack: StackInput) -> bool:

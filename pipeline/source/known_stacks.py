@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.shards.config import DEFAULT_WINDOW, fitting_window
 from pipeline.shards.inputs import StackInput
 from pipeline.shards.provenance import SourceFacts, StackFacts, StackPart
 
@@ -80,6 +81,15 @@ def known_name(inputs: Sequence[StackInput]) -> str | None:
     """Return the own name of a source whose images and labels are both known; None for any other."""
     known = _BY_IMAGES.get(inputs[0].images.sha256) if len(inputs) == 1 else None
     return known.name if known and inputs[0].labels.sha256 == known.labels_sha256 else None
+
+
+def default_window(inputs: Sequence[StackInput]) -> tuple[int, int]:
+    """Return the (height, width) in pixels of samples where nothing is said of it.
+
+    For known stacks it is 700 x 700, that of the report that augpipe grew out of; for all others, what fits the slices.
+    """
+    known = all(stack.images.sha256 in _BY_IMAGES for stack in inputs)
+    return DEFAULT_WINDOW if known else fitting_window(stack.slice_size for stack in inputs)
 
 
 def class_names(inputs: Sequence[StackInput]) -> tuple[str, ...]:

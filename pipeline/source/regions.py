@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, counted
-from pipeline.shards.config import DEFAULT_REGION_GAP_PX, REGION_WINDOWS
+from pipeline.shards.config import DEFAULT_REGION_GAP_PX, REGION_WINDOWS, fitting_window
 from pipeline.source.stacks import ObjectSlices, RawStack, ReadSlices, Slices
 
 _MAX_KEPT_BYTES = 1 << 27
@@ -42,11 +42,11 @@ class Regions:
     """How slices are cut.
 
     Attributes:
-        window: (height, width) of a sample, in pixels.
+        window: (height, width) of a sample, in pixels; None where it is the one that fits the slices.
         gap_px: width of the strips between boxes.
     """
 
-    window: tuple[int, int]
+    window: tuple[int, int] | None = None
     gap_px: int = DEFAULT_REGION_GAP_PX
 
     def boxes(self, shape: tuple[int, int, int]) -> Boxes | None:
@@ -61,10 +61,11 @@ class Regions:
             ConfigError: the strips leave boxes of less than half a sample.
         """
         depth, *sides = shape
-        if math.prod(sides) <= REGION_WINDOWS * math.prod(self.window):
+        size_px = self.window or fitting_window([(sides[0], sides[1])])
+        if math.prod(sides) <= REGION_WINDOWS * math.prod(size_px):
             return None
         places, size = [], []
-        for side, window in zip(sides, self.window, strict=True):
+        for side, window in zip(sides, size_px, strict=True):
             n = max(1, min(side // window, _MAX_BOXES))
             own = (side - (n - 1) * self.gap_px) // n
             if n > 1 and 2 * own < window:
@@ -159,7 +160,8 @@ def cut_stacks(raw: Sequence[RawStack], regions: Regions) -> tuple[list[RawStack
     Raises:
         ConfigError: no slice is large enough, or the strips are too wide.
     """
-    cut, notes = [], []
+    window = regions.window or fitting_window(_shape(stack)[1:] for stack in raw)
+    regions, cut, notes = replace(regions, window=window), [], []
     for stack in raw:
         shape = _shape(stack)
         boxes = regions.boxes(shape)
@@ -174,7 +176,7 @@ def cut_stacks(raw: Sequence[RawStack], regions: Regions) -> tuple[list[RawStack
             f"({unused:.0%} of the pixels are in none)"
         )
     if not notes:
-        height, width = regions.window
+        height, width = window
         raise ConfigError(
             f"regions: no slice is larger than {REGION_WINDOWS} samples of {height} x {width} px; leave it out, or "
             "use a smaller --size"

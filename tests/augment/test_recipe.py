@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augment.errors import ConfigError, RecipeError
+from augment.operations import OPERATIONS
 from augment.recipe import Recipe, to_float32
 from pipeline.errors import exit_code
 
 REALS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 PAIRS = st.tuples(REALS, REALS)
-OPTIONAL = {"gray", "place", "attempt", "scored"}
+OPTIONAL = {"gray", "place", "attempt", "scored", *OPERATIONS}
 
 
 def grids(n_points: int) -> st.SearchStrategy[Any]:

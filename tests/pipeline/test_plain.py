@@ -1,22 +1,17 @@
 """Plain splits: the slices' own pixels in tiles, each counted once, beside splits that stay as they are."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from augment.plain import tile_start
-from pipeline.build.builder import build_dataset
-from pipeline.errors import ConfigError
-from pipeline.shards.dataset import Dataset, open_dataset
+from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
-from pipeline.source.combining import make_source
 from pipeline.source.stacks import Source
 from pipeline.verify.verification import verify_dataset
-from tests.small_worlds import build_small, read_rows, small_config, small_source
+from tests.small_worlds import build_small, small_source
 
 
 def counted_pixels(dataset: Dataset, split: str, source: Source) -> dict[tuple[int, int], NDArray[np.int64]]:

@@ -415,6 +415,16 @@ def test_sizes_are_a_side_or_height_by_width(tmp_path: Path, folder: Path, augpi
     assert "40 x 36 px" in augpipe(*command, "40X36").out
 
 
+def test_without_a_size_samples_fit_the_slices(tmp_path: Path, folder: Path, augpipe: Run) -> None:
+    """Slices of 64 x 72 px: unturned, a sample shows no mirror image. The phantom keeps the size of its lock file."""
+    options, line = ("--n", "2", "--gap", "0"), "size: 64 x 64 px, the largest multiple of 16 px that fits"
+    assert line in augpipe("build", folder, "--out", tmp_path / "a", *options).out
+    assert open_dataset(tmp_path / "a").record.config.size == (64, 64)
+    assert line not in augpipe("build", folder, "--out", tmp_path / "a", *options, "--dry-run", "--size", "64").out
+    augpipe("phantom", tmp_path / "phantom")
+    assert "700 x 700 px" in augpipe("build", tmp_path / "phantom", *options, "--dry-run").out
+
+
 def test_the_command_that_comes_next_can_be_copied(augpipe: Run, tmp_path: Path) -> None:
     """Also where a folder's name has spaces and quotes."""
     write_folder(tmp_path / "stack", *small_stack())

@@ -124,6 +124,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "min-foreground": (0.01, 0),
     "gain": ([0.5, 1.5], [1, 3]),
     "bias": ([-3, 3.5], [1, 3]),
+    "noise": ([0, 1.5], [1, 3]),
     "grid": (4, 5),
     "sigma": (5, 0),
     "extent": ("padded", "window"),
@@ -141,6 +142,7 @@ OF_LARGE_SLICES = {"regions", "region-gap"}  # see test_regions.py
 OF_LAYOUTS = {"ctc", "silver"}
 NO_BYTES = {"jobs", "overwrite", "dry-run", "out", "channels-are-slices"}
 TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "groups", "group-by", "gray-bits"}
+TRIED_BELOW |= {"probability"}
 TRIED_BELOW |= {"focus-share", "ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
 
@@ -163,6 +165,27 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(place: Path, au
     assert fingerprint(augpipe, *config) == as_flag[0]
     assert fingerprint(augpipe, *config, *flags({key: two})) == as_flag[1]
     assert fingerprint(augpipe, *flags({key: two}), *config) == as_flag[1]
+
+
+def test_shares_of_samples_are_given_by_name(place: Path, augpipe: Run) -> None:
+    noisy = ["--noise", "1", "2"]
+    one, two = (
+        fingerprint(augpipe, place / "small", *noisy, *(("--probability", f"noise={share}") if share else ()))
+        for share in (0.5, None)
+    )
+    (place / "set.toml").write_text('folder = "small"\nnoise = [1, 2]\nprobability = ["noise = 0.5"]\n')
+    assert fingerprint(augpipe, "--config", place / "set.toml") == one
+    assert fingerprint(augpipe, "--config", place / "set.toml", "--probability", "noise=1") == two
+    for share, words in {
+        "noise": "expected NAME=FRACTION such as noise=0.2, got 'noise'",
+        "noise=x": "expected NAME=FRACTION",
+        "noise=2": "probability: noise: expected a fraction above 0, up to 1, got 2",
+        "blur=0.1": "probability: expected an operation that is on (noise), got 'blur'",
+    }.items():
+        code, out, err = augpipe("build", place / "small", *noisy, "--probability", share)
+        assert (code, out, words in err) == (2, "", True)
+    refused = augpipe("build", place / "small", *noisy, "--engine", "staged")
+    assert (refused.code, "noise: the staged engine knows gain and bias alone" in refused.err) == (2, True)
 
 
 def test_options_that_decide_no_byte_work_from_a_file(place: Path, augpipe: Run) -> None:

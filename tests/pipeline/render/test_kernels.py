@@ -3,6 +3,7 @@
 import gc
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from small_worlds import OPTIONS, run_python
 
 from augment import native, renderer
 from augment.native import Kernel
+from augment.ranges import AugmentRanges
 from pipeline.errors import SourceError
-from pipeline.render import kernels
 from pipeline.render.kernels import loading_kernels
 from pipeline.shards.config import BuildConfig
 from pipeline.shards.progress import SilentProgress
@@ -57,13 +58,17 @@ def test_loading_tells_only_of_what_is_compiled_and_leaves_garbage_collection_on
 
 def test_all_that_a_build_needs_is_compiled_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its labels may be ids of 16 bits, and weighted: neither is among what is loaded before the source is known."""
-    called: list[tuple[str, ...]] = []
-    monkeypatch.setattr(kernels, "_load", lambda *dtypes: called.append(dtypes))
+    called: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(renderer, "load_kernels", lambda *what: called.append(what))
     monkeypatch.setattr("augment.weight_map.unet_weight_map", lambda *_: called.append(("weights",)))
     ids = make_source(*make_phantom((4, 32, 32)), name="small", label_kind="instances")
     with loading_kernels(Notes(), then=lambda: None) as load_rest:
-        load_rest(ids, BuildConfig(weights="unet2015", margin="own"))
-    assert called == [("uint8", "uint8", "shared"), ("uint8", "uint16", "own"), ("weights",)]
+        ranges = AugmentRanges(noise=(2.0, 2.0), probability={"noise": 0.01})
+        load_rest(ids, BuildConfig(weights="unet2015", margin="own", ranges=ranges))
+    (*of_all, operations), weights = called[1:]
+    assert called[0] == (np.uint8, np.uint8)
+    assert (of_all, weights) == ([np.uint8, np.uint16, "own", ()], ("weights",))
+    assert operations["noise"].sigma == (2.0,)
 
 
 def test_who_gives_up_meanwhile_is_told_nothing_later() -> None:

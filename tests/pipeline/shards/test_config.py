@@ -11,7 +11,7 @@ from small_worlds import small_config
 
 from augment.ranges import AugmentRanges
 from pipeline.errors import ConfigError
-from pipeline.shards.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig
+from pipeline.shards.config import DEFAULT_FOLDS, RENDERER_VERSION, STRATEGIES, WEIGHTS, BuildConfig, fitting_window
 from pipeline.shards.digest import canonical_json
 from pipeline.shards.inputs import ImageInput, LabelInput, StackInput
 from pipeline.shards.provenance import SourceFacts
@@ -215,3 +215,18 @@ def test_the_fingerprint_is_the_digest_that_the_format_describes() -> None:
     )
     found = build_fingerprint(small_config(), "x", [stack], SourceFacts(**facts))
     assert found == hashlib.sha256((text + "\n").encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [
+        ([(512, 512)], 512),
+        ([(520, 696)], 512),
+        ([(4000, 3000)], 704),
+        ([(300, 1000), (260, 256)], 256),
+        ([(1000, 15)], 16),
+        ([(719, 720)], 704),
+    ],
+)
+def test_samples_fit_all_slices(sizes: list[tuple[int, int]], side: int) -> None:
+    assert fitting_window(sizes) == (side, side)

@@ -8,6 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from augment.operations import OPERATIONS, Operation
+from augment.ranges import AugmentRanges
 from pipeline.errors import DatasetError
 from pipeline.plan.plan import describe_dataset, plan_from_inputs
 from pipeline.shards.config import BuildConfig
@@ -22,6 +24,12 @@ from pipeline.shards.inputs import (
 )
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import DatasetRecord, ManifestRecord, ShardRecord, parse_record
+
+
+def off_and_on(kind: type[Operation]) -> tuple[float, float]:
+    """Return a range of strengths, the lowest of which changes nothing."""
+    return kind.off, (kind.off + kind.limits[1]) / 2
+
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[3] / "manifests" / "dataset.schema.json").read_bytes())
@@ -47,6 +55,10 @@ NEW: dict[str, dict[str, Any]] = {
     "margin": {"config": replace(CONFIG, margin="ignore")},
     "focus": {"config": replace(CONFIG, focus="class", focus_share=1)},
     "min_foreground": {"config": replace(CONFIG, min_foreground=0.25)},
+    **{
+        name: {"config": replace(CONFIG, ranges=AugmentRanges(**{name: off_and_on(kind)}, probability={name: 0.5}))}
+        for name, kind in OPERATIONS.items()
+    },
     "scale_gray": {"reading": SourceReading(scale_gray=GrayScaling((1.0, 99.0), 12.5, 4000.0, 8))},
     "pixel_size_nm": {"reading": SourceReading(pixel_size_nm=4.5)},
 }

@@ -1,0 +1,182 @@
+"""What all operations on gray levels have in common: their streams, their JSON, their rendering on any CPU."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from operation_examples import EXAMPLES, REFUSED
+
+import augment
+from augment.draw import draw_recipe
+from augment.errors import ConfigError, RecipeError
+from augment.operations import OPERATIONS, Operation
+from augment.operations.drawing import draw_operations
+from augment.ranges import AugmentRanges
+from augment.recipe import Recipe
+from augment.renderer import Sample, load_kernels, render
+from augment.seeding import Stream
+
+SCHEMA = json.loads((Path(augment.__file__).parents[1] / "manifests" / "manifest.schema.json").read_bytes())
+RECIPE = jsonschema.Draft202012Validator({**SCHEMA["properties"]["recipe"], "$defs": SCHEMA["$defs"]})
+WINDOW = (37, 45)
+ALL_ON = AugmentRanges(**{name: strength for name, (strength, _) in EXAMPLES.items()})
+# Of `rendered_digest`: anything else is another renderer version, or a CPU that rounds otherwise.
+GOLDEN = {
+    "noise": "bbde89723cdc9fd50e89319e49a4d6466dd925f61a8c18b526c757c41da7a640",
+    "all of them": "972ac2223fed34ede62908a38b893eb58dc4c4996ef1dcbc5481263fca3ab9bc",
+}
+
+
+def draw(ranges: AugmentRanges, key: int = 0, n_channels: int = 1) -> dict[str, Operation]:
+    return draw_operations(ranges, lambda first: Stream(3, (first, key)), window=WINDOW, n_channels=n_channels)
+
+
+def pattern(dtype: str) -> Any:
+    """Return a slice of three channels whose pixels are whole numbers from 0 to 255, of this dtype."""
+    y, x, channel = np.indices((40, 50, 3))
+    return ((37 * y + 11 * x + 5 * (x * y % 23) + 71 * channel) % 256).astype(dtype)
+
+
+def rendered(dtype: str, **operations: Operation) -> Sample:
+    image = pattern(dtype)
+    ranges = AugmentRanges(zoom=(0.8, 1.2), gain=(0.9, 0.9), bias=(5.0, 5.0))
+    recipe = draw_recipe(ranges, Stream(0, ()), window=WINDOW, slice_size=image.shape[:2])
+    return render(image, (image[..., 0] > 90).astype(np.uint8), replace(recipe, **operations))
+
+
+def rendered_digest(name: str) -> str:
+    """Return the digest of samples with each example of an operation, or with the last of every one."""
+    if name in EXAMPLES:
+        each = [{name: example} for example in EXAMPLES[name][1]]
+    else:
+        each = [{name: examples[-1] for name, (_, examples) in EXAMPLES.items()}]
+    digest = hashlib.sha256()
+    for operations, dtype in itertools.product(each, ("uint8", "float32")):
+        sample = rendered(dtype, **operations)
+        digest.update(sample.image.tobytes() + sample.label.tobytes())
+    return digest.hexdigest()
+
+
+def test_every_operation_has_its_fields_its_stream_and_an_example() -> None:
+    streams = [kind.stream for kind in OPERATIONS.values()]
+    assert len({*streams}) == len(streams)
+    assert min(streams) > 2  # recipes, splits and places come from those before
+    assert set(EXAMPLES) == set(REFUSED) == set(OPERATIONS)
+    for kind in (AugmentRanges, Recipe):
+        optional = {each.name for each in dataclasses.fields(kind) if each.default is None}
+        assert set(OPERATIONS) <= optional
+    for name, (_, examples) in EXAMPLES.items():
+        assert {type(example) for example in examples} == {OPERATIONS[name]}
+
+
+def test_operations_alone_decide_what_is_drawn_for_each() -> None:
+    """No option shifts what another draws."""
+    together = draw(ALL_ON)
+    for name, (strength, _) in EXAMPLES.items():
+        assert draw(AugmentRanges(**{name: strength})) == {name: together[name]}
+        assert draw(AugmentRanges(**{name: strength}), key=1)[name] != together[name]
+        assert together[name].text()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_share_of_the_samples_gets_an_operation_as_strong_as_if_all_did(name: str) -> None:
+    all_do = AugmentRanges(**{name: EXAMPLES[name][0]})
+    some_do = replace(all_do, probability={name: 0.25})
+    drawn = [draw(some_do, key) for key in range(400)]
+    assert 70 < sum(map(len, drawn)) < 130
+    assert all(each in ({}, draw(all_do, key)) for key, each in enumerate(drawn))
+
+
+def test_operations_are_of_every_channel_or_of_all() -> None:
+    assert draw(replace(ALL_ON, per_channel=True), n_channels=1) == draw(ALL_ON, n_channels=3)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_recipe_survives_json(name: str, plain_recipe: Callable[..., Recipe]) -> None:
+    for example in (*EXAMPLES[name][1], draw(ALL_ON)[name]):
+        recipe = plain_recipe((4, 6), **{name: example})
+        values = json.loads(json.dumps(recipe.to_json()))
+        RECIPE.validate(values)
+        again = Recipe.from_json(values)
+        assert again == recipe
+        assert repr(again) == repr(recipe)
+        assert again != plain_recipe((4, 6))
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name, each in REFUSED.items() for change in each])
+def test_what_is_not_drawn_is_refused(name: str, change: dict[str, Any], plain_recipe: Callable[..., Recipe]) -> None:
+    good = asdict(EXAMPLES[name][1][0])
+    for bad in (good | change, good | {"more": 1.0}, {}, 3.0, [3.0]):
+        with pytest.raises(RecipeError):
+            Recipe.from_json({**plain_recipe((4, 6)).to_json(), name: bad})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_ranges_beyond_the_limits_are_refused_and_nothing_is_off(name: str) -> None:
+    kind, where = OPERATIONS[name], name.replace("_", "-")
+    low, high = kind.limits
+    for bad in ((low - 1, high), (low, high * 2), (high, low), (float("nan"), high)):
+        with pytest.raises(ConfigError, match=f"^{where}: expected LOW <= HIGH, both from"):
+            AugmentRanges(**{name: bad})
+    assert AugmentRanges(**{name: (kind.off, kind.off)}) == AugmentRanges()
+    for share in (0.0, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match=f"probability: {name}: expected a fraction"):
+            AugmentRanges(**{name: EXAMPLES[name][0]}, probability={name: share})
+    with pytest.raises(ConfigError, match=f"probability: expected an operation that is on .* got '{name}'"):
+        AugmentRanges(probability={name: 0.5})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_an_operation_leaves_labels_and_changes_images_by_what_it_says(name: str, dtype: str) -> None:
+    plain = rendered(dtype)
+    for example in EXAMPLES[name][1]:
+        sample = rendered(dtype, **{name: example})
+        assert np.array_equal(sample.label, plain.label)
+        assert not np.array_equal(sample.image, plain.image)
+        assert sample.image.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_numbers_for_other_channels_are_refused(name: str) -> None:
+    image = pattern("uint8")[..., :2].copy()
+    recipe = draw_recipe(AugmentRanges(), Stream(0, ()), window=WINDOW, slice_size=(40, 50))
+    recipe = replace(recipe, **{name: EXAMPLES[name][1][-1]})
+    with pytest.raises(RecipeError, match="for 3 channels, the image has 2"):
+        render(image, image[..., 0], recipe)
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "all of them"])
+def test_operations_give_the_same_bytes_as_ever(name: str) -> None:
+    assert rendered_digest(name) == GOLDEN[name]
+
+
+@pytest.mark.slow
+def test_operations_give_the_same_bytes_on_the_plainest_cpu(tmp_path: Path) -> None:
+    """Compiled anew without any of this CPU's vector instructions or fused multiply-adds."""
+    program = f"import {Path(__file__).stem} as test\nprint(*map(test.rendered_digest, test.GOLDEN))"
+    found = os.pathsep.join(map(str, (Path(augment.__file__).parents[1], Path(__file__).parent)))
+    compiled = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | compiled | {"PYTHONPATH": found}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*GOLDEN.values()]
+    assert list(tmp_path.glob("plane_kernels.round_planes-*.o"))
+
+
+def test_loading_kernels_loads_those_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the first sample would wait for them."""
+    done: list[Recipe] = []
+    monkeypatch.setattr("augment.renderer.change_planes", lambda _, recipe: done.append(recipe))
+    load_kernels(np.dtype(np.uint8), np.dtype(np.uint8), "shared", (3,), draw(ALL_ON, n_channels=3))
+    assert done[0].operations == draw(ALL_ON, n_channels=3)
