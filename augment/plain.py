@@ -45,15 +45,6 @@ def tile_recipe(slice_size: tuple[int, int], window: tuple[int, int], number: in
     )
 
 
-def tile_start(recipe: Recipe, slice_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (row, column) of the slice that a tile's first pixel shows; below 0 where it is a mirror image."""
-    top, left = (
-        int(shift + (side - shown) / 2)
-        for shift, side, shown in zip(recipe.shift_px, slice_size, recipe.window, strict=True)
-    )
-    return top, left
-
-
 def copy_tile(
     image: NDArray[Any], label: NDArray[Any], recipe: Recipe, out: Sample | None = None, *, margin: Margin = "shared"
 ) -> Sample:
@@ -75,7 +66,7 @@ def copy_tile(
     dtypes = image.dtype.newbyteorder("="), label.dtype.newbyteorder("=")
     out = sample_arrays(out, (*recipe.window, *image.shape[2:]), *dtypes)
     parts, margins = [], []
-    for start, side, shown in zip(tile_start(recipe, size), size, recipe.window, strict=True):
+    for start, side, shown in zip(recipe.slice_corner(size), size, recipe.window, strict=True):
         parts.append(slice(max(start, 0), min(start + shown, side)))
         margins.append((max(-start, 0), max(start + shown - side, 0)))
     for pixels, room in zip((image, label), out, strict=True):

@@ -129,6 +129,14 @@ class Recipe:
         (height, width), (shift_y, shift_x) = slice_size, self.shift_px
         return (height - 1) / 2 + shift_y, (width - 1) / 2 + shift_x
 
+    def slice_corner(self, slice_size: tuple[int, int]) -> Place:
+        """Return the (row, column) of the slice that a plain sample's first pixel shows; below 0 in a mirror image."""
+        top, left = (
+            int(shift + (side - shown) / 2)
+            for shift, side, shown in zip(self.shift_px, slice_size, self.window, strict=True)
+        )
+        return top, left
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

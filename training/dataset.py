@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,9 @@ class ShardDataset:
         weights: the weight map that goes with each sample: stored ones where the shards hold them, else computed.
 
     Attributes:
-        ignore: the value of label pixels that must not count, 255 as by custom; None where all count.
+        ignore: the value of label pixels that must not count, 255 as by custom: those that mean nothing, and those that
+            the split's masks leave out; None where all count.
+        is_plain: the samples are not augmented: they are the tiles of the slices.
 
     Raises:
         ConfigError: there is no such split, no sample is left, or a row does not exist.
@@ -57,8 +60,11 @@ class ShardDataset:
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
+        self._folder = dataset.folder
+        self._sizes = [stack.slice_size for stack in dataset.record.inputs]
+        self.is_plain = split in dataset.record.config.plain
         self._ignored = dataset.record.arrays.ignore
-        self.ignore = None if self._ignored is None else IGNORE
+        self.ignore = None if self._ignored is None and self._split.masks is None else IGNORE
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
@@ -75,8 +81,10 @@ class ShardDataset:
         """Return one sample."""
         label = self._split.labels[self.rows[index]]
         cells = (label > 0).astype(np.uint8)
-        if self.ignore is not None:
-            cells[label == self._ignored] = self.ignore
+        if self._ignored is not None:
+            cells[label == self._ignored] = IGNORE
+        if self._split.masks is not None:
+            cells[self._split.masks[self.rows[index]] == 0] = IGNORE
         sample = {"image": self.image(index), "label": cells}
         if self.weights != "none":
             sample["weights"] = self._weigh(self.rows[index], label)
@@ -86,6 +94,35 @@ class ShardDataset:
         """Return the image of one sample alone, (h, w), or (C, h, w) of several channels."""
         image = self._split.images[self.rows[index]]
         return image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
+
+    def slices(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the slices that the samples of a plain split are tiles of, put together again, as samples are.
+
+        Raises:
+            DatasetError: of some pixel, no sample counts, so that these are not all tiles of the slices.
+        """
+        for (stack, z), rows in groupby(range(len(self)), lambda index: _slice_of(self._row(index))):
+            yield self._join(self._sizes[stack], list(rows), f"slice {z} of stack {stack}")
+
+    def _join(self, size: tuple[int, int], tiles: list[int], where: str) -> dict[str, NDArray[Any]]:
+        whole: dict[str, NDArray[Any]] = {}
+        is_there = np.zeros(size, bool)
+        for index in tiles:
+            recipe = self._row(index).recipe
+            if recipe.scored is None:
+                raise DatasetError(f"{self._folder}: {where} has a sample that is no tile of it; run augpipe verify")
+            (row, column), (top, left, bottom, right) = recipe.slice_corner(size), recipe.scored
+            there = np.s_[row + top : row + bottom, column + left : column + right]
+            for name, part in self[index].items():
+                room = whole.setdefault(name, np.empty((*part.shape[:-2], *size), part.dtype))
+                room[..., *there] = part[..., top:bottom, left:right]
+            is_there[there] = True
+        if not is_there.all():
+            raise DatasetError(f"{self._folder}: {where} has pixels that no sample counts; run augpipe verify")
+        return whole
+
+    def _row(self, index: int) -> ManifestRow:
+        return self._split.manifest[self.rows[index]]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -106,7 +143,8 @@ class ShardDataset:
             return self._split.weights[row]
         from augment.weight_map import round_weights, unet_weight_map
 
-        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self._ignored))
+        mask = None if self._split.masks is None else self._split.masks[row]
+        return round_weights(unet_weight_map(label, instances=self._instances, ignore=self._ignored, mask=mask))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from training.stacks import open_images, open_labels
 from training.unet import UNet, cell_logits, centre
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
+AUGMENTED, PLAIN, WHOLE = "augmented samples", "plain slices", "whole slices"  # what scores can be of
 _TIFF_SUFFIXES = (".tif", ".tiff")
 
 
@@ -167,7 +168,7 @@ class Evaluation:
     Attributes:
         scores: the scores.
         split: of which split.
-        shown: whether of samples or of slices.
+        shown: of augmented samples, of the slices that the samples of a plain split hold, or of those of a stack.
         trained_on: how many slices they show that were trained on.
         classes: what the two classes that are told apart are called; empty where that is not known.
     """
@@ -200,7 +201,8 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Return the scores of a run's network on a split: its augmented samples, or its slices as they lie in the stack.
 
-    Of samples, the centre that training scores counts; slices are scored whole.
+    Of augmented samples, the centre that training scores counts; slices are scored whole. Those of a plain split, whose
+    samples are not augmented, are put together again from these, so that every pixel is scored once.
 
     Args:
         run: folder of the run.
@@ -225,10 +227,12 @@ def evaluate(
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     trained_on = _count_trained_on(predictor.run, Path(dataset), split)
     if images is None or labels is None:
-        shown, (n, pairs) = "augmented samples", _sample_pairs(predictor, ShardDataset(dataset, split))
+        data = ShardDataset(dataset, split)
+        shown = PLAIN if data.is_plain else AUGMENTED
+        n, pairs = _plain_pairs(predictor, data) if data.is_plain else _sample_pairs(predictor, data)
     else:
         stack = Path(images), Path(labels)
-        shown, (n, pairs) = "whole slices", _slice_pairs(predictor, Path(dataset), split, *stack)
+        shown, (n, pairs) = WHOLE, _slice_pairs(predictor, Path(dataset), split, *stack)
     watched = track(pairs, progress or SilentProgress(), "scoring", n, unit=shown.split()[-1])
     return Evaluation(score_slices(watched), split, shown, trained_on, _two_classes(Path(dataset)))
 
@@ -273,6 +277,11 @@ def mirrored(start: int, n: int, side: int) -> Tensor:
     return torch.where(place < side, place, 2 * side - 1 - place)
 
 
+def _plain_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterable[_Pair]]:
+    """Return how many slices a plain split shows, and prediction and label of each, whole."""
+    return len(data.firsts), ((predictor(_channels_last(s["image"])), _truth(s["label"], data)) for s in data.slices())
+
+
 def _sample_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterable[_Pair]]:
     """Return how many samples there are, and prediction and label of each, where training scores them."""
     config = predictor.run.config
@@ -280,12 +289,14 @@ def _sample_pairs(predictor: Predictor, data: ShardDataset) -> tuple[int, Iterab
     target = config.target or (config.network.output_side(config.crop) if valid else 0)
     samples = (data[index] for index in range(len(data)))
 
-    def truth(label: NDArray[Any]) -> NDArray[Any]:
-        return label if data.ignore is None else np.ma.masked_equal(label, data.ignore)
-
     return len(data), (
-        (centre(predictor(_channels_last(s["image"])), target), centre(truth(s["label"]), target)) for s in samples
+        (centre(predictor(_channels_last(s["image"])), target), centre(_truth(s["label"], data), target))
+        for s in samples
     )
+
+
+def _truth(label: NDArray[Any], data: ShardDataset) -> NDArray[Any]:
+    return label if data.ignore is None else np.ma.masked_equal(label, data.ignore)
 
 
 def _channels_last(image: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augment.plain import tile_start
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.source.stacks import Source
@@ -22,7 +21,7 @@ def counted_pixels(dataset: Dataset, split: str, source: Source) -> dict[tuple[i
     for k, row in enumerate(dataset[split].manifest):
         stack = source.stacks[row.stack]
         mask = masks[k] == 1
-        rows, columns = (np.argwhere(mask) + np.array(tile_start(row.recipe, stack.slice_size))).T
+        rows, columns = (np.argwhere(mask) + np.array(row.recipe.slice_corner(stack.slice_size))).T
         assert images[k][mask].tobytes() == stack.images[row.z][rows, columns].tobytes()
         assert np.array_equal(labels[k][mask], stack.labels[row.z][rows, columns])
         count = counts.setdefault((row.stack, row.z), np.zeros(stack.slice_size, np.int64))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from augment.coordinates import fold, slice_coordinates, window_offsets
 from augment.errors import ConfigError, RecipeError
 from augment.mirror_tiles import Margin, find_mask
-from augment.plain import copy_tile, count_tiles, tile_recipe, tile_start
+from augment.plain import copy_tile, count_tiles, tile_recipe
 from augment.recipe import Recipe
 from augment.renderer import render
 
@@ -37,7 +37,7 @@ def test_tiles_are_the_slice_and_count_every_pixel_once(size: tuple[int, int], w
         ]
         assert np.array_equal(tile.image, image[at[0], at[1]])
         assert np.array_equal(tile.label, label[at[0], at[1]])
-        (top, left), shown = tile_start(recipe, size), np.argwhere(mask)
+        (top, left), shown = recipe.slice_corner(size), np.argwhere(mask)
         rows, columns = (shown + np.array((top, left))).T
         assert rows.min() >= 0
         assert columns.min() >= 0
