@@ -31,12 +31,12 @@ from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.record import STORED_NAMES
 from pipeline.source.stacks import Source, Stack
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 _Arrays: TypeAlias = "queue.SimpleQueue[NDArray[Any] | None]"
 
-STORED_NAMES: Mapping[str, str] = {"label": "labels", "weights": "weights", "mask": "masks"}  # in the shards
 _PLAIN_SLICES = 2  # tiles come slice by slice, and threads may be at the last of one and the first of the next
 _AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
 _scratch = threading.local()

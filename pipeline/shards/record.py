@@ -28,6 +28,8 @@ DATASET_FILE, BUILD_INFO_FILE = "dataset.json", "build-info.json"
 MANIFEST_FILE: Literal["manifest.jsonl"] = "manifest.jsonl"
 
 WEIGHT_DTYPE, MASK_DTYPE = np.dtype("float16"), np.dtype("uint8")
+# What is stored of every sample, in the order of its digests, and what the shards call it.
+STORED_NAMES: Mapping[str, str] = {"image": "images", "label": "labels", "weights": "weights", "mask": "masks"}
 SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
 _MAX_WINDOW_PX = 1 << 16
