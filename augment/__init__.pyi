@@ -2,8 +2,9 @@ from .draw import draw_recipe as draw_recipe
 from .errors import AugpipeError as AugpipeError
 from .errors import ConfigError as ConfigError
 from .errors import RecipeError as RecipeError
+from .operations.drawing import draw_sample as draw_sample
+from .presets import preset_ranges as preset_ranges
 from .ranges import AugmentRanges as AugmentRanges
-from .ranges import preset_ranges as preset_ranges
 from .recipe import Recipe as Recipe
 from .renderer import PreparedSlice as PreparedSlice
 from .renderer import Sample as Sample

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from augment.deform import spline_basis
-from augment.ranges import AugmentRanges, Extent
+from augment.ranges import SHARED, AugmentRanges, Extent
 from augment.recipe import Grid, Pair, Place, Recipe, to_float32
 from augment.seeding import Stream
 
@@ -54,6 +55,22 @@ def draw_recipe(
         bias=bias,
         gray=((gain, bias), *more_gray) if more_gray else (),
     )
+
+
+def ranges_of_sample(ranges: AugmentRanges, stream: Stream) -> AugmentRanges:
+    """Return the ranges that one sample is drawn from, where rotation, zoom, gain or bias are for some samples alone.
+
+    Args:
+        ranges: of all samples.
+        stream: a fresh stream of this sample, for this alone; it is used up to its first five numbers.
+    """
+    changes: dict[str, Any] = {}
+    for name, (field, off) in SHARED.items():
+        if stream.fraction() >= ranges.probability.get(name, 1.0):
+            changes[field] = off
+    if "rotate_deg" in changes and ranges.flip and stream.fraction() < 0.5:
+        changes["rotate_deg"] = (180.0, 180.0)
+    return replace(ranges, probability={}, **changes) if changes else ranges
 
 
 def look_at(recipe: Recipe, place: Place, slice_size: tuple[int, int]) -> Recipe:

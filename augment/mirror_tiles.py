@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError
 from augment.native import Kernel
+from augment.operations.faults import is_beyond
 from augment.recipe import Recipe
 
 # What becomes of the label where a window shows the slice's mirror images: as it is; each object of an image of its own
@@ -41,20 +42,13 @@ def find_tiles(recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.int32]
 
     It is tile row x TILE_STRIDE + tile column, so 0 for the slice itself, and in the order of the tiles, row by row.
     """
-    (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
-    tiles = np.empty((height, width), np.int32)
-    n_mirrored = _find_tiles(
-        np.asarray(slice_size, np.float64),
-        np.asarray(recipe.grid_px, np.float64),
-        spline_basis(height, extent_y, recipe.n_points),
-        spline_basis(width, extent_x, recipe.n_points),
-        np.asarray(recipe.matrix, np.float64),
-        np.asarray(recipe.slice_centre(slice_size), np.float64),
-        tiles,
-        np.empty((3, width)),
-        np.empty((3, recipe.n_points)),
-    )
-    return tiles if n_mirrored else None
+    beyond = recipe.beyond_fault()
+    if beyond is None or recipe.defects is None:
+        return _tiles_of(recipe, slice_size)
+    parts = (_tiles_of(part, slice_size) for part in (recipe, beyond))
+    near, far = (np.zeros(recipe.window, np.int32) if tiles is None else tiles for tiles in parts)
+    tiles = np.where(is_beyond(recipe.defects, recipe.window), far, near)
+    return tiles if tiles.any() else None
 
 
 def find_mask(recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -103,6 +97,24 @@ def mark_mirrored(
         new[is_copy] = _free_ids(int(np.count_nonzero(is_copy)), ids, highest, ignored)
         lengths = np.diff(starts, append=keys.size)
         label[...] = np.repeat(new.astype(label.dtype)[places], lengths).reshape(label.shape)
+
+
+def _tiles_of(recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.int32] | None:
+    """Return the same, whatever the section's fault moves."""
+    (height, width), (extent_y, extent_x) = recipe.window, recipe.extent_px
+    tiles = np.empty((height, width), np.int32)
+    n_mirrored = _find_tiles(
+        np.asarray(slice_size, np.float64),
+        np.asarray(recipe.grid_px, np.float64),
+        spline_basis(height, extent_y, recipe.n_points),
+        spline_basis(width, extent_x, recipe.n_points),
+        np.asarray(recipe.matrix, np.float64),
+        np.asarray(recipe.slice_centre(slice_size), np.float64),
+        tiles,
+        np.empty((3, width)),
+        np.empty((3, recipe.n_points)),
+    )
+    return tiles if n_mirrored else None
 
 
 def _free_ids(n: int, ids: NDArray[Any], highest: int, ignored: int) -> NDArray[np.int64]:

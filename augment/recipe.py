@@ -5,13 +5,25 @@ them, so that a recipe gives the same bytes on any CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from augment.errors import RecipeError
-from augment.operations import OPERATIONS, Noise, Operation
+from augment.operations import (
+    OPERATIONS,
+    Blur,
+    Color,
+    Contrast,
+    Defects,
+    Gamma,
+    LowResolution,
+    Noise,
+    Operation,
+    Shading,
+    Stain,
+)
 
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
@@ -55,7 +67,8 @@ class Recipe:
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
         scored: of a plain sample, the pixels of the window that count: first row, first column, the row after the last,
             the column after the last. A sample that has it is copied from the slice (`augment.plain`).
-        noise: and the others of `augment.operations.OPERATIONS`: what is done to the gray levels; None where it is not.
+        shading: and all down to gamma, of `augment.operations.OPERATIONS`: what is done to the gray levels; None where
+            it is not.
 
     Raises:
         RecipeError: a number is missing, not finite, not a float32 value, or of the wrong shape.
@@ -75,7 +88,15 @@ class Recipe:
     place: Place | None = None
     attempt: int = 0
     scored: Box | None = None
+    defects: Defects | None = None
+    shading: Shading | None = None
+    stain: Stain | None = None
+    color: Color | None = None
+    blur: Blur | None = None
     noise: Noise | None = None
+    low_resolution: LowResolution | None = None
+    contrast: Contrast | None = None
+    gamma: Gamma | None = None
 
     def __post_init__(self) -> None:
         _require_sides("window", self.window, at_least=(2, 2))
@@ -113,6 +134,22 @@ class Recipe:
         """What is done to the gray levels beside gain and bias, by name."""
         drawn = {name: getattr(self, name) for name in OPERATIONS}
         return {name: operation for name, operation in drawn.items() if operation is not None}
+
+    def beyond_fault(self) -> "Recipe | None":
+        """Return the recipe of what lies beyond the section's fault; None where that is where it was."""
+        if self.defects is None or self.defects.shift_px == (0.0, 0.0):
+            return None
+        (shift_y, shift_x), (further_y, further_x) = self.shift_px, self.defects.shift_px
+        (yy, yx), (xy, xx) = self.matrix
+        shift_px = shift_y + (yy * further_y + yx * further_x), shift_x + (xy * further_y + xx * further_x)
+        return replace(self, defects=None, shift_px=(to_float32(shift_px[0]), to_float32(shift_px[1])))
+
+    def beside(self, distance: int) -> "Recipe":
+        """Return the recipe of the slice so many slices away, where a sample shows it as context."""
+        if not distance or not self.operations:
+            return self
+        changed = {name: operation.beside(distance) for name, operation in self.operations.items()}
+        return replace(self, **changed)  # type: ignore[arg-type]  # each under its own name
 
     def gray_of(self, n_channels: int) -> tuple[Pair, ...]:
         """Return (gain, bias) of each of so many channels.
@@ -157,7 +194,7 @@ class Recipe:
             raise RecipeError(f"recipe: expected the keys {sorted(expected)}, got {sorted(map(str, values))}")
         sides = {name: tuple(values[name]) for name in _WHOLE if isinstance(values.get(name), list | tuple)}
         try:
-            done = {name: kind.from_json(values[name]) for name, kind in OPERATIONS.items() if name in values}
+            done = {name: kind.from_json(name, values[name]) for name, kind in OPERATIONS.items() if name in values}
             reals = {name: _as_floats(values[name]) for name in set(values) - {*_WHOLE, "flip", "attempt", *done}}
             return cls(**{**values, **sides, **reals, **done})
         except (TypeError, OverflowError, RecursionError) as error:

@@ -17,7 +17,9 @@ from augment.gray import NO_CHANGE, gray_constants, gray_limits, lifted_gray, lo
 from augment.mirror_tiles import CHANGES_LABELS, Margin, find_mask, find_tiles, highest_id, ignore_value, mark_mirrored
 from augment.native import Kernel
 from augment.operations import Operation
+from augment.operations.faults import is_beyond, is_hidden
 from augment.operations.rendering import change_planes, round_planes
+from augment.operations.stain import STAINED_DTYPES
 from augment.recipe import Recipe
 from augment.spline import FILTERED_ROWS, MARGIN_PX, MAX_PERIODS, ROOM, coefficient_blocks
 
@@ -140,7 +142,9 @@ def render_prepared(
         RecipeError: the recipe reaches further over the slice's mirror images than can be rendered, or has gray levels
             of another number of channels.
     """
-    require_reach(source.size, recipe)
+    for each in (recipe, recipe.beyond_fault()):
+        if each is not None:
+            require_reach(source.size, each)
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
     out = sample_arrays(out, shape, source.dtype, source.label.dtype)
     if recipe.operations:
@@ -152,6 +156,8 @@ def render_prepared(
         lower_gray(out.image)
     if margin in CHANGES_LABELS and (tiles := find_tiles(recipe, source.size)) is not None:
         mark_mirrored(out.label, tiles, margin, source.label, source.highest_id)
+    if recipe.defects is not None and (hidden := is_hidden(recipe.defects, recipe.window)) is not None:
+        out.label[hidden] = ignore_value(out.label.dtype)
     return out
 
 
@@ -205,12 +211,26 @@ def load_kernels(
 
 def _render_operations(source: PreparedSlice, recipe: Recipe, out: Sample) -> None:
     """Render a sample whose gray levels are changed before they are rounded: channel by channel, into planes."""
+    if recipe.stain is not None and source.dtype.name not in STAINED_DTYPES:
+        raise RecipeError(f"recipe: stain is for images of {' or '.join(STAINED_DTYPES)}, got {source.dtype}")
     planes = np.empty((len(source.coefficients), *recipe.window), source.coefficients.dtype)
-    as_it_is = gray_constants((NO_CHANGE,), np.dtype(np.float32)).astype(planes.dtype)
-    for channel, plane in enumerate(planes):
-        _resample_into(plane, out.label, source, recipe, source.coefficients[channel : channel + 1], as_it_is)
+    _resample_planes(planes, out.label, source, recipe)
+    if (beyond := recipe.beyond_fault()) is not None and recipe.defects is not None:
+        moved, label = np.empty_like(planes), np.empty_like(out.label)
+        _resample_planes(moved, label, source, beyond)
+        is_moved = is_beyond(recipe.defects, recipe.window)
+        np.copyto(planes, moved, where=is_moved)
+        np.copyto(out.label, label, where=is_moved)
     change_planes(planes, recipe)
     round_planes(planes, out.image)
+
+
+def _resample_planes(
+    planes: NDArray[np.floating[Any]], label: NDArray[Any], source: PreparedSlice, recipe: Recipe
+) -> None:
+    as_it_is = gray_constants((NO_CHANGE,), np.dtype(np.float32)).astype(planes.dtype)
+    for channel, plane in enumerate(planes):
+        _resample_into(plane, label, source, recipe, source.coefficients[channel : channel + 1], as_it_is)
 
 
 def _resample_into(

@@ -1,6 +1,6 @@
 from .audit.auditing import audit_dataset as audit_dataset
 from .audit.auditing import audit_folders as audit_folders
-from .audit.record_checks import split_check as split_check
+from .audit.split_checks import split_check as split_check
 from .audit.splits.repaired_split import write_split_file as write_split_file
 from .build.builder import BuildResult as BuildResult
 from .build.builder import build_dataset as build_dataset

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from pipeline.errors import ConfigError, DatasetError, StorageError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = "its file system has no locks, without which two programs could write it at once"
 _BUSY = "another program is writing it; wait for it, and run the same again"
 
 
@@ -86,14 +87,23 @@ def require_writable(path: Path) -> None:
 
 
 def require_plain_file(path: Path) -> None:
-    """Refuse what is not a file of its own.
+    """Refuse what is not a file of its own: what leaves this machine must not be what a link leads to.
 
     Raises:
         DatasetError: the path is missing, a link, or a folder.
     """
-    if path.is_symlink() or not path.is_file():
-        kind = "a symbolic link" if path.is_symlink() else "no plain file" if path.exists() else "nothing"
-        raise DatasetError(f"{path}: expected a file, found {kind}; is the dataset complete?")
+    if path.is_symlink() and path.is_file():
+        raise DatasetError(f"{path}: expected a file, found a symbolic link; copy what it leads to (cp -rL OLD NEW)")
+    if not path.is_file():
+        raise no_plain_file(path)
+
+
+def no_plain_file(path: Path) -> DatasetError:
+    """Return the error that says what is there in the place of a plain file."""
+    kind = "no plain file" if path.exists() else "nothing"
+    if path.is_symlink():
+        kind = f"a symbolic link to {kind} ({str(path.readlink())!r:.80})"
+    return DatasetError(f"{path}: expected a file, found {kind}; is the dataset complete?")
 
 
 def write_report(path: Path, report: bytes) -> None:
@@ -264,6 +274,18 @@ def _discard(folder: Path) -> Path | None:
     return left
 
 
+def has_locks(folder: Path) -> bool:
+    """Return whether the file system of a folder has locks: whether the folder itself can be locked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _lock(path: Path, busy: str | None) -> int:
     """Return a descriptor that holds the lock file, which whoever held it before may have removed meanwhile.
 
@@ -276,11 +298,14 @@ def _lock(path: Path, busy: str | None) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise StorageError(str(busy)) from error
         except FileNotFoundError:
             pass
+        except OSError as error:
+            os.close(descriptor)
+            if busy and isinstance(error, BlockingIOError) and has_locks(path.parent):
+                raise StorageError(busy) from error
+            path.unlink(missing_ok=True)
+            raise OSError(error.errno, _NO_LOCKS) from error
         except BaseException:
             os.close(descriptor)
             raise

@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 _ONE_OR_MORE = click.IntRange(1)  # 0 is the config's own word for a choice that is left open
 _DEVICES = "auto, cpu, cuda or cuda:N."
-_MEMORY = "memory is full; try a smaller --batch, crop or --tile"
+_MEMORY = "memory is full; try a smaller --batch, --set crop=N or --tile"
 EXTRA_LIBRARIES = ("torch", "matplotlib")
 
 

@@ -105,8 +105,16 @@ class UNetConfig:
         """
         kept = side - 2 * self.reach if self.padding == "valid" else side
         if kept < 1 or (kept - (4 if self.padding == "valid" else 0)) % self.step:
-            raise ConfigError(f"U-Net: {side} px do not pass through {self.depth} poolings; {self.input_side(1)} px do")
+            raise ConfigError(f"U-Net: {side} px do not pass through {self.depth} poolings; {self._nearest(side)}")
         return kept
+
+    def _nearest(self, side: int) -> str:
+        """Return in words which sides pass that are next to one that does not."""
+        smallest = self.input_side(1)
+        if side < smallest:
+            return f"{smallest} px do (--set crop=N)"
+        passing = self.largest_input(side)
+        return f"{passing} px do, and {passing + self.step} px (--set crop=N)"
 
     def largest_input(self, side: int) -> int:
         """Return the largest side of an input that passes and is not above `side`.
@@ -133,7 +141,8 @@ class FitConfig:
 
     Attributes:
         network: the U-Net.
-        crop: side of the training crops, in px; 0: the whole sample.
+        crop: side of the training crops, in px; 0: as much of a sample as passes, up to `largest_crop`.
+        largest_crop: what a preset cuts of samples that are large enough, in px; 0: no limit.
         target: side of the centre of the output that is scored, in px; 0: all that comes out.
         turns: show each crop in one of the eight ways that a square can lie.
         batch: samples a step.
@@ -166,6 +175,7 @@ class FitConfig:
 
     network: UNetConfig = field(default_factory=UNetConfig)
     crop: int = 0
+    largest_crop: int = 0
     target: int = 0
     turns: bool = False
     batch: int = 5
@@ -198,7 +208,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         _require_types(self)
         limits = {
-            "crop": (0, 1 << 14), "target": (0, 1 << 14), "batch": (1, 1 << 12), "learning_rate": (1e-12, 1e3),
+            "crop": (0, 1 << 14), "largest_crop": (0, 1 << 14), "target": (0, 1 << 14), "batch": (1, 1 << 12),
+            "learning_rate": (1e-12, 1e3),
             "momentum": (0, 0.99999), "weight_decay": (0, 1e3), "clip_norm": (0, 1e12), "warm_up": (0, 1),
             "plateau_factor": (1e-6, 1), "plateau_patience": (0, 10**6), "lowest_rate": (0, 1e3),
             "stop_patience": (0, 10**6), "steps": (0, 10**9), "rounds": (1, 10**6), "held_out": (1e-6, 0.5),
@@ -247,6 +258,8 @@ class FitConfig:
             if part not in ("", "network") or inner not in {f.name for f in fields(owner)} - {"network"}:
                 raise ConfigError(f"there is no setting {name!r}; config.json of a run lists them")
             changes[inner] = _read(given, type(getattr(owner, inner)))
+        if "crop" in own:
+            own.setdefault("largest_crop", 0)  # who says how large crops are means just that
         return replace(self, **own, network=replace(self.network, **network))
 
 
@@ -261,7 +274,7 @@ PRESETS: Mapping[str, FitConfig] = MappingProxyType(
         "report-pytorch": replace(_REPORT, network=replace(_VALID, up="upsample", init="xavier")),
         "small": FitConfig(
             network=UNetConfig(width=16, outputs=1, padding="same", norm="batch"),
-            crop=256,
+            largest_crop=256,
             turns=True,
             batch=8,
             optimizer="adamw",

@@ -1,7 +1,7 @@
 """The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import Dataset, DatasetRecord, open_dataset
+from pipeline.shards.blank import blank_digests
 from pipeline.shards.config import DEFAULT_GAP
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow
@@ -48,6 +49,7 @@ class ShardDataset:
         ignore: the value of label pixels that must not count, 255 as by custom: those that mean nothing, and those that
             the split's masks leave out; None where all count.
         is_plain: the samples are not augmented: they are the tiles of the slices.
+        own_channels: which channels are of the slice that the label is of, and not of its neighbours.
 
     Raises:
         ConfigError: there is no such split, no sample is left, or a row does not exist.
@@ -73,6 +75,8 @@ class ShardDataset:
             raise ConfigError(f"{dataset.folder}: no sample of {split} is left; build more samples or ask for more")
         self.image_dtype, self.window = self._split.images.dtype, dataset.record.window
         self.n_channels = len(dataset.record.arrays.channels or ("gray",))
+        n_own, context = len(dataset.record.inputs[0].images.channels or ("gray",)), dataset.record.config.context
+        self.own_channels = slice(context * n_own, (context + 1) * n_own)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -179,7 +183,8 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1, fold:
     """Return which samples to train on and which to validate with; no slice is on both sides.
 
     Validation is the dataset's split `val`. Where it has none, a contiguous block of the slices of `train` is held
-    out whole, and with it, unused, the slices nearer to it than the dataset's gap. No group is on both sides either.
+    out whole, and with it, unused, the slices nearer to it than the dataset's gap; where samples show neighbours of
+    their slices, the gap is between all that is shown. No group is on both sides either.
 
     Args:
         folder: the dataset.
@@ -220,9 +225,9 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1, fold:
         else:
             block, near = hold_out(shown, share=held_out, gap=gap, groups=groups)
         watched = tuple(row for row in train if shown[row] in block)
-        copies = {there[row].source_sha256 for row in watched}  # the same picture may stand in a stack twice
+        copies = _digests(there[row] for row in watched)  # the same picture may stand in a stack twice
         lost = block | near
-        train = tuple(row for row in train if shown[row] not in lost and there[row].source_sha256 not in copies)
+        train = tuple(row for row in train if shown[row] not in lost and not copies & _digests([there[row]]))
     kept = train[: n_train or None]
     if not kept:
         raise ConfigError(f"{folder}: validation leaves no sample to train on; build with --val, or with more slices")
@@ -233,9 +238,11 @@ def divide(folder: Path | str, *, n_train: int = 0, held_out: float = 0.1, fold:
         train=kept,
         watched_split=watched_split,
         watched=watched,
-        train_slices=tuple(sorted({shown[row] for row in kept})),
-        watched_slices=tuple(sorted({_slice_of(dataset[watched_split].manifest[row]) for row in watched})),
-        trained_on=tuple(sorted({there[row].source_sha256 for row in kept})),
+        train_slices=tuple(sorted({each for row in kept for each in _shown(there[row])})),
+        watched_slices=tuple(
+            sorted({each for row in watched for each in _shown(dataset[watched_split].manifest[row])})
+        ),
+        trained_on=tuple(sorted(_digests(there[row] for row in kept))),
     )
 
 
@@ -341,15 +348,33 @@ def _distance(z: int, held: Sequence[int]) -> int:
 
 
 def _find_gap(record: DatasetRecord) -> int:
-    """Return the gap that was asked for; where the strategy asks for none, the one that is there, and 3 at least."""
+    """Return the gap that was asked for; where the strategy asks for none, the one that is there, and 3 at least.
+
+    It is that between samples' own slices: what they show beside these counts.
+    """
     if record.split.independent:
         return 0
-    asked = record.config.split in ("block", "random", "kfold")
-    return record.config.gap if asked else max(record.split.gap or 0, DEFAULT_GAP)
+    if record.config.split in ("block", "random", "kfold"):
+        return record.config.own_gap
+    return max(record.split.gap or 0, DEFAULT_GAP) + 2 * record.config.context
 
 
 def _slice_of(row: ManifestRow) -> Slice:
     return Slice(row.stack, row.z)
+
+
+def _shown(row: ManifestRow) -> set[Slice]:
+    return {Slice(row.stack, z) for z, _ in row.shown}
+
+
+def _name(key: Slice | str, row: ManifestRow) -> str:
+    stack, z = key if isinstance(key, Slice) else (row.stack, next(z for z, sha256 in row.shown if sha256 == key))
+    return f"stack {stack}, z {z}"
+
+
+def _digests(rows: Iterable[ManifestRow]) -> set[str]:
+    """Return the digests of all slices that samples show."""
+    return {sha256 for row in rows for _, sha256 in row.shown}
 
 
 def _require_honest(dataset: Dataset) -> None:
@@ -359,15 +384,19 @@ def _require_honest(dataset: Dataset) -> None:
         DatasetError: one slice is shown in two splits, or the manifest is not the one that dataset.json records.
     """
     owner: dict[Slice | str, ManifestRow] = {}
+    shared: dict[Slice | str, ManifestRow] = {}
     for split in dataset.splits:
         for row in dataset[split].manifest:
-            for key in (_slice_of(row), row.source_sha256):
-                other = owner.setdefault(key, row)
-                if other.split != split:
-                    raise DatasetError(
-                        f"{dataset.folder}: leakage: {other.split} sample {other.id} and {split} sample {row.id} show "
-                        f"the same slice (stack {row.stack}, z {row.z}); build again, and run augpipe audit"
-                    )
+            keys: list[Slice | str] = [*_shown(row), *_digests([row])]
+            shared |= {key: row for key in keys if owner.setdefault(key, row).split != split}
+    blank = blank_digests(dataset.record) if shared else frozenset()
+    for key, row in shared.items():
+        if key not in blank:
+            other = owner[key]
+            raise DatasetError(
+                f"{dataset.folder}: leakage: {other.split} sample {other.id} and {row.split} sample {row.id} show the "
+                f"same slice ({_name(key, row)}); build again, and run augpipe audit"
+            )
     path = dataset.manifest_path
     if file_digest(path) != dataset.record.manifest.sha256:
         raise DatasetError(f"{path}: not the manifest that dataset.json records; run augpipe verify")

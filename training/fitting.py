@@ -18,9 +18,10 @@ from torch import Tensor
 from pipeline.errors import ConfigError
 from pipeline.shards import open_dataset
 from pipeline.shards.progress import Progress, SilentProgress
-from training.config import BENCH_STEPS, FitConfig, Framework, Loader
+from training.config import BENCH_STEPS, FitConfig, Framework, Loader, UNetConfig
 from training.dataset import Division, ShardDataset, divide
 from training.device import find_device, find_precision, repeatable
+from training.foreground import foreground_line
 from training.loading import measure_gray, open_store
 from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run
 from training.trainer import OnRound, Trainer
@@ -69,6 +70,7 @@ def fit(
     config = settle(config, dataset, len(division.train))
     with repeatable(config.threads):
         data = ShardDataset(dataset, "train", division.train, weights=config.loss_weights)
+        log.info(foreground_line(dataset, division.train, config.loss_weights))
         versions = find_versions(framework)
         record = open_dataset(dataset).record
         run = Run(
@@ -80,8 +82,9 @@ def fit(
             str(data.image_dtype),
             framework,
             versions,
-            record.arrays.channels or (),
+            record.inputs[0].images.channels or (),
             record.reading,
+            record.config.context,
         )
         trainer = trainer_of(run, data)
         if minutes:
@@ -122,7 +125,10 @@ def resume(
         trainer.restore()
         if trainer.is_finished:
             log.info(
-                "finished     %s: all its rounds are done, %d of them; nothing was trained", folder, len(trainer.rows)
+                "finished     %s: all its rounds are done, %d of them; nothing was trained; for more, start a run "
+                "with more --steps",
+                folder,
+                len(trainer.rows),
             )
         trainer.train(pictures=pictures, progress=progress, on_round=on_round)
     return run
@@ -141,8 +147,7 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
     device = find_device(config.device)
     record = open_dataset(dataset).record
     network = replace(config.network, inputs=len(record.arrays.channels or ("gray",)))
-    crop = config.crop or network.largest_input(min(record.window))
-    network.output_side(crop)  # or says that it does not pass
+    crop = _settle_crop(config, network, min(record.window))
     return replace(
         config,
         network=network,
@@ -152,6 +157,24 @@ def settle(config: FitConfig, dataset: Path, n_train: int) -> FitConfig:
         crop=crop,
         steps=config.steps or config.rounds * -(-n_train // config.batch),
     )
+
+
+def _settle_crop(config: FitConfig, network: UNetConfig, shortest: int) -> int:
+    """Return the side of the crops: the one that is asked for, else the largest that samples and preset allow.
+
+    Raises:
+        ConfigError: it does not pass through the network, or is larger than the samples; one that would do is named.
+    """
+    if not config.crop:
+        crop = network.largest_input(min(shortest, config.largest_crop or shortest))
+        if crop < config.largest_crop:
+            log.info("crops        %d px, not %d px: the samples are of %d px", crop, config.largest_crop, shortest)
+        return crop
+    if config.crop > shortest:
+        largest = network.largest_input(shortest)
+        raise ConfigError(f"crop: {config.crop} px do not fit samples of {shortest} px; --set crop={largest} does")
+    network.output_side(config.crop)  # or says which do that are next to it
+    return config.crop
 
 
 def count_steps(

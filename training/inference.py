@@ -17,6 +17,8 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, counted
 from pipeline.shards import StackDigest, open_dataset
+from pipeline.shards.blank import blank_digests
+from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
 from training.dataset import ShardDataset
@@ -25,7 +27,7 @@ from training.loading import as_tensor, normalise, turned, turned_back
 from training.metrics import Scores, score_slices
 from training.plots import draw_thresholds
 from training.run_folder import Run, read_network, read_run
-from training.stacks import open_images, open_labels
+from training.stacks import ContextSlices, in_context, open_images, open_labels
 from training.unet import UNet, cell_logits, centre
 
 _Pair = tuple[NDArray[np.float32], NDArray[Any]]
@@ -64,7 +66,7 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the probability of cell (Y, X) of a slice (Y, X), or (Y, X, C) of several channels.
+        """Return the probability of cell (Y, X) of a slice (Y, X), or (Y, X, C) of several channels or slices.
 
         Raises:
             ConfigError: the slice has another dtype, or another number of channels, than the network was trained on.
@@ -77,9 +79,10 @@ class Predictor:
             )
         n_channels, known = image.shape[2] if image.ndim == 3 else 1, self.run.normalisation.n_channels
         if n_channels != known:
+            context = f", built with --context {self.run.context}" if self.run.context else ""
             raise ConfigError(
                 f"the network was trained on images of {counted(known, 'channel')}, and gets {n_channels}; choose them "
-                "as for the dataset"
+                f"as for the dataset of its run{context}"
             )
         planes = image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
         levels = normalise(as_tensor(planes), self.run.normalisation)
@@ -129,7 +132,8 @@ def predict(
 ) -> tuple[int, int, int]:  # fmt: skip
     """Write the probability of cell of a stack as a float32 TIFF stack; return its shape (Z, Y, X).
 
-    One slice is held in memory at a time.
+    One slice is held in memory at a time, with its neighbours where the network was trained with such; beyond the first
+    and the last slice the stack is mirrored.
 
     Args:
         run: folder of the run whose network predicts.
@@ -154,7 +158,9 @@ def predict(
     predictor = open_predictor(read_run(Path(run)), device=device, tta=tta, tile=tile)
     stack, out = Path(stack), Path(out)
     require_place(out, stack, overwrite=overwrite)
-    slices = open_images(stack, predictor.run.channels, predictor.run.reading)
+    slices, context = open_images(stack, predictor.run.channels, predictor.run.reading), predictor.run.context
+    if context:
+        slices = in_context(slices, stack, context)
     watched = track(slices, progress or SilentProgress(), "predicting", slices.shape[0], unit="slices")
     write_slices(out, (predictor(image) for image in watched), slices.shape[:3], np.float32)
     depth, height, width = slices.shape[:3]
@@ -310,7 +316,7 @@ def _slice_pairs(
     from pipeline.source.label_values import as_labels, is_one_of, label_dtype
 
     record = open_dataset(dataset).record
-    gray = open_images(images, record.arrays.channels or (), record.reading)
+    gray = open_images(images, record.inputs[0].images.channels or (), record.reading)
     truth = open_labels(labels, are_colors=record.inputs[0].labels.colors is not None)
     found, known = _digest(map(as_levels, gray), gray.shape, as_levels(np.empty(0, gray.dtype)).dtype), record.inputs
     stack = next((number for number, pair in enumerate(known) if pair.images.sha256 == found), None)
@@ -327,6 +333,8 @@ def _slice_pairs(
     slices = [z for part in there.get(split, ()) if part.stack == stack for z in part.z]
     if not slices:
         raise ConfigError(f"{dataset}: no slice of {images.name} is in {split}; it has {', '.join(there)}")
+    if context := record.config.context:
+        gray = ContextSlices(gray, lambda z: neighbours(known[stack], z, context), context)
     background = 0 if record.label_kind == "instances" else record.classes[0].value
     ignored = known[stack].labels.ignored
 
@@ -339,7 +347,10 @@ def _slice_pairs(
 
 def _count_trained_on(run: Run, dataset: Path, split: str) -> int:
     """Return how many slices of a split the network was trained on; refuse any, but for the split `train`."""
-    seen = {row.source_sha256 for row in open_dataset(dataset)[split].manifest} & set(run.division.trained_on)
+    opened = open_dataset(dataset)
+    shown = {sha256 for row in opened[split].manifest for _, sha256 in row.shown}
+    seen = shown & set(run.division.trained_on)
+    seen -= blank_digests(opened.record) if seen else set()
     if seen and split != "train":
         raise ConfigError(
             f"{dataset}: {split} shows {len(seen)} slices that the network of {run.folder} was trained on; "

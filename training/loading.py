@@ -108,7 +108,7 @@ class Batches:
         if config.crop > min(data.window):
             raise ConfigError(
                 f"crops of {config.crop} px do not fit samples of {data.window[0]} x {data.window[1]} px; "
-                "set crop smaller"
+                "--set crop=0 takes as much of them as passes"
             )
         self.store, self.ids, self._window = store, data.ids, data.window
         self._config, self._normalisation, self._device, self._ignore = config, normalisation, device, data.ignore

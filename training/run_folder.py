@@ -77,8 +77,9 @@ class Run:
         image_dtype: of the images.
         framework: `torch` or `keras`.
         versions: of the libraries that began it.
-        channels: what those of the images are called; empty for gray.
+        channels: what those of a slice are called; empty for gray.
         reading: what was done to the pixels of the files that they were made from.
+        context: how many neighbours of a slice the images show on either side of it.
     """
 
     folder: Path
@@ -91,6 +92,7 @@ class Run:
     versions: tuple[tuple[str, str], ...] = ()
     channels: tuple[str, ...] = ()
     reading: SourceReading | None = None
+    context: int = 0
 
 
 def find_versions(framework: Framework = "torch") -> tuple[tuple[str, str], ...]:
@@ -124,6 +126,7 @@ def write_run(run: Run) -> None:
         "versions": dict(run.versions),
         **({"channels": list(run.channels)} if run.channels else {}),
         **({"reading": run.reading.to_json()} if run.reading else {}),
+        **({"context": run.context} if run.context else {}),
     }
     write_atomically(run.folder / CONFIG_FILE, [canonical_json(values)])
 
@@ -179,6 +182,7 @@ def read_run(folder: Path, *, dataset: Path | None = None) -> Run:
             versions=tuple(sorted(values["versions"].items())),
             channels=tuple(map(str, values.get("channels", ()))),
             reading=msgspec.convert(values.get("reading"), SourceReading | None),
+            context=msgspec.convert(values.get("context", 0), int),
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder}: no run of augtrain fit here ({CONFIG_FILE} is missing)") from error

@@ -131,7 +131,7 @@ class Validation:
         for index in self._data.firsts[:n]:
             probability, label, _ = self._run(network, index)
             image = centre(self._store.read(index)["image"], label.shape[-1]).float().cpu().numpy()
-            image = image if image.ndim == 2 else image.mean(axis=0)  # only to be looked at
+            image = image if image.ndim == 2 else image[self._data.own_channels].mean(axis=0)  # only to be looked at
             found.append(Example(self._data.ids[index], image, np.ma.filled(label, UNKNOWN), probability))
         return found
 

@@ -1,12 +1,16 @@
-"""Drawing the operations of a recipe: the only place where random numbers become gray levels."""
+"""Drawing the operations of a recipe, the only place where random numbers become gray levels, and all of it."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from augment.draw import draw_recipe, ranges_of_sample
 from augment.operations import OPERATIONS, Operation
 from augment.ranges import AugmentRanges
-from augment.recipe import to_float32
+from augment.recipe import Recipe, to_float32
 from augment.seeding import Stream
+
+_RECIPE_STREAM, _SHARE_STREAM = 0, 12  # first parts of the streams' keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,42 @@ class Drawing:
         """Return such a number for each channel, or one where all have the same."""
         return tuple(self.real(low, high) for _ in range(self.n_values))
 
+    def rounded(self, value: float) -> float:
+        """Return the float32 value nearest to what was worked out of drawn numbers."""
+        return to_float32(value)
+
+    def direction(self) -> tuple[float, float]:
+        """Return a unit vector (y, x), all directions being equally likely."""
+        angle = self.stream.uniform(0.0, 2 * math.pi)
+        return to_float32(math.sin(angle)), to_float32(math.cos(angle))
+
     def whole(self, n: int) -> int:
         """Return the next whole number, from 0 to n - 1; n is at most 2**32."""
         return int(self.stream.fraction() * n)
+
+
+def draw_sample(
+    ranges: AugmentRanges,
+    stream_of: Callable[[int], Stream],
+    *,
+    window: tuple[int, int],
+    slice_size: tuple[int, int],
+    n_channels: int = 1,
+) -> Recipe:
+    """Return the whole recipe of one sample: where it looks, and what is done to its gray levels.
+
+    Args:
+        ranges: what may be drawn.
+        stream_of: returns the sample's stream of a first key: 0 is that of `draw_recipe`, 12 that of what some samples
+            alone get, and each operation has its own.
+        window: (height, width) of the sample, in pixels.
+        slice_size: (height, width) of the slice, in pixels.
+        n_channels: of the image.
+    """
+    own = ranges_of_sample(ranges, stream_of(_SHARE_STREAM)) if ranges.probability else ranges
+    recipe = draw_recipe(own, stream_of(_RECIPE_STREAM), window=window, slice_size=slice_size, n_channels=n_channels)
+    operations = draw_operations(ranges, stream_of, window=window, n_channels=n_channels)
+    return replace(recipe, **operations) if operations else recipe  # type: ignore[arg-type]  # each under its own name
 
 
 def draw_operations(

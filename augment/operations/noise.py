@@ -1,6 +1,6 @@
 """Noise: normal, and independent in every pixel and channel, as a detector adds it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from augment.errors import RecipeError
@@ -39,6 +39,10 @@ class Noise(Operation):
     def text(self) -> str:
         """Return its strength."""
         return f"{each_text(self.sigma)} s.d."
+
+    def beside(self, distance: int) -> "Noise":
+        """Return noise as strong, and independent: no two slices have the same."""
+        return replace(self, key=((self.key[0] + distance) % _WORD, self.key[1]))
 
     @classmethod
     def draw(cls, strength: tuple[float, float], drawing: "Drawing") -> "Noise":

@@ -37,19 +37,27 @@ class Operation:
         """Return in a few words what the sample gets."""
         raise NotImplementedError
 
+    def beside(self, distance: int) -> "Operation | None":
+        """Return what the slice so many slices away gets, where a sample shows it as context; None: nothing.
+
+        What belongs to the light, the lens or the stain is the same for all slices of a sample.
+        """
+        del distance
+        return self
+
     def reals(self) -> tuple[float, ...]:
         """Return all numbers that must be float32 values."""
         return tuple(_leaves([value for name, value in asdict(self).items() if name not in self.whole]))
 
     @classmethod
-    def from_json(cls, values: Any) -> "Operation":
+    def from_json(cls, name: str, values: Any) -> "Operation":
         """Return the operation that plain JSON values describe, as `dataclasses.asdict` gives them.
 
         Raises:
             RecipeError: a key is missing or unknown, or a number is out of range.
             TypeError: a value has the wrong type.
         """
-        name, expected = cls.__name__.lower(), sorted(each.name for each in fields(cls))
+        expected = sorted(each.name for each in fields(cls))
         if not isinstance(values, Mapping) or sorted(map(str, values)) != expected:
             raise RecipeError(f"recipe: {name} must have the keys {expected}, got {values!r:.80}")
         return cls(**{key: _as_tuples(value, whole=key in cls.whole) for key, value in values.items()})
@@ -70,14 +78,15 @@ def require_whole(where: str, value: Any, low: int, high: int) -> None:
         raise RecipeError(f"recipe: {where} must be from {low} to {high}, got {value!r:.80}")
 
 
-def require_each(where: str, values: Any, low: float, high: float) -> None:
-    """Refuse numbers, one or one a channel, that are not between two others, both included.
+def require_each(where: str, values: Any, low: float, high: float, *, n: int | None = None) -> None:
+    """Refuse numbers, n or one or one a channel, that are not between two others, both included.
 
     Raises:
         RecipeError: one is not, or there is none.
     """
-    if type(values) is not tuple or not values or not all(type(v) is float and low <= v <= high for v in values):
-        raise RecipeError(f"recipe: {where} must be numbers from {low:g} to {high:g}, got {values!r:.80}")
+    right = type(values) is tuple and bool(values) and n in (None, len(values))
+    if not right or not all(type(value) is float and low <= value <= high for value in values):
+        raise RecipeError(f"recipe: {where} must be {n or ''} numbers from {low:g} to {high:g}, got {values!r:.80}")
 
 
 def _leaves(values: Any) -> list[float]:

@@ -96,7 +96,7 @@ def audit_dataset(
     findings = worst_first([*records.findings, *pixels.findings])
     n_samples = {} if unread else {split: records.counts.samples[split] for split in in_order(records.counts.samples)}
     by_records = count_leaking(records.counts, by_content=False)
-    by_pixels = count_leaking_samples(n_samples, findings)
+    by_pixels = count_leaking_samples(n_samples, findings, audited)
     report = AuditReport(
         subject=audited.name,
         dataset_sha256=dataset.digest,
@@ -172,7 +172,7 @@ def audit_folders(
         findings=findings,
         coverage=pixels.coverage,
         n_samples=audited.n_samples,
-        n_leaking=count_leaking_samples(audited.n_samples, findings),
+        n_leaking=count_leaking_samples(audited.n_samples, findings, audited),
         thresholds=THRESHOLDS,
         repair=repair_split(audited, pixels, slices, known, jobs=jobs, progress=progress) if repair else None,
     )

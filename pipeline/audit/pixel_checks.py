@@ -5,7 +5,7 @@ is recorded, and nothing needs to be looked for. Of all others the slice is look
 hand, and they are compared with the samples of other splits. What is neither found nor compared is told as such.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from augment.gray import as_plane
@@ -94,7 +94,7 @@ def _check_with_source(
     certain = {
         sample: ProvenSlice(sample.claimed, slices.twins(sample.claimed))
         for sample in audited.samples
-        if sample.claimed and sample.name in proven
+        if sample.claimed and sample.id in proven
     }
 
     def look(sample: AuditedSample) -> tuple[str, Identification]:
@@ -104,7 +104,9 @@ def _check_with_source(
     doubtful = audited.only(set(audited.samples) - set(certain))
     readable, looked, unread = workers.read_all(doubtful, "looking at samples", look)
     searched = {sample: seen for sample, (_, seen) in zip(readable.samples, looked, strict=True)}
-    digests = {sample: sample.image_sha256 for sample in certain}
+    digests = {sample: sample.image_sha256 for sample in certain if sample.image_sha256}
+    hashed, found, _ = workers.read_all(audited.only(set(certain) - set(digests)), "reading samples", _digest)
+    digests |= zip(hashed.samples, found, strict=True)
     digests |= {sample: digest for sample, (digest, _) in zip(readable.samples, looked, strict=True)}
     checked, checks_seen, _ = workers.read_all(
         audited.only([*certain][::SEARCHED_AGAIN]),
@@ -119,15 +121,18 @@ def _check_with_source(
     unknown = [(sample, each) for sample, each in searched.items() if each.found is None]
     lost = [sample for sample, _ in unknown if sample in set(compared.poor)]
     n_unread = len(doubtful.samples) - len(searched)
+    # A sample that shows several slices ends as the worst of them does.
+    not_compared = _whole([*lost, *(set(doubtful.samples) - set(searched))])
+    not_found = _whole(sample for sample, _ in unknown) - not_compared
     coverage = Coverage(
-        total=len(audited.samples),
-        proven=len(certain),
-        identified=len(searched) - len(unknown),
-        compared=len(unknown) - len(lost),
-        not_compared=len(lost) + n_unread,
-        searched_again=len(searched_again),
-        in_part=len(compared.with_furniture),
-        sparse=len({sample for sample, _ in unknown} & set(compared.sparse)),
+        total=len(_whole(audited.samples)),
+        proven=len(_whole(certain)),
+        identified=len(_whole(searched) - not_found - not_compared),
+        compared=len(not_found),
+        not_compared=len(not_compared),
+        searched_again=len(_whole(checked.samples)),
+        in_part=len(_whole(compared.with_furniture)),
+        sparse=len(_whole({sample for sample, _ in unknown} & set(compared.sparse))),
     )
     findings = [
         *find_identical(audited, digests),
@@ -165,23 +170,33 @@ def _check_with_source(
 
 def _check_without_source(audited: AuditedSamples, missing: Skip, workers: Workers) -> PixelAudit:
     """Look for every sample's siblings in the splits before its own."""
-    readable, read, unread = workers.read_all(audited, "reading samples", lambda sample: array_digest(sample.image()))
+    readable, read, unread = workers.read_all(audited, "reading samples", _digest)
     compared = _compare(readable, frozenset(), workers)
     digests = dict(zip(readable.samples, read, strict=True))
     findings = [*find_identical(audited, digests), *siblings_found(compared.siblings)]
     n, n_readable = len(audited.samples), len(read)
     n_compared = n_readable - len(compared.poor)
+    whole, not_compared = _whole(audited.samples), _whole([*compared.poor, *set(audited.samples) - set(digests)])
     coverage = Coverage(
-        n,
-        compared=n_compared,
-        not_compared=n - n_compared,
-        in_part=len(compared.with_furniture),
-        sparse=len(compared.sparse),
+        len(whole),
+        compared=len(whole - not_compared),
+        not_compared=len(not_compared),
+        in_part=len(_whole(compared.with_furniture)),
+        sparse=len(_whole(compared.sparse)),
     )
     reached = _Reached(findings, n, unread, n - n_readable, compared.poor)
     checks = [reached.check("P001", n_readable, looks_closer=False), reached.check("P007", n_compared)]
     checks += skipped(missing, "P002", "P003", "P004", "P005", "P006", "S001")
     return PixelAudit(findings, checks, coverage, digests, siblings=compared.siblings)
+
+
+def _digest(sample: AuditedSample) -> str:
+    return array_digest(sample.image())
+
+
+def _whole(samples: Iterable[AuditedSample]) -> set[tuple[str, str]]:
+    """Return the split and the id of the samples that these are, or are parts of."""
+    return {(sample.split, sample.id) for sample in samples}
 
 
 def _compare(audited: AuditedSamples, certain: Collection[AuditedSample], workers: Workers) -> Compared:

@@ -160,12 +160,15 @@ def repeats_found(audited: AuditedSamples, repeats: Iterable[Repeat]) -> Iterato
         yield _finding("S001", severity, f"{one} and {other} are the same slice", one, other, splits, repeat.measures)
 
 
-def count_leaking_samples(splits: Iterable[str], findings: Iterable[Finding]) -> dict[str, int]:
+def count_leaking_samples(
+    splits: Iterable[str], findings: Iterable[Finding], audited: AuditedSamples
+) -> dict[str, int]:
     """Return, for each split but train, how many samples show tissue that was trained on."""
+    id_of = {(sample.split, sample.name): sample.id for sample in audited.samples}
     leaking: dict[str, set[str]] = {split: set() for split in splits if split != "train"}
     for finding in findings:
         if finding.check in ("P001", "P002", "P007") and finding.sample and finding.splits[:1] == ("train",):
-            leaking[finding.splits[-1]].add(finding.sample)
+            leaking[finding.splits[-1]].add(id_of[finding.splits[-1], finding.sample])
     return {split: len(names) for split, names in leaking.items()}
 
 

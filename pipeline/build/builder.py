@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, DamagedError, StorageError
 from pipeline.files import require_removable, storage_errors
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, describe_dataset, make_plan
 from pipeline.render.encoding import ShardMemory, encode_shard
-from pipeline.render.rendering import ShardRenderer, manifest_row
+from pipeline.render.rendering import ShardRenderer, context_slices, manifest_row
 from pipeline.shards.config import BuildConfig, require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import bytes_digest, canonical_json, content_digest
@@ -184,7 +184,8 @@ class _Build:
 
     def _is_planned(self, sample: PlannedSample, row: ManifestRow) -> bool:
         slice_sha256 = self.source.stacks[sample.stack].slice_sha256[sample.z]
-        planned = manifest_row(sample, self.plan.recipe(sample, row.recipe.attempt), slice_sha256, row.digests)
+        recipe, context = self.plan.recipe(sample, row.recipe.attempt), context_slices(self.plan, self.source, sample)
+        planned = manifest_row(sample, recipe, context, slice_sha256, row.digests)
         is_allowed = row.recipe.attempt < self.plan.n_attempts(sample)
         stores = self.plan.config.weighted, self.plan.config.has_masks(sample.split)
         return is_allowed and row == planned and ("weights" in row.digests, "mask" in row.digests) == stores
@@ -248,7 +249,7 @@ class _Build:
         return not findings
 
     def _n_bytes(self, n_samples: int) -> int:
-        pixel_bytes = self.source.image_dtype.itemsize * math.prod(self.source.channel_axis)
+        pixel_bytes = self.source.image_dtype.itemsize * math.prod(self.plan.image_shape[2:])
         return estimate_bytes(self.plan, n_samples, pixel_bytes)
 
     def _result(

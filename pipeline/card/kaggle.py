@@ -17,6 +17,7 @@ from pipeline.errors import counted
 from pipeline.look.contact_sheet import png_bytes
 from pipeline.look.display import display_of
 from pipeline.look.panels import image_panel, label_panel
+from pipeline.shards.context import slice_channels
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
 
@@ -68,8 +69,8 @@ def draw_cover(dataset: Dataset) -> bytes:
     cover = Image.new("RGB", COVER_SIZE_PX, "#ffffff")
     for column in range(_COLUMNS):
         k = column * (len(split) - 1) // (_COLUMNS - 1)
-        image, label = split.images[k], split.labels[k]
-        display = display_of(image, dataset.record.arrays.channels)
+        image, label = slice_channels(split.images[k], dataset.record.config.context), split.labels[k]
+        display = display_of(image, dataset.record.inputs[0].images.channels)
         for line, panel in enumerate((image_panel(image, display), label_panel(image, label, display))):
             square = panel.convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS, box=_middle(panel))
             cover.paste(square, (column * _SIDE_PX, line * _SIDE_PX))

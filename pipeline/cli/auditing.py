@@ -114,17 +114,23 @@ def audit(
 @click.argument("files", type=PATH, nargs=-1, required=True, metavar="FILE...")
 @gap_option("Checks")
 @option("Checks", "--groups", type=PATH, metavar="FILE", help="CSV of cases and their groups, such as patients.")
-@option("Checks", "--column", default="group", help="The column of --groups that names the group.")
-def split_check(files: Sequence[Path], gap: int, groups: Path | None, column: str, output: Output) -> int:
+@option(
+    "Checks", "--column", help="The column of groups, of --groups, else of FILE.  [default: group, patient_id, ...]"
+)
+@option("Checks", "--split-column", help="The column of splits of FILE.  [default: split, set, fold, ...]")
+def split_check(
+    files: Sequence[Path], gap: int, groups: Path | None, column: str | None, split_column: str | None, output: Output
+) -> int:
     """Check splits by their records alone.
 
-    FILE: a manifest.jsonl, nnU-Net's splits_final.json, {"train": [file, ...], "test": [...]}, or a CSV table with the
-    columns id, group, split and, where groups are stacks, z.
+    FILE: a manifest.jsonl, nnU-Net's splits_final.json, {"train": [file, ...], "test": [...]}, MONAI's data list, or a
+    CSV table with the columns id, group, split and, where groups are stacks, z. Exit status: 0 clean, 1 a finding, 3 no
+    groups are known.
     """
-    from pipeline.audit.record_checks import split_check as check_files
+    from pipeline.audit.split_checks import split_check as check_files
 
     _require_unread({"--json": output.report_file}, [*files, *([groups] if groups else [])])
-    return _finish(check_files(files, gap=gap, groups=groups, column=column), output)
+    return _finish(check_files(files, gap=gap, groups=groups, column=column, split_column=split_column), output)
 
 
 def _require_one(

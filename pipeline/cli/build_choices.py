@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from augment.operations import OPERATIONS
-from augment.ranges import AugmentRanges, preset_ranges
+from augment.presets import MEASURE_GRAY, preset_ranges
+from augment.ranges import AugmentRanges
 from pipeline.cli.build_options import DEFAULTS, PRESET_OPTIONS
 from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
@@ -69,8 +70,8 @@ class BuildRequest:
             config = replace(config, size=default_window(source.inputs))
         height, width = config.size
         covered = all(stack.slice_size[0] <= height and stack.slice_size[1] <= width for stack in source.stacks)
-        span = source.gray_span() if self.preset == "strong" else 0.0  # no other measures anything in it
-        ranges = preset_ranges(self.preset, gray_span=span, covered=covered)
+        span = source.gray_span() if self.preset in MEASURE_GRAY else 0.0
+        ranges = preset_ranges(self.preset, gray_span=span, covered=covered, n_channels=sum(source.channel_axis) or 1)
         config = replace(config, picture=picture, ranges=_change_ranges(ranges, self.ranges))
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
@@ -128,7 +129,7 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         **{name: options[name] for name in ("n", "seed", "shard_size", "weights", "engine")},
         size=size or DEFAULTS.size,
         **split.options,
-        **user.only("margin", "focus", "focus_share", "min_foreground"),
+        **user.only("margin", "focus", "focus_share", "min_foreground", "context"),
         plain=tuple(split for split in PLAIN_SPLITS if options[f"plain_{split}"]),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
@@ -139,8 +140,15 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
 
 
 def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:
-    """Return the ranges of a preset with what the user asked for; an operation that is switched off has no share."""
-    shares = dict(asked.get("probability", ()))
+    """Return the ranges of a preset with what the user asked for; what is switched off has no share any more.
+
+    Raises:
+        ConfigError: a share of what is off, two shares of one, or a range that is none.
+    """
+    named = asked.get("probability", ())
+    shares = dict(named)
+    if len(shares) < len(named):
+        raise ConfigError(f"probability: expected each name once, got {', '.join(name for name, _ in named)}")
     without = replace(ranges, probability={}, **{name: value for name, value in asked.items() if name != "probability"})
-    kept = {name: share for name, share in ranges.probability.items() if name in without.operations}
+    kept = {name: share for name, share in ranges.probability.items() if name in without.optional}
     return replace(without, probability={**kept, **shares})

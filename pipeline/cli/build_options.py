@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from augment.ranges import PRESETS, Extent
+from augment.presets import PLAIN_TEST, PRESETS
+from augment.ranges import Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
 from pipeline.shards.config import (
@@ -37,6 +38,7 @@ _RANGES = DEFAULTS.ranges
 PRESET_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ctc-phc-u373": {"size": (520, 696), "weights": "unet2015"},
     "ctc-dic-hela": {"size": (512, 512), "weights": "unet2015"},
+    **{preset: {"plain_test": True} for preset in PLAIN_TEST},
 }
 
 
@@ -177,6 +179,13 @@ _OPTIONS = (
         "for instances, else shared]",
     ),
     _dataset(
+        "--context",
+        type=int,
+        default=DEFAULTS.context,
+        metavar="N",
+        help="Show N neighbours on either side of a slice, too, as more channels; the gap counts from the outermost.",
+    ),
+    _dataset(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=DEFAULTS.weights,
@@ -195,10 +204,11 @@ _OPTIONS = (
     _split("--val", type=float, default=DEFAULTS.val, help="Fraction to validate on."),
     _split(
         "--plain-test/--no-plain-test",
-        default=False,
-        help="Test on the slices' own pixels, in tiles that hold each of them, whatever --n is; not augmented.",
+        default=None,
+        help="Test on the slices' own pixels, not augmented: in tiles that hold each of them, whatever --n is.  "
+        f"[default: with the presets {', '.join(PLAIN_TEST)}]",
     ),
-    _split("--plain-val/--no-plain-val", default=False, help="The same for validation."),
+    _split("--plain-val/--no-plain-val", default=None, help="The same for validation.  [default: no]"),
     _split("--gap", type=int, default=DEFAULTS.gap, help="Slices left out between two splits."),
     _split("--folds", type=int, default=DEFAULT_FOLDS, help="With kfold: how many blocks."),
     _split(
@@ -229,8 +239,9 @@ _OPTIONS = (
         metavar="NAME",
         help="Where the options below start from; their defaults are those of unet2015, rotation and a 3 x 3 grid over "
         "the sample. original: a 3 x 3 grid over the padded slice, no rotation. strong: unet2015 with flip, zoom, "
-        "shift, gain and bias. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights "
-        "unet2015.",
+        "shift, gain and bias. nnunet2d: what nnU-Net does by default. fluorescence: uneven light, blur, noise, "
+        "exposure and gamma in some samples. em-defects: strong with --defects. he-stain: unet2015 with flip, zoom and "
+        "--stain. ctc-phc-u373, ctc-dic-hela: unet2015 with the image size of these sets and --weights unet2015.",
     ),
     _augmentation(
         "--rotate/--no-rotate",
@@ -267,13 +278,34 @@ _OPTIONS = (
         default=_RANGES.per_channel,
         help="Draw gain, bias and what follows for each channel, not one for all.",
     ),
+    _range(
+        "--defects",
+        help="Faults of EM sections, so many px in size: a part missing, a dark spot, a fold, or a jump. Labels are "
+        "ignored where nothing is seen.  [default: none]",
+    ),
+    _range("--shading", help="Multiply by a smooth field, up to so much above and below 1.  [default: none]"),
+    _range(
+        "--stain",
+        help="Of H&E in RGB, change the amount of each dye by up to such a share, and add up to so much.  "
+        "[default: none]",
+    ),
+    _range(
+        "--color",
+        help="Of RGB, change the saturation by up to such a share, and turn hues by up to so many half turns.  "
+        "[default: none]",
+    ),
+    _range("--blur", help="Blur by a Gaussian of so many px (s.d.).  [default: none]"),
     _range("--noise", help="Add normal noise of so many gray levels (s.d.).  [default: none]"),
+    _range("--low-resolution", help="Keep so large a share of the pixels along an axis, 0.05 to 1.  [default: none]"),
+    _range("--contrast", help="Multiply the distances from the mean gray level.  [default: none]"),
+    _range("--gamma", help="Raise the gray levels to a power, and restore mean and s.d.  [default: none]"),
     _augmentation(
         "--probability",
         type=ShareOfSamples(),
         multiple=True,
         metavar="NAME=FRACTION",
-        help="How many samples get noise, such as noise=0.2. Repeatable.  [default: all, or as the preset has it]",
+        help="How many samples get one of these, or rotate, zoom, gain or bias: noise=0.2. Repeatable.  [default: all, "
+        "or as the preset has it]",
     ),
     _augmentation("--grid", type=int, default=_RANGES.grid_points, help="Control points of the deformation a side."),
     _augmentation("--sigma", type=float, default=_RANGES.sigma_px, help="Their displacement, in px (s.d.)."),

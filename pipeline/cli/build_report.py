@@ -75,12 +75,12 @@ def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:
         plan: which slice is in which split.
         n_skipped: slices that no split may have.
     """
-    assignment, lines = plan.assignment, []
+    assignment, shown, lines = plan.assignment, plan.shown, list[str]()
     for split in () if plan.config.independent else ("val", "test"):
-        near, next_to = assignment.touching(split), assignment.touching(split, 1)
+        near, next_to = shown.touching(split), shown.touching(split, 1)
         if near:
             lines.append(
-                f"warning      {near} of {len(assignment.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
+                f"warning      {near} of {len(shown.slices(split))} {split} slices lie within {DEFAULT_GAP} of a "
                 f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
             )
     n_unused, n_slices = sum(owner is None for _, owner in assignment) - n_skipped, len(list(assignment)) - n_skipped

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import PATH, REMEMBERED, Command, jobs_option, option
+from pipeline.cli.options import PATH, REMEMBERED, Command, SliceNumber, jobs_option, option
 from pipeline.cli.output import Output
 from pipeline.errors import ConfigError
 
@@ -23,13 +23,36 @@ def show(dataset: Path, sample: str | None, output: Output) -> None:
 
 @click.command("preview", cls=Command)
 @click.argument("dataset", type=PATH)
-@option("Picture", "--out", type=PATH, help="PNG file to make.  [default: DATASET-preview.png]")
-@option("Picture", "--samples", type=int, default=3, help="How many samples of each split to draw.")
+@option("Picture", "--out", type=PATH, help="PNG file to make.  [default: DATASET-preview.png, or -strengths.png]")
+@option("Picture", "--samples", type=int, help="How many samples of each split to draw.  [default: 3]")
+@option(
+    "Picture",
+    "--slice",
+    "slice_",
+    type=SliceNumber(),
+    metavar="[STACK:]Z",
+    help="Draw this slice instead, as each augmentation changes it from its lowest to its highest strength.",
+)
 @option("Picture", "--source", type=PATH, help=REMEMBERED)
-def preview(dataset: Path, out: Path | None, samples: int, source: Path | None, output: Output) -> None:
-    """Draw some samples of DATASET beside the slices that they were made from."""
-    from pipeline.look.preview import preview_dataset
+def preview(
+    dataset: Path,
+    out: Path | None,
+    samples: int | None,
+    slice_: tuple[int, int] | None,
+    source: Path | None,
+    output: Output,
+) -> None:
+    """Draw some samples of DATASET beside the slices that they were made from, or what augmentations do to a slice."""
+    from pipeline.look.preview import preview_dataset, preview_strengths
 
+    if slice_ is not None:
+        if samples is not None:
+            raise ConfigError("preview: --samples and --slice draw different pictures; give one of them")
+        path = preview_strengths(dataset, slice_, out, source_folder=source)
+        output.line(str(path))
+        output.report({"schema": "augpipe/preview-report/1", "file": str(path), "slice": list(slice_)})
+        return
+    samples = 3 if samples is None else samples
     drawn = preview_dataset(dataset, out, source_folder=source, per_split=samples)
     if drawn.source_missing:
         output.line(f"source: not at hand, so its slices are not drawn ({drawn.source_missing})")
@@ -60,6 +83,8 @@ def verify(dataset: Path, replay: bool, sample: str | None, source: Path | None,
     verdict = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}" if findings else "every digest holds"
     checked = f"{verification.n_checked} samples in {len(opened.record.shards)} shards{replayed}"
     output.lines([f"{opened.folder}: {checked}: {verdict}", f"digest {opened.digest}"])
+    if links := opened.linked_files:
+        output.line(f"links  {len(links)} of its files are symbolic links; what they lead to was read")
     output.report(
         {
             "schema": "augpipe/verify-report/1",
@@ -68,6 +93,7 @@ def verify(dataset: Path, replay: bool, sample: str | None, source: Path | None,
             "checked": verification.n_checked,
             "replayed": verification.n_replayed,
             "findings": list(findings),
+            **({"symbolic_links": list(links)} if links else {}),
         }
     )
     return 1 if findings else 0

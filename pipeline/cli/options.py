@@ -95,6 +95,22 @@ class ShareOfSamples(click.ParamType):  # type: ignore[type-arg]  # likewise
             self.fail(f"expected NAME=FRACTION such as noise=0.2, got {value!r:.80}", param, ctx)
 
 
+class SliceNumber(click.ParamType):  # type: ignore[type-arg]  # likewise
+    """[STACK:]Z: a slice, of the first stack unless another is named."""
+
+    name = "slice"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return stack and number of the slice."""
+        if isinstance(value, tuple):
+            return value
+        numbers = str(value).split(":")
+        if len(numbers) > 2 or not all(number.isdecimal() and len(number) <= _MAX_DIGITS for number in numbers):
+            self.fail(f"expected [STACK:]Z such as 5 or 1:5, got {value!r:.80}", param, ctx)
+        stack, z = map(int, ["0", *numbers][-2:])
+        return stack, z
+
+
 def option(heading: str, *names: str, **keywords: Any) -> Callable[[Function], Function]:
     """Return the decorator that adds one option under a heading."""
     return click.option(*names, cls=GroupedOption, heading=heading, **keywords)

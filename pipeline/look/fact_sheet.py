@@ -11,7 +11,7 @@ from augment.ranges import AugmentRanges
 from augment.recipe import Box, Recipe
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.look.recipe_statistics import Drawn, measure_recipes
-from pipeline.shards.config import SPLIT_LETTERS
+from pipeline.shards.config import SPLIT_LETTERS, BuildConfig
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.provenance import SourceFacts
@@ -80,16 +80,22 @@ class DatasetSheet:
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
                 ("masks", _masks_text(record)),
                 *_split_entries(self.dataset),
+                *_focus_entries(config),
                 ("seed", config.seed),
             ),
             *_range_table(config.ranges, self.drawn),
             *_aligned(
-                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}"),
+                ("files", f"{shards}; manifest {size_text(record.manifest.bytes)}{_links_text(self.dataset)}"),
                 ("renderer", f"version {record.renderer}, engine {config.engine}"),
                 ("fingerprint", record.fingerprint),
                 ("digest", f"{self.dataset.digest}  (the one to cite)"),
             ),
         ]
+
+
+def _links_text(dataset: Dataset) -> str:
+    links = dataset.linked_files
+    return f"; {counted(len(links), 'file')} by symbolic links" if links else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class SampleSheet:
                 ("split", row.split),
                 ("stored in", f"{row.shard}, row {row.row}"),
                 ("slice", f"stack {row.stack}, z {row.z}; replicate {row.replicate} of it"),
+                ("beside it", f"z {', '.join(str(each.z) for each in row.context)}" if row.context else None),
                 ("slice sha256", row.source_sha256),
                 ("image sha256", row.image_sha256),
                 ("label sha256", row.label_sha256),
@@ -137,7 +144,7 @@ class SampleSheet:
                 else ("place", None),
                 ("attempt", f"{recipe.attempt}; those before show too little" if recipe.attempt else None),
                 ("gray levels", "; ".join(f"gain {gain:.4g}, bias {bias:+.4g}" for gain, bias in gray)),
-                *((name.replace("_", " "), operation.text()) for name, operation in recipe.operations.items()),
+                *((_operation_label(name), operation.text()) for name, operation in recipe.operations.items()),
             ),
             *_grid_table(recipe),
         ]
@@ -298,6 +305,13 @@ def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
             yield "", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{there}"
 
 
+def _focus_entries(config: BuildConfig) -> Iterator[_Entry]:
+    if config.focus != "uniform":
+        yield "focus", f"{config.focus}, in the centre of {config.focus_share:.0%} of train"
+    if config.min_foreground:
+        yield "foreground", f"{config.min_foreground:g} or more of every sample of train"
+
+
 def _strategy(record: DatasetRecord) -> str:
     """Return how slices were assigned, and how far apart two splits are in one stack, where any are."""
     parts: list[str] = [record.split.strategy]
@@ -306,7 +320,7 @@ def _strategy(record: DatasetRecord) -> str:
     if record.split.independent:
         parts.append("slices without neighbours")
     elif record.split.gap is not None:
-        parts.append(f"gap {record.split.gap}")
+        parts.append(f"gap {record.split.gap}{' between what is shown' if record.config.context else ''}")
     if record.n_groups:
         parts.append(f"{counted(record.n_groups, 'group')}, each in one split")
     if record.n_skipped:
@@ -319,21 +333,24 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
     over = "window" if ranges.extent == "window" else f"{ranges.extent} slice"
     table = {
         "ranges": ("as configured", "as drawn"),
-        "angle": (f"{range_text(ranges.rotate_deg)} deg", f"{range_text(drawn.angle_deg)} deg"),
+        "angle": (
+            f"{range_text(ranges.rotate_deg)} deg{_share_text(ranges, 'rotate')}",
+            f"{range_text(drawn.angle_deg)} deg",
+        ),
         "flip": (
             "every second, by chance" if ranges.flip else "none",
             f"{drawn.n_flipped} of {drawn.n} ({drawn.n_flipped / drawn.n:.0%})",
         ),
-        "zoom": (range_text(ranges.zoom), range_text(drawn.zoom)),
+        "zoom": (range_text(ranges.zoom) + _share_text(ranges, "zoom"), range_text(drawn.zoom)),
         "shift": (
             "to every corner" if ranges.shift_px is None else f"up to {ranges.shift_px:g} px",
             f"y {range_text(drawn.shift_y_px)}, x {range_text(drawn.shift_x_px)} px",
         ),
-        "gain": (range_text(ranges.gain), range_text(drawn.gain)),
-        "bias": (range_text(ranges.bias), range_text(drawn.bias)),
+        "gain": (range_text(ranges.gain) + _share_text(ranges, "gain"), range_text(drawn.gain)),
+        "bias": (range_text(ranges.bias) + _share_text(ranges, "bias"), range_text(drawn.bias)),
         **{
-            name.replace("_", " "): (
-                _operation_text(ranges, name),
+            _operation_label(name): (
+                range_text(ranges.operations[name]) + _share_text(ranges, name),
                 f"{(n := drawn.n_done.get(name, 0))} of {drawn.n} ({n / drawn.n:.0%})",
             )
             for name in ranges.operations
@@ -347,10 +364,15 @@ def _range_table(ranges: AugmentRanges, drawn: Drawn) -> list[str]:
     return [f"{label:<{_INDENT}}{configured:<{column}}{was_drawn}" for label, (configured, was_drawn) in table.items()]
 
 
-def _operation_text(ranges: AugmentRanges, name: str) -> str:
-    """Return an operation's strengths, and how many samples get it where not all do."""
+def _operation_label(name: str) -> str:
+    """Return an operation's name, of two words the last: labels have little room."""
+    return name.rpartition("_")[2]
+
+
+def _share_text(ranges: AugmentRanges, name: str) -> str:
+    """Return how many samples get something, where not all do."""
     share = ranges.probability.get(name, 1.0)
-    return range_text(ranges.operations[name]) + (f", {share:.3g} of the samples" if share < 1 else "")
+    return f", {share:.3g} of the samples" if share < 1 else ""
 
 
 def _grid_table(recipe: Recipe) -> list[str]:

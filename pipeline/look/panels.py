@@ -25,19 +25,23 @@ _FAR_PX = 1e4  # off every panel; beyond, lines are not followed
 _INK, _FAINT, _PAPER, _HALO = "#24292f", "#c4ccd6", "#f6f8fa", "#ffffff"
 
 
-def image_panel(pixels: NDArray[Any], display: Display) -> Image.Image:
+def image_panel(pixels: NDArray[Any], display: Display, side_px: float = SIDE_PX) -> Image.Image:
     """Return an image, (Y, X) or (Y, X, C)."""
-    return scaled(pixels, display, fitted_size(pixels.shape[:2]))
+    return scaled(pixels, display, fitted_size(pixels.shape[:2], side_px))
 
 
 def label_panel(
-    pixels: NDArray[Any], label: NDArray[Any], display: Display, ignored: NDArray[np.bool_] | None = None
+    pixels: NDArray[Any],
+    label: NDArray[Any],
+    display: Display,
+    ignored: NDArray[np.bool_] | None = None,
+    side_px: float = SIDE_PX,
 ) -> Image.Image:
     """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ...
 
     Gray stripes are where pixels are `ignored`.
     """
-    panel = image_panel(pixels, display).convert("RGB")
+    panel = image_panel(pixels, display, side_px).convert("RGB")
     size_yx, width_px = (panel.height, panel.width), 2 if panel.width > _THIN * label.shape[1] else 1
     ignored = np.zeros(label.shape, bool) if ignored is None else ignored
     outline = label_outline(np.where(ignored, label.dtype.type(0), label), size_yx, width_px)

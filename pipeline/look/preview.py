@@ -17,6 +17,8 @@ from pipeline.look.contact_sheet import SPLIT_COLOURS, Chip, SheetRow, draw_shee
 from pipeline.look.display import display_of
 from pipeline.look.fact_sheet import sample_counts, slice_counts
 from pipeline.look.panels import IGNORED_COLOUR, OUTLINE_COLOURS, grid_panel, image_panel, label_panel, slice_panel
+from pipeline.look.strengths import draw_slice_strengths
+from pipeline.shards.context import slice_channels
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import DatasetRecord
@@ -123,6 +125,34 @@ def preview_dataset(
     return Preview(path, tuple(row.id for row in samples.found()), missing)
 
 
+def preview_strengths(
+    dataset: Dataset | Path | str,
+    slice_: tuple[int, int],
+    out: Path | None = None,
+    *,
+    source_folder: Path | None = None,
+) -> Path:
+    """Write what each augmentation of a dataset does to one slice, as one PNG file, and return its path.
+
+    Args:
+        dataset: its folder, or the dataset, opened.
+        slice_: stack and number of the slice.
+        out: the file to write; DATASET-strengths.png beside the dataset unless given.
+        source_folder: where the source is, if not where build-info.json remembers it.
+
+    Raises:
+        ConfigError: `out` lies in the dataset or is no PNG file, there is no such slice, or nothing is augmented.
+        DatasetError: the dataset cannot be read, or its source is not found.
+        SourceError: a stack of the source cannot be read.
+        StorageError: the file cannot be written.
+    """
+    dataset = open_dataset(dataset)
+    path = _place(dataset.folder, out, "strengths")
+    require_writable(path)
+    write_report(path, draw_slice_strengths(dataset, find_origin(dataset, source_folder), *slice_))
+    return path
+
+
 def spread_rows(n: int, n_slices: int, wanted: int) -> list[int]:
     """Return up to `wanted` different rows of a split, spread over its slices and over their replicates.
 
@@ -175,10 +205,10 @@ def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: P
     return png_bytes(draw_sheet(dataset.name, _DOT.join(summary), legend, lines)), missing
 
 
-def _place(folder: Path, out: Path | None) -> Path:
+def _place(folder: Path, out: Path | None, what: str = "preview") -> Path:
     """Return where to write: never in the dataset, whose folder holds nothing but what belongs to it."""
     named = folder if folder.name not in ("", "..") else folder.resolve()
-    path = out or named.with_name(f"{named.name}-preview.png")
+    path = out or named.with_name(f"{named.name}-{what}.png")
     if path.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{path}: lies in the dataset, where a file of another kind is refused; name another place")
     if path.suffix.lower() not in ("", ".png"):
@@ -230,12 +260,13 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
     shard = next(shard for shard in dataset[row.split].shards if shard.record.file == row.shard)
     if shard.ids()[row.row] != row.id:
         raise _other_samples(dataset)
-    image, label, colour = shard.image(row.row), shard.label(row.row), SPLIT_COLOURS[row.split]
+    image = slice_channels(shard.image(row.row), dataset.record.config.context)
+    label, colour = shard.label(row.row), SPLIT_COLOURS[row.split]
     try:
         pixels = source.stacks[row.stack].images[row.z] if source else image
     except IndexError as error:
         raise DatasetError(f"sample {row.id}: the source has no such slice; run augpipe verify") from error
-    display = display_of(pixels, dataset.record.arrays.channels)
+    display = display_of(pixels, dataset.record.inputs[row.stack].images.channels)
     return SheetRow(
         chip=Chip(colour, row.split),
         title=row.id,
@@ -269,6 +300,7 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
         f"stack {row.stack}": several_stacks,
         f"slice {row.z}": True,
         "not augmented": recipe.scored is not None,
+        f"beside it {', '.join(str(each.z) for each in row.context)}": row.context,
         f"rotated {recipe.angle_deg:.1f}°": recipe.angle_deg,
         "mirrored": recipe.flip,
         f"zoom {recipe.zoom:.2f}": recipe.zoom != 1,

@@ -1,6 +1,17 @@
 """What the case is called that a file belongs to: how groups, split files and folders name the same files."""
 
 import re
+from collections.abc import Iterable
+
+# What the columns of a table are mostly called, those first that count where several are there.
+CASE_COLUMNS = (
+    "file", "case", "id", "filename", "file_name", "image", "image_id", "image_path", "path", "name", "sample",
+    "sample_id", "case_id",
+)  # fmt: skip
+GROUP_COLUMNS = (
+    "group", "patient_id", "patient", "patientid", "subject_id", "subject", "participant_id", "animal_id", "animal",
+    "donor_id", "donor", "specimen_id", "specimen",
+)  # fmt: skip
 
 _NUMBER = re.compile(r"#\d+$")
 _CHANNEL = re.compile(r"(?<=.)_\d{4}$")
@@ -27,3 +38,26 @@ def case_names(name: str) -> tuple[str, ...]:
     stem = stem if n_found else file
     case = _CHANNEL.sub("", stem)
     return (stem,) if case == stem else (stem, case)
+
+
+def case_keys(names: Iterable[str]) -> dict[str, str]:
+    """Return for each name in a list what all names in it are called that mean the same case, or page of a file.
+
+    Extensions do not count, and a channel's number does not where the list has the case without one, too. Folders do:
+    `a/1.png` is not `b/1.png`.
+
+    >>> case_keys(["x/p1", "x/p1_0000.nii.gz", "i_0001.png", "s.tif#3"])
+    {'x/p1': 'x/p1', 'x/p1_0000.nii.gz': 'x/p1', 'i_0001.png': 'i_0001', 's.tif#3': 's#3'}
+    """
+    parts = {}
+    for name in names:
+        *folders, file = re.split(r"[/\\]", name.strip().removeprefix("./"))
+        stem = case_names(file)[0]
+        page = _NUMBER.search(file.removeprefix(stem))
+        parts[name] = ("/".join((*folders, stem)), page[0] if page else "")
+    known = set(parts.values())
+    keys = {}
+    for name, (stem, number) in parts.items():
+        case = _CHANNEL.sub("", stem)
+        keys[name] = (case if (case, number) in known else stem) + number
+    return keys

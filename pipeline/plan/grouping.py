@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import ConfigError, counted
+from pipeline.plan.case_names import CASE_COLUMNS, GROUP_COLUMNS
 from pipeline.plan.named_files import NamedFiles, files_of
 from pipeline.shards.inputs import is_name
 from pipeline.source.stacks import Source
 
 _DELIMITERS = ",;\t"
 _MAX_BYTES = 1 << 28
-_HEADER = {"file", "slice", "case", "id", "name", "image", "filename"}  # what a header calls its first column
+_HEADER = {"slice", *CASE_COLUMNS}  # what a header calls its first column
 _GROUP = "group"
 _NOT_USED = "skipped"  # in the place of a group, of slices that are in no split anyway
 
@@ -147,9 +148,11 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
 def _columns(first: list[str], where: str) -> tuple[tuple[int, int], bool]:
     """Return which columns hold names and groups, and whether the first line is a header."""
     names = [cell.casefold() for cell in first]
-    is_header = _GROUP in names or names[0] in _HEADER
-    if _GROUP in names:
-        of_groups = names.index(_GROUP)
+    called = [name for name in GROUP_COLUMNS if name in names]
+    group = called[0] if _GROUP in called or len(called) == 1 else ""
+    is_header = bool(called) or names[0] in _HEADER
+    if group:
+        of_groups = names.index(group)
         of_files = next((place for place, name in enumerate(names) if name in _HEADER), int(of_groups == 0))
         return (of_files, of_groups), True
     if len(names) != 2:

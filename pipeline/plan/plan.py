@@ -9,20 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from augment.draw import draw_recipe, look_at
-from augment.mirror_tiles import CHANGES_LABELS
-from augment.operations.drawing import draw_operations
+from augment.draw import look_at
+from augment.operations.drawing import draw_sample
 from augment.plain import tile_recipe
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
 from pipeline.plan.focusing import Focusing, focus_samples
 from pipeline.plan.places import SourcePlaces
-from pipeline.plan.requirements import require_distinct, require_engine, require_foreground, require_labels
+from pipeline.plan.requirements import (
+    require_colors,
+    require_context,
+    require_distinct,
+    require_engine,
+    require_foreground,
+    require_labels,
+    way_out,
+)
+from pipeline.plan.shown import shown_slices
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
 from pipeline.plan.tiles import count_plain_samples, place_tiles
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
+from pipeline.shards.context import channel_names, neighbours
 from pipeline.shards.inputs import LabelInput, SourceReading, StackInput, require_inputs
 from pipeline.shards.manifest import MAX_REPLICATES, sample_id
 from pipeline.shards.provenance import SourceFacts
@@ -38,8 +47,7 @@ from pipeline.shards.record import (
 )
 from pipeline.source.stacks import Source
 
-_RECIPE_STREAM = 0  # first part of the stream's key; splits have 1, and operations on gray levels their own
-_PLACE_STREAM = 2
+_PLACE_STREAM = 2  # first part of the stream's key; splits have 1, and what a recipe is drawn from all others
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
 
 
@@ -83,9 +91,10 @@ class Plan:
         config: the options.
         name: the dataset's name.
         fingerprint: digest of all that decides the dataset's bytes.
-        slice_sizes: (height, width) of the slices of each stack, in pixels.
-        n_channels: of every image.
+        inputs: the stacks.
+        n_channels: of every slice.
         assignment: the split of every slice.
+        shown: which split's samples show it, as their own slice or beside that.
         counts: samples in each split.
         focusing: which training samples show a place; None where windows lie anywhere.
         places: those of every slice, where the source is at hand.
@@ -94,9 +103,10 @@ class Plan:
     config: BuildConfig
     name: str
     fingerprint: str
-    slice_sizes: tuple[tuple[int, int], ...]
+    inputs: tuple[StackInput, ...]
     n_channels: int
     assignment: Assignment
+    shown: Assignment
     counts: dict[str, int]
     focusing: Focusing | None = None
     places: SourcePlaces | None = field(default=None, compare=False)
@@ -121,13 +131,27 @@ class Plan:
         slices = self.assignment.slices(shard.split)
         positions = range(shard.first, shard.first + shard.n)
         if shard.split in self.config.plain:
-            places = list(place_tiles(slices, self.slice_sizes, self.config.size, positions))
+            places = list(place_tiles(slices, [stack.slice_size for stack in self.inputs], self.config.size, positions))
         else:
             places = [(slices[k % len(slices)], k // len(slices)) for k in positions]
         return [
             PlannedSample(shard.split, shard.file, row, address.stack, address.z, replicate)
             for row, (address, replicate) in enumerate(places)
         ]
+
+    def context(self, sample: PlannedSample) -> tuple[int, ...]:
+        """Return the slices of its stack that the sample shows beside its own, in the order of the channels."""
+        return neighbours(self.inputs[sample.stack], sample.z, self.config.context)
+
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """What the channels of every image are called; None where images are (h, w)."""
+        return channel_names(self.inputs[0].images.channels, self.config.context)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of every image: (height, width), or (height, width, channels)."""
+        return self.config.size if self.channels is None else (*self.config.size, len(self.channels))
 
     def recipe(self, sample: PlannedSample, attempt: int = 0) -> Recipe:
         """Return the sample's recipe, which depends on the seed, its slice and replicate, the ranges and its place.
@@ -147,7 +171,7 @@ class Plan:
             if self.places is None:
                 raise ConfigError(f"focus {self.config.focus}: the labels are needed, and the plan has none")
             place = self.places.of_slice(*key[:2]).draw(Stream(self.config.seed, (_PLACE_STREAM, *key)))
-            return recipe if place is None else look_at(recipe, place, self.slice_sizes[sample.stack])
+            return recipe if place is None else look_at(recipe, place, self.inputs[sample.stack].slice_size)
         return recipe
 
     def recipe_again(self, sample: PlannedSample, recorded: Recipe) -> Recipe:
@@ -158,7 +182,7 @@ class Plan:
         if sample.split in self.config.plain:
             return self._tile(sample)
         key = (sample.stack, sample.z, sample.replicate)
-        attempt, place, size = recorded.attempt, recorded.place, self.slice_sizes[sample.stack]
+        attempt, place, size = recorded.attempt, recorded.place, self.inputs[sample.stack].slice_size
         recipe = self._draw((*key, attempt) if attempt and self.n_attempts(sample) > 1 else key)
         is_on_slice = place is not None and all(at < side for at, side in zip(place, size, strict=True))
         return look_at(recipe, place, size) if place and is_on_slice and self._shows_place(sample) else recipe
@@ -168,26 +192,18 @@ class Plan:
         return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
 
     def _tile(self, sample: PlannedSample) -> Recipe:
-        return tile_recipe(self.slice_sizes[sample.stack], self.config.size, sample.replicate)
+        return tile_recipe(self.inputs[sample.stack].slice_size, self.config.size, sample.replicate)
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
-        def stream_of(first: int) -> Stream:
-            return Stream(self.config.seed, (first, *key))
-
         stack, _, _, *attempt = key
-        recipe = draw_recipe(
+        recipe = draw_sample(
             self.config.ranges,
-            stream_of(_RECIPE_STREAM),
+            lambda first: Stream(self.config.seed, (first, *key)),
             window=self.config.size,
-            slice_size=self.slice_sizes[stack],
+            slice_size=self.inputs[stack].slice_size,
             n_channels=self.n_channels,
         )
-        if attempt:
-            recipe = replace(recipe, attempt=attempt[0])
-        if not self.config.ranges.operations:
-            return recipe
-        operations = draw_operations(self.config.ranges, stream_of, window=self.config.size, n_channels=self.n_channels)
-        return replace(recipe, **operations)  # type: ignore[arg-type]  # each under its own name
+        return replace(recipe, attempt=attempt[0]) if attempt else recipe
 
     def _shows_place(self, sample: PlannedSample) -> bool:
         if self.focusing is None or sample.split != _TRAIN:
@@ -203,12 +219,12 @@ def make_plan(source: Source, config: BuildConfig) -> Plan:
             two splits, the margin needs a value that labels have, or no training sample can show foreground.
     """
     plan = plan_from_inputs(config, source.name, source.inputs, source.facts, source.reading)
-    if config.margin in CHANGES_LABELS and source.coding.full:
+    if config.takes_highest and source.coding.full:
         raise ConfigError(
-            f"margin {config.margin}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
-            "it; give that object another id, or use margin shared"
+            f"{config.takes_highest}: it needs the id {np.iinfo(source.coding.dtype).max} for itself, an object has "
+            f"it; give that object another id, or {way_out(config)}"
         )
-    require_distinct(source, plan.assignment)
+    require_distinct(source, plan.shown)
     require_foreground(source, config, plan.assignment.slices(_TRAIN))
     return with_places(plan, source)
 
@@ -228,29 +244,31 @@ def plan_from_inputs(
     """Return the plan of a build, from what dataset.json records of its source: no pixels are needed.
 
     Raises:
-        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, or the margin
-            or the focus goes with other labels, or the margin with another engine.
+        ConfigError: a split would be empty, the ids have no room for so many stacks, slices or samples, the margin or
+            the focus goes with other labels, or the margin with another engine, or there is no such context.
     """
     require_inputs(inputs)
     n_channels = len(inputs[0].images.channels or ("gray",))
     if config.ranges.per_channel and n_channels == 1:
         raise ConfigError("per-channel: the images have one channel, so that it would change nothing; leave it out")
     require_labels(config, inputs[0].labels)
+    require_colors(config, inputs[0].images)
     require_engine(config)
     assignment = assign_slices(config, inputs)
+    require_context(config, inputs, assignment)
     counts = share_samples(config.n, split_fractions(config, assignment))
-    slice_sizes = tuple(stack.slice_size for stack in inputs)
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
     if replicates > MAX_REPLICATES:
         raise ConfigError(f"n: ids have room for {MAX_REPLICATES} samples a slice; this build needs {replicates}")
-    counts |= count_plain_samples(config, assignment, slice_sizes, counts)
+    counts |= count_plain_samples(config, assignment, [stack.slice_size for stack in inputs], counts)
     return Plan(
         config=config,
         name=name,
         fingerprint=build_fingerprint(config, name, inputs, facts, reading),
-        slice_sizes=slice_sizes,
+        inputs=tuple(inputs),
         n_channels=n_channels,
         assignment=assignment,
+        shown=shown_slices(assignment, inputs, config.context),
         counts=counts,
         focusing=None if config.focus == "uniform" else focus_samples(config.focus_share, assignment.slices(_TRAIN)),
     )
@@ -287,7 +305,7 @@ def describe_dataset(
         split=SplitRecord(
             strategy=config.split,
             independent=config.independent,
-            gap=None if config.independent else plan.assignment.gap,
+            gap=None if config.independent else plan.shown.gap,
             slices=plan.assignment.by_split(),
             samples=plan.counts,
         ),
@@ -298,7 +316,7 @@ def describe_dataset(
             images=inputs[0].images.dtype,  # type: ignore[arg-type]  # one of those that can be rendered
             labels=label_dtype.name,  # type: ignore[arg-type]  # one of those that are stored
             weights="float16" if config.weighted else None,
-            channels=inputs[0].images.channels,
+            channels=plan.channels,
             ignore=ignore,
             masks=tuple(split for split in plan.counts if config.has_masks(split)) or None,
         ),
@@ -311,7 +329,7 @@ def describe_dataset(
 def stored_labels(config: BuildConfig, inputs: Sequence[StackInput]) -> tuple[np.dtype[Any], int | None]:
     """Return the dtype of labels in the shards, and the value of pixels that mean nothing; None where all do."""
     dtype = max((np.dtype(stack.labels.stored_dtype) for stack in inputs), key=lambda dtype: dtype.itemsize)
-    has_ignored = config.margin == "ignore" or any(stack.labels.ignored for stack in inputs)
+    has_ignored = config.marks_ignored or any(stack.labels.ignored for stack in inputs)
     return dtype, int(np.iinfo(dtype).max) if has_ignored else None
 
 

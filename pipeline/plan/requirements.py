@@ -4,11 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from augment.operations.stain import STAINED_DTYPES
 from pipeline.errors import ConfigError, counted
 from pipeline.plan.split import Assignment, SliceAddress
 from pipeline.shards.config import BuildConfig
-from pipeline.shards.inputs import LabelInput
+from pipeline.shards.context import neighbours, offsets
+from pipeline.shards.inputs import MAX_CHANNELS, ImageInput, LabelInput, StackInput
+from pipeline.source.colours import RGB
 from pipeline.source.stacks import Source
+
+_NO_COLOURS = "leave it out, or use another preset"
 
 
 def require_labels(config: BuildConfig, labels: LabelInput) -> None:
@@ -23,10 +28,33 @@ def require_labels(config: BuildConfig, labels: LabelInput) -> None:
         raise ConfigError(
             f"margin own: it numbers mirrored objects, and these labels are {labels.kind}; use margin shared, or ignore"
         )
-    if config.margin == "ignore" and len(labels.values) > np.iinfo(labels.stored_dtype).max:
+    if config.marks_ignored and len(labels.values) > np.iinfo(labels.stored_dtype).max:
         raise ConfigError(
-            f"margin ignore: {len(labels.values)} classes leave no value for what is ignored; use margin shared"
+            f"{config.takes_highest}: {len(labels.values)} classes leave no value for what is ignored; "
+            f"{way_out(config)}"
         )
+
+
+def require_colors(config: BuildConfig, images: ImageInput) -> None:
+    """Refuse operations on colours where there are none.
+
+    Raises:
+        ConfigError: the images are not of red, green and blue, or nobody knows which of their gray levels is white.
+    """
+    for name in ("color", "stain"):
+        if name in config.ranges.operations and images.channels != RGB:
+            channels = f"the channels {', '.join(images.channels)}" if images.channels else "one channel"
+            raise ConfigError(
+                f"{name}: expected images of red, green and blue, got {channels}; leave it out, or use another preset"
+            )
+    if config.ranges.stain is not None and images.dtype not in STAINED_DTYPES:
+        expected = " or ".join(STAINED_DTYPES)
+        raise ConfigError(f"stain: expected images of {expected}, got {images.dtype}; {_NO_COLOURS}")
+
+
+def way_out(config: BuildConfig) -> str:
+    """Return what to do where labels have no value for what is ignored."""
+    return "use margin shared" if config.margin in ("own", "ignore") else "leave it out"
 
 
 def require_engine(config: BuildConfig) -> None:
@@ -47,6 +75,28 @@ def require_engine(config: BuildConfig) -> None:
             f"{next(iter(operations)).replace('_', '-')}: the staged engine knows gain and bias alone; "
             "use the fused engine"
         )
+
+
+def require_context(config: BuildConfig, inputs: Sequence[StackInput], assignment: Assignment) -> None:
+    """Refuse to show the neighbours of a slice that has none, or more channels than an image may have.
+
+    Raises:
+        ConfigError: there is such a slice in a split, or there are so many channels.
+    """
+    if not config.context:
+        return
+    n_channels = len(inputs[0].images.channels or ("gray",))
+    if (n := n_channels * len(offsets(config.context))) > MAX_CHANNELS:
+        raise ConfigError(
+            f"context {config.context}: {len(offsets(config.context))} slices of {counted(n_channels, 'channel')} are "
+            f"{n}, an image may have {MAX_CHANNELS}; show fewer, or keep fewer with --channel"
+        )
+    for address, split in assignment:
+        if split and set(neighbours(inputs[address.stack], address.z, 1)) == {address.z}:
+            raise ConfigError(
+                f"context {config.context}: slice {address.z} of stack {address.stack} has no neighbour to show, as "
+                "the only one of its stack, its group or its place in a sequence; leave out --context"
+            )
 
 
 def require_distinct(source: Source, assignment: Assignment) -> None:

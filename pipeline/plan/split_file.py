@@ -16,6 +16,7 @@ from typing import Any
 from pipeline.errors import ConfigError, advise
 from pipeline.plan.case_names import case_names
 from pipeline.plan.named_files import NamedFiles, files_of
+from pipeline.plan.pickles import refuse_pickle
 from pipeline.plan.split import SPLITS
 from pipeline.shards.config import SPLIT_LETTERS
 from pipeline.shards.digest import parse_json
@@ -62,6 +63,7 @@ def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes; not a split file")
+        refuse_pickle(path)
         return parse_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: expected a split file, cannot be read ({error.strerror or error})") from error
@@ -123,23 +125,37 @@ def _places(places: Any, source: Source, named: NamedFiles, path: Path) -> Itera
 
 def _named_entries(folds: Mapping[str, Any], source: Source, path: Path) -> Iterator[tuple[str, int, int]]:
     """Yield (split, stack, z) for every case of one fold of nnU-Net's."""
-    cases = _cases(source)
+    cases = _Cases(source)
     if not folds or not set(folds) <= set(SPLITS) or any(not isinstance(named, list) for named in folds.values()):
         raise ConfigError(f"{path}: expected a fold with lists of cases for train and val, got {sorted(folds)}")
     for split, named in folds.items():
         for case in named:
-            if not isinstance(case, str) or case not in cases:
+            if not isinstance(case, str) or not (slices := cases.find(case)):
                 raise ConfigError(
                     f"{path}: {split} names the case {case!r:.80}, which is not in the source; "
-                    f"{advise(str(case), sorted(cases))}"
+                    f"{advise(str(case), sorted(cases.by_name))}"
                 )
-            yield from ((split, stack, z) for stack, z in cases[case])
+            yield from ((split, stack, z) for stack, z in slices)
 
 
-def _cases(source: Source) -> dict[str, list[tuple[int, int]]]:
-    """Return the slices of every case: of a file's name, with and without nnU-Net's number of the channel."""
-    cases: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for name, slices in files_of(source):
-        for case in {name, *case_names(name)}:
-            cases[case] += slices
-    return cases
+class _Cases:
+    """The slices of every case: of a file's name, with and without nnU-Net's number of the channel.
+
+    A case may be named with an ending, and with that number where its file lacks it; two numbers are never both left
+    out.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.by_name: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._by_file: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for name, slices in files_of(source):
+            stem, *shorter = case_names(name)
+            for case in {name, stem, *shorter}:
+                self.by_name[case] += slices
+            self._by_file[stem] += slices
+
+    def find(self, case: str) -> list[tuple[int, int]]:
+        """Return the slices of a case; none where there is no such case."""
+        stem, *shorter = case_names(case)
+        tables = [(case, self.by_name), (stem, self.by_name), *((each, self._by_file) for each in shorter)]
+        return next((table[name] for name, table in tables if name in table), [])

@@ -49,10 +49,11 @@ def assign_slices(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignme
         assignment = _without_skipped(_assign_stacks(config, inputs), inputs)
     else:
         assignment = _assign_units(config, inputs, [split for split in SPLITS if wanted[split]])
+    beside = f" between what is shown with context {config.context}" if config.context else ""
     for split in (split for split in SPLITS if wanted[split] and split not in assignment.splits):
         raise ConfigError(
             f"split {config.split}: no slice of {n_slices} is left for {split} with test {config.test:g}, "
-            f"val {config.val:g} and gap {config.gap}; use a smaller gap or other fractions"
+            f"val {config.val:g} and gap {config.gap}{beside}; use a smaller gap or other fractions"
             + (", or --split block" if config.split == "random" else "")
             + (
                 ", or --independent if slices of different groups are no neighbours"
@@ -104,9 +105,9 @@ def _share_out(config: BuildConfig, owners: _Owners, units: Sequence[_Unit], str
         left = [units[index] for index in order if index not in fold]
     else:
         wanted = Fraction(repr(config.test)) * n_slices
-        left = _fill("test", wanted, [units[index] for index in order], owners, config.gap)
-    left = _fill("val", Fraction(repr(config.val)) * n_slices, left, owners, config.gap)
-    _fill("train", Fraction(n_slices), left, owners, config.gap)
+        left = _fill("test", wanted, [units[index] for index in order], owners, config.own_gap)
+    left = _fill("val", Fraction(repr(config.val)) * n_slices, left, owners, config.own_gap)
+    _fill("train", Fraction(n_slices), left, owners, config.own_gap)
 
 
 def _fill(split: str, wanted: Fraction, units: list[_Unit], owners: _Owners, gap: int) -> list[_Unit]:

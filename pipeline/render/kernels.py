@@ -80,6 +80,7 @@ def loading_kernels(progress: Progress, *, then: Callable[[], None]) -> Iterator
 
 
 def _load(source: "Source", config: "BuildConfig") -> None:
+    from augment.errors import ConfigError
     from augment.operations.drawing import draw_operations
     from augment.renderer import load_kernels
     from augment.seeding import Stream
@@ -91,4 +92,5 @@ def _load(source: "Source", config: "BuildConfig") -> None:
         window=(2, 2),
         n_channels=sum(channels) or 1,
     )
-    load_kernels(source.image_dtype, source.coding.dtype, config.margin, channels, operations)
+    with suppress(ConfigError):  # the plan refuses what cannot be rendered, and says why
+        load_kernels(source.image_dtype, source.coding.dtype, config.margin, channels, operations)

@@ -9,7 +9,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -19,18 +19,20 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.mirror_tiles import CHANGES_LABELS, find_mask, ignore_value
+from augment.mirror_tiles import find_mask, ignore_value
 from augment.plain import copy_tile
 from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
+from pipeline.plan.requirements import way_out
 from pipeline.render.clipping import ClippingCount
 from pipeline.render.encoding import DeflatedArrays, deflate_array
 from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
+from pipeline.shards.context import neighbours, offsets, slice_channels
 from pipeline.shards.digest import array_digest
-from pipeline.shards.manifest import ManifestRow
+from pipeline.shards.manifest import ContextSlice, ManifestRow
 from pipeline.shards.record import STORED_NAMES
 from pipeline.source.stacks import Source, Stack
 
@@ -51,10 +53,24 @@ class RenderedShard:
     rows: list[ManifestRow]
 
 
-def manifest_row(sample: PlannedSample, recipe: Recipe, source_sha256: str, digests: Mapping[str, str]) -> ManifestRow:
+def manifest_row(
+    sample: PlannedSample,
+    recipe: Recipe,
+    context: tuple[ContextSlice, ...],
+    source_sha256: str,
+    digests: Mapping[str, str],
+) -> ManifestRow:
     """Return the manifest's row of a sample whose arrays have these digests, by name: `image`, `label`, ..."""
     named: dict[str, Any] = {f"{name}_sha256": digest for name, digest in digests.items()}
-    return ManifestRow(id=sample.id, **asdict(sample), source_sha256=source_sha256, recipe=recipe, **named)
+    return ManifestRow(
+        id=sample.id, **asdict(sample), source_sha256=source_sha256, recipe=recipe, context=context, **named
+    )
+
+
+def context_slices(plan: Plan, source: Source, sample: PlannedSample) -> tuple[ContextSlice, ...]:
+    """Return what the manifest says of the slices that a sample shows beside its own."""
+    digests = source.stacks[sample.stack].slice_sha256
+    return tuple(ContextSlice(z, digests[z]) for z in plan.context(sample))
 
 
 def further_arrays(
@@ -101,9 +117,42 @@ def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = N
     Raises:
         MissingDependencyError: the engine needs a library that is missing or broken.
     """
-    render_drawn = _staged_renderer(source) if config.engine == "staged" else _fused_renderer(source, config, folder)
+    cache = SliceCache(source, folder)
+    render_own = _slice_renderer(source, config, cache)
+    if not config.context:
+        return render_own
+    render_beside = _slice_renderer(source, replace(config, margin="shared"), cache)  # its label is not looked at
+    inputs, places = source.inputs, [offset for offset in offsets(config.context) if offset]
 
-    @lru_cache(maxsize=_PLAIN_SLICES)
+    def render_slices(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+        # One slice after the other, into a plane of its own: the channels of an image are not apart in memory.
+        own = slice_channels(out.image, config.context)
+        plane = _thread_array("plane", own.shape, own.dtype)
+        label = _thread_array("label beside", out.label.shape, out.label.dtype)
+        render_own(stack, z, recipe, Sample(plane, out.label))
+        _copy(plane, own)
+        rendered = {z: own}
+        for offset, beside in zip(places, neighbours(inputs[stack], z, config.context), strict=True):
+            room = slice_channels(out.image, config.context, offset)
+            if beside not in rendered:
+                render_beside(stack, beside, recipe.beside(beside - z), Sample(plane, label))
+            _copy(rendered.get(beside, plane), room)
+            rendered.setdefault(beside, room)
+
+    return render_slices
+
+
+def _copy(pixels: NDArray[Any], room: NDArray[Any]) -> None:
+    """Copy (h, w) or (h, w, C) channel by channel: all at once, NumPy goes from pixel to pixel, six times as long."""
+    for channel in range(room[0, 0].size):
+        np.atleast_3d(room)[..., channel] = np.atleast_3d(pixels)[..., channel]
+
+
+def _slice_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
+    """Return what renders one slice into given arrays, or copies a tile of it."""
+    render_drawn = _staged_renderer(source) if config.engine == "staged" else _fused_renderer(source, config, cache)
+
+    @lru_cache(maxsize=_PLAIN_SLICES * (1 + 2 * config.context))
     def read_slice(stack: int, z: int) -> tuple[NDArray[Any], NDArray[Any]]:
         return source.stacks[stack].images[z], source.stacks[stack].labels[z]
 
@@ -129,17 +178,16 @@ def _staged_renderer(source: Source) -> SampleRenderer:
     return render_by_stages
 
 
-def _fused_renderer(source: Source, config: BuildConfig, folder: Path | None) -> SampleRenderer:
-    cache = SliceCache(source, folder)
-    takes_highest = config.margin in CHANGES_LABELS and source.coding.ignore is None
+def _fused_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
+    takes_highest = bool(config.takes_highest) and source.coding.ignore is None
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
         with cache.lend(stack, z) as prepared:
             if takes_highest and prepared.has_highest:
                 highest = ignore_value(prepared.label.dtype)
                 raise ConfigError(
-                    f"margin {config.margin}: slice {z} of stack {stack} has the id {highest}, which stands for what "
-                    "is ignored; use margin shared, or give that object another id"
+                    f"{config.takes_highest}: slice {z} of stack {stack} has the id {highest}, which stands for what "
+                    f"is ignored; {way_out(config)}, or give that object another id"
                 )
             render_prepared(prepared, recipe, out, margin=config.margin)
 
@@ -223,7 +271,7 @@ class ShardRenderer:
         n_arrays = min(max(shard.n for shard in shards) + _AHEAD * self._jobs, sum(shard.n for shard in shards))
         free: _Arrays = queue.SimpleQueue()
         for _ in range(n_arrays):
-            free.put(np.empty((*self._plan.config.size, *self._source.channel_axis), self._source.image_dtype))
+            free.put(np.empty(self._plan.image_shape, self._source.image_dtype))
         samples = (
             joblib.delayed(self._render_sample)(shard.split, sample, free)
             for shard in shards
@@ -259,14 +307,15 @@ class ShardRenderer:
         if image is None:
             raise InterruptedError("rendering was stopped")
         stack = self._source.stacks[sample.stack]
-        label = _thread_array(self._plan.config.size, stack.labels.dtype)
+        label = _thread_array("label", self._plan.config.size, stack.labels.dtype)
         recipe = render_planned(self._plan, sample, self._renderer(split), Sample(image, label), self._ignore)
-        if recipe.scored is None:
-            self.clipping.look(sample.stack, sample.z, image)
+        if recipe.defects is None and recipe.scored is None:  # what is missing is black, however bright the rest is
+            self.clipping.look(sample.stack, sample.z, slice_channels(image, self._plan.config.context))
         further = further_arrays(label, recipe, stack, self._plan.config, split=split, ignore=self._ignore)
         others = {"label": label, **further}
         digests = {name: array_digest(array) for name, array in {"image": image, **others}.items()}
-        row = manifest_row(sample, recipe, stack.slice_sha256[sample.z], digests)
+        context = context_slices(self._plan, self._source, sample)
+        row = manifest_row(sample, recipe, context, stack.slice_sha256[sample.z], digests)
         deflated = {STORED_NAMES[name]: (array.dtype, deflate_array(array)) for name, array in others.items()}
         return image, deflated, row
 
@@ -284,9 +333,10 @@ class ShardRenderer:
                 del self._renderers[next(iter(self._renderers))]
 
 
-def _thread_array(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array that belongs to this thread and is used again for its next sample."""
-    array: NDArray[Any] | None = getattr(_scratch, "array", None)
+def _thread_array(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the array of a name that belongs to this thread and is used again for its next sample."""
+    array: NDArray[Any] | None = getattr(_scratch, name, None)
     if array is None or array.shape != shape or array.dtype != dtype:
-        array = _scratch.array = np.empty(shape, dtype)
+        array = np.empty(shape, dtype)
+        setattr(_scratch, name, array)
     return array

@@ -33,6 +33,7 @@ DEFAULT_WINDOW = (700, 700)
 _MAX_FITTING_PX, _FITTING_STEP_PX = 704, 16  # networks halve a picture about four times
 DEFAULT_FOCUS_SHARE = 0.33  # as nnU-Net has it
 _MAX_FOLDS = 10**5
+MAX_CONTEXT = 8  # 17 slices in a sample: more than any network of two dimensions is given
 _LIMITS: Mapping[str, tuple[int, int]] = {
     "n": (1, 10**9),
     "seed": (0, 2**128 - 1),
@@ -40,6 +41,7 @@ _LIMITS: Mapping[str, tuple[int, int]] = {
     "shard_size": (1, 10**5),
     "folds": (0, _MAX_FOLDS),
     "fold": (0, _MAX_FOLDS),
+    "context": (0, MAX_CONTEXT),
 }
 SPLIT_LETTERS: Mapping[str, str | None] = {"T": "train", "V": "val", "E": "test", ".": None}
 
@@ -79,6 +81,8 @@ class BuildConfig:
             a sample that shows less is drawn again.
         plain: the splits, `val` or `test`, whose samples are the slices' own pixels in tiles, whatever `n` is; it fixes
             those of the others, as if these were like them.
+        context: how many neighbours on either side a sample shows beside its slice, as more channels; the gap then
+            counts from the outermost slices that are shown.
 
     Raises:
         ConfigError: a value is out of range.
@@ -104,6 +108,7 @@ class BuildConfig:
     focus_share: float = DEFAULT_FOCUS_SHARE
     min_foreground: float = 0.0
     plain: tuple[str, ...] = ()
+    context: int = 0
 
     def __post_init__(self) -> None:
         if len(self.size) != 2:
@@ -125,6 +130,11 @@ class BuildConfig:
                 raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if type(self.independent) is not bool:
             raise ConfigError(f"independent: expected true or false, got {self.independent!r}")
+        if self.independent and self.context:
+            raise ConfigError(
+                f"context {self.context}: the slices are fields of view, which have no neighbours to show; leave out "
+                "--context, or say --no-independent"
+            )
         self._settle_split()
         self._settle_focus()
         if strange := set(self.plain) - set(PLAIN_SPLITS):
@@ -185,9 +195,24 @@ class BuildConfig:
         return self.margin == "mask" or split in self.plain
 
     @property
+    def own_gap(self) -> int:
+        """Slices between those of two splits: the gap, and what samples on either side of it show beyond their own."""
+        return self.gap + 2 * self.context
+
+    @property
     def looks_at_labels(self) -> bool:
         """Whether what labels show decides where some training samples lie."""
         return self.focus != "uniform" or self.min_foreground > 0
+
+    @property
+    def marks_ignored(self) -> bool:
+        """Whether label pixels may get the value for what is ignored, beside those that the source ignores."""
+        return self.margin == "ignore" or self.ranges.defects is not None
+
+    @property
+    def takes_highest(self) -> str:
+        """The option that needs the labels' highest value for itself; empty where none does."""
+        return f"margin {self.margin}" if self.margin in ("own", "ignore") else "defects" if self.marks_ignored else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values, the same for 0 and 0.0.
@@ -206,6 +231,8 @@ class BuildConfig:
         values["plain"] = list(self.plain)
         if not self.plain:
             del values["plain"]
+        if not self.context:
+            del values["context"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}
         ranges["grid_points"] = self.ranges.grid_points
         absent: dict[str, Any] = {"per_channel": False, "probability": {}, **dict.fromkeys(OPERATIONS)}

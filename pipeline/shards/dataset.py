@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from augment.recipe import Recipe
 from pipeline.errors import DatasetError, UnknownSplitError
-from pipeline.files import require_plain_file
 from pipeline.shards.arrays import StoredArrays
 from pipeline.shards.digest import bytes_digest
 from pipeline.shards.manifest import ManifestRow, read_manifest
@@ -25,6 +24,7 @@ from pipeline.shards.record import (
     parse_record,
 )
 from pipeline.shards.shard_file import Shard
+from pipeline.shards.stored_files import find_stored_file
 
 _MAX_RECORD_BYTES = 1 << 28
 
@@ -180,13 +180,19 @@ class Dataset(Mapping[str, Split]):
         """Where the manifest is."""
         return self.folder / MANIFEST_FILE
 
+    @property
+    def linked_files(self) -> tuple[str, ...]:
+        """The names of its files that are symbolic links, as caches make them; what they lead to is what is read."""
+        named = (self.record_path, self.manifest_path, *(self.folder / shard.file for shard in self.record.shards))
+        return tuple(path.name for path in named if path.is_symlink())
+
     def rows(self) -> Iterator[ManifestRow]:
         """Yield the manifest's rows, of which none is kept.
 
         Raises:
             DatasetError: the manifest cannot be read, or holds another number of samples than the shards.
         """
-        require_plain_file(self.manifest_path)
+        find_stored_file(self.manifest_path)
         n = 0
         for row in read_manifest(self.manifest_path):
             n += 1
@@ -234,10 +240,10 @@ def open_dataset(folder: Dataset | Path | str) -> Dataset:
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
             raise DatasetError(f"{folder}: expected the folder of a dataset, found {found}")
-        require_plain_file(path)
-        if path.stat().st_size > _MAX_RECORD_BYTES:
+        target = find_stored_file(path)
+        if target.stat().st_size > _MAX_RECORD_BYTES:
             raise DatasetError(f"{path}: larger than {_MAX_RECORD_BYTES:,} bytes; not a dataset record")
-        data = path.read_bytes()
+        data = target.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     return Dataset(folder, parse_record(data, where=path), bytes_digest(data))

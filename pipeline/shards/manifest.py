@@ -14,12 +14,20 @@ from pipeline.shards.record import SHARD_FILE, require_same
 
 _MAX_LINE_BYTES = 1 << 20
 MAX_REPLICATES = 10**7  # samples of a slice that the ids have room for
-_NOT_ALWAYS = ("weights_sha256", "mask_sha256")  # they have no key where there is no such array
+_NOT_ALWAYS = ("weights_sha256", "mask_sha256", "context")  # they have no key where there is no such array
 
 
 def sample_id(stack: int, z: int, replicate: int) -> str:
     """Return a sample's id, of the same width however many samples there are."""
     return f"s{stack:03d}-z{z:05d}-r{replicate:07d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSlice:
+    """A slice that a sample shows beside its own: its place in the stack, and the digest of its pixels."""
+
+    z: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +47,22 @@ class ManifestRow:
     recipe: Recipe
     weights_sha256: str | None = None
     mask_sha256: str | None = None
+    context: tuple[ContextSlice, ...] = ()  # in the order of the channels; left out where there is none
 
     def __post_init__(self) -> None:
-        digests = (self.source_sha256, *self.array_digests)
-        if min(self.row, self.stack, self.z, self.replicate) < 0 or not all(map(SHA256.fullmatch, digests)):
+        places, digests = zip(*self.shown, strict=True)
+        numbers, all_digests = (self.row, self.stack, self.replicate, *places), (*digests, *self.array_digests)
+        if min(numbers) < 0 or not all(map(SHA256.fullmatch, all_digests)):
             raise DatasetError(f"sample {self.id!r:.40}: a number or a digest is out of range")
         if self.id != sample_id(self.stack, self.z, self.replicate):
             raise DatasetError(f"sample {self.id!r:.40}: its id is not that of its stack, z and replicate")
         if not (match := SHARD_FILE.fullmatch(self.shard)) or match[1] != self.split:
             raise DatasetError(f"sample {self.id}: {self.shard!r:.40} is not a shard of split {self.split!r:.40}")
+
+    @property
+    def shown(self) -> tuple[tuple[int, str], ...]:
+        """The slices that it shows, and the digests of their pixels: its own first; what is mirrored comes twice."""
+        return ((self.z, self.source_sha256), *((each.z, each.sha256) for each in self.context))
 
     @property
     def digests(self) -> dict[str, str]:
@@ -64,7 +79,9 @@ class ManifestRow:
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        known = {name: value for name, value in values.items() if name not in _NOT_ALWAYS or value is not None}
+        known = {name: value for name, value in values.items() if name not in _NOT_ALWAYS or value}
+        if self.context:
+            known["context"] = [{"z": each.z, "sha256": each.sha256} for each in self.context]
         return {**known, "recipe": self.recipe.to_json()}
 
     def to_line(self) -> bytes:

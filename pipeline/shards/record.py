@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig, LabelKind, SplitStrategy
+from pipeline.shards.context import channel_names
 from pipeline.shards.digest import SHA256, bytes_digest, canonical_json, parse_json
 from pipeline.shards.inputs import (
     MAX_LABEL_VALUE,
@@ -167,6 +168,9 @@ class DatasetRecord:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"expected the name of a dataset, got {self.name!a:.80}")
         require_inputs(self.inputs)
+        names = channel_names(self.inputs[0].images.channels, self.config.context)
+        if self.config.context and self.arrays.channels != names:
+            raise ConfigError(f"expected the channels {names!r:.80} of context {self.config.context}")
         self.source.require_recorded(len(self.inputs))
         files = {shard.file for shard in self.shards}
         if not files or len(files) != len(self.shards):
@@ -252,8 +256,11 @@ class DatasetRecord:
 
 def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: SourceReading | None) -> DatasetSchema:
     """Return the version of the format that says all there is to say: the first, unless something needs the second."""
-    of_ranges = config.ranges.per_channel or bool(config.ranges.operations)
-    of_config = config.margin != "shared" or of_ranges or config.looks_at_labels or bool(config.plain)
+    ranges = config.ranges
+    of_ranges = ranges.per_channel or bool(ranges.operations or ranges.probability)
+    of_config = (
+        config.margin != "shared" or of_ranges or config.looks_at_labels or config.context > 0 or bool(config.plain)
+    )
     return DATASET_SCHEMAS[of_config or reading is not None or any(map(_is_new, inputs))]
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
-from pipeline.files import require_plain_file
 from pipeline.shards.record import MASK_DTYPE, SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord
+from pipeline.shards.stored_files import find_stored_file, open_for_reading, system_reason
 
 _MAX_ARRAY_BYTES = 1 << 36
 _MAX_ID_BYTES = 64
@@ -51,6 +51,7 @@ class Shard:
         self.record = record
         self._dataset = dataset
         self._data = data
+        self._target: Path | None = None  # where the file itself lies, once it was opened
         self._file: h5py.File | None = None
         self._owner = -1
         with _one_at_a_time:
@@ -125,18 +126,20 @@ class Shard:
         if self._file is None or self._owner != os.getpid():
             while len(_open_shards) >= _MAX_OPEN:
                 _open_shards[0].close()
-            require_plain_file(self.path)
+            target = find_stored_file(self.path)
+            if self._target not in (None, target):
+                raise DatasetError(
+                    f"{self.path}: led to {self._target}, and now leads to {target}; open the dataset again"
+                )
             with _readable(self.path):
-                if self._data is None:
-                    file = h5py.File(self.path, "r", locking="best-effort")
-                else:
-                    file = h5py.File(io.BytesIO(self._data), "r")
+                data = self._data
+                file = open_for_reading(target, whole=True) if data is None else h5py.File(io.BytesIO(data), "r")
                 try:
                     _require_shard(file, self.path, self._dataset, self.record)
                 except BaseException:
                     file.close()
                     raise
-            self._file, self._owner = file, os.getpid()
+            self._file, self._owner, self._target = file, os.getpid(), target
             _open_shards.append(self)
         return self._file
 
@@ -207,11 +210,13 @@ def require_array(
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on a damaged file into one typed error."""
+    """Turn what h5py raises on a damaged file into one typed error; what the system denies is not damaged."""
     try:
         yield
     except DatasetError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        if reason := system_reason(error):
+            raise DatasetError(f"{path}: cannot be read ({reason}), which says nothing of what is in it") from error
         reason = " ".join(str(error).split())[:160]
         raise DatasetError(f"{path}: not a readable shard ({reason}); build or download it again") from error

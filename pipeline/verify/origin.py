@@ -172,7 +172,7 @@ def _as_before(dataset: Dataset, n_pairs: int = 0) -> dict[str, Any]:
         "independent": record.config.independent,
         "scale_gray": None if scaling is None else ScaleGray(scaling.percentiles, scaling.bits),
         "pixel_size": None if pixel_nm is None else PixelSize(pixel_nm, stacks_nm or ()),
-        "channels_are_slices": not record.arrays.channels,
+        "channels_are_slices": not record.inputs[0].images.channels,
         "regions": [Boxes(each.boxes, each.slice_size) if each.boxes else None for each in record.inputs],
     }
     if n_pairs > len(record.inputs):

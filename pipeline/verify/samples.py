@@ -9,7 +9,6 @@ import numpy as np
 
 from augment.renderer import Sample
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.files import require_plain_file
 from pipeline.plan.plan import Plan, PlannedSample
 from pipeline.render.rendering import SampleRenderer, further_arrays, render_planned
 from pipeline.shards.dataset import Dataset
@@ -17,10 +16,12 @@ from pipeline.shards.digest import array_digest, bytes_digest, content_digest, f
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import ShardRecord
 from pipeline.shards.shard_file import Shard
+from pipeline.shards.stored_files import find_stored_file, system_reason
 from pipeline.source.stacks import Source
 
 _MAX_HELD_BYTES = 1 << 27  # 128 MiB; a shard of the usual size has a quarter of it
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_OF_NAMES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # what is at fault is in the dataset's folder
 
 _OTHER_PIXELS = "rendering its recipe again gives other pixels than those recorded"
 _OTHER = {
@@ -73,14 +74,14 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
     path = dataset.folder / shard.file
     faults: list[Fault] = []
     try:
-        require_plain_file(path)
+        target = find_stored_file(path)
         data = None
-        if path.stat().st_size != shard.bytes:
-            text = f"{path}: has {path.stat().st_size:,} bytes, dataset.json records {shard.bytes:,}"
+        if target.stat().st_size != shard.bytes:
+            text = f"{path}: has {target.stat().st_size:,} bytes, dataset.json records {shard.bytes:,}"
             faults.append(Fault("digest", text))
         else:
-            data = path.read_bytes() if shard.bytes <= _MAX_HELD_BYTES else None  # larger ones are read twice
-            if (file_digest(path) if data is None else bytes_digest(data)) != shard.sha256:
+            data = target.read_bytes() if shard.bytes <= _MAX_HELD_BYTES else None  # larger ones are read twice
+            if (file_digest(target) if data is None else bytes_digest(data)) != shard.sha256:
                 text = f"{path}: its bytes are not those that dataset.json records (its digest differs)"
                 faults.append(Fault("digest", text))
         opened = dataset.open_shard(shard, data)
@@ -91,8 +92,8 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
     except PermissionError as error:
         return Outcome(faults, error=DatasetError(f"{path}: may not be read, so it was not checked ({error.strerror})"))
     except (DatasetError, OSError) as error:
-        if reason := _shortage(error):
-            return Outcome(faults, error=DatasetError(f"{path}: was not checked ({reason}); raise that limit"))
+        if reason := _reason_of_system(error):
+            return Outcome(faults, error=DatasetError(f"{path}: was not checked {reason}"))
         return Outcome([*faults, Fault("record", str(error))])
     return Outcome(faults, n_checked=shard.n, samples=tuple(row.id for row in rows))
 
@@ -116,8 +117,9 @@ def _replay_fault(
 
     try:
         stack = source.stacks[row.stack]
-        if row.source_sha256 != stack.slice_sha256[row.z]:
-            return fault(f"its source_sha256 is not that of slice {row.z} of the source", "digest")
+        for z, sha256 in row.shown:
+            if sha256 != stack.slice_sha256[z]:
+                return fault(f"the digest of its slice {z} is not that of slice {z} of the source", "digest")
         if row.recipe.window != record.window:
             return fault(f"its recipe's window {row.recipe.window} is not the dataset's {record.window}")
         out = Sample(np.empty(record.image_shape, stack.images.dtype), np.empty(record.window, stack.labels.dtype))
@@ -140,11 +142,14 @@ def _replay_fault(
     return fault(_OTHER[other[0]]) if other else None
 
 
-def _shortage(error: BaseException | None) -> str:
-    """Return what the system was short of, where that is behind an error: it says nothing of a file."""
+def _reason_of_system(error: BaseException | None) -> str:
+    """Return why the system did not let a file be read, and what to do, where that is behind an error.
+
+    That says nothing of the file.
+    """
     while error:
-        if isinstance(error, OSError) and error.errno in _SHORTAGES:
-            return str(error.strerror)
+        if isinstance(error, OSError) and error.errno not in _OF_NAMES and (reason := system_reason(error)):
+            return f"({reason}); {'raise that limit' if error.errno in _SHORTAGES else 'run the same again'}"
         error = error.__cause__ or error.__context__
     return ""
 

@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 import joblib
 
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.files import require_plain_file
 from pipeline.plan.plan import Plan, PlannedSample, with_places
 from pipeline.render.rendering import SampleRenderer, manifest_row, sample_renderer
 from pipeline.shards.config import require_jobs
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.digest import file_digest
 from pipeline.shards.manifest import ManifestRow, read_manifest
+from pipeline.shards.stored_files import find_stored_file
 from pipeline.source.stacks import Source
 from pipeline.verify.origin import find_origin
 from pipeline.verify.records import check_record, plan_again
@@ -108,7 +108,7 @@ def verify_records(dataset: Dataset | Path | str, *, on_row: RowCallback | None 
         DatasetError: one of the two is missing, or dataset.json is of another renderer version.
     """
     dataset = open_dataset(dataset)
-    require_plain_file(dataset.manifest_path)
+    find_stored_file(dataset.manifest_path)
     check = _Check(dataset, on_row)
     for _ in check.rows():
         pass
@@ -171,7 +171,7 @@ class _Check:
         n_met: Counter[str] = Counter()
         samples: list[PlannedSample] = []  # of the shard that is being read: rows come shard by shard
         try:
-            require_plain_file(path)
+            find_stored_file(path)
             if path.stat().st_size != record.manifest.bytes or file_digest(path) != record.manifest.sha256:
                 self._note("digest", "is not the manifest that dataset.json records (its digest differs)")
             for row in read_manifest(path):
@@ -274,8 +274,9 @@ class _Check:
         if row.row >= len(samples):
             return
         sample = samples[row.row]
-        recipe = self.plan.recipe_again(sample, row.recipe)
-        if row != manifest_row(sample, recipe, row.source_sha256, row.digests):
+        recipe, beside = self.plan.recipe_again(sample, row.recipe), tuple(each.z for each in row.context)
+        planned = manifest_row(sample, recipe, row.context, row.source_sha256, row.digests)
+        if row != planned or beside != self.plan.context(sample):
             text = f"{row.id} is not the sample that the seed and the split put there ({sample.id})"
             self._note("record", text, row.id)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from augment.coordinates import displacement, slice_coordinates, window_offsets
-from augment.draw import draw_recipe, grid_extent, look_at, rotation_matrix
+from augment.draw import draw_recipe, grid_extent, look_at, ranges_of_sample, rotation_matrix
 from augment.ranges import AugmentRanges, Extent
 from augment.recipe import Recipe, to_float32
 from augment.renderer import render
@@ -39,6 +39,23 @@ GOLDEN = {
 
 def draw(ranges: AugmentRanges, key: int = 0, **sizes: tuple[int, int]) -> Recipe:
     return draw_recipe(ranges, Stream(7, (key,)), **({"window": WINDOW, "slice_size": SLICE} | sizes))
+
+
+def test_some_samples_alone_are_rotated_zoomed_or_brighter_and_the_others_mirrored_along_each_axis() -> None:
+    """As nnU-Net has it: what is not rotated is, by chance, left to right and upside down."""
+    ranges = replace(OPEN, probability={"rotate": 0.2, "zoom": 0.4, "gain": 0.6, "bias": 0.8})
+    of_each = [ranges_of_sample(ranges, Stream(5, (12, key))) for key in range(500)]
+    rotated, zoomed, gained, biased = (
+        sum(getattr(each, name) == getattr(ranges, name) for each in of_each) / 500
+        for name in ("rotate_deg", "zoom", "gain", "bias")
+    )
+    assert (round(rotated, 1), round(zoomed, 1), round(gained, 1), round(biased, 1)) == (0.2, 0.4, 0.6, 0.8)
+    turned = [each.rotate_deg for each in of_each if each.rotate_deg != ranges.rotate_deg]
+    assert 0.4 < turned.count((180.0, 180.0)) / len(turned) < 0.6
+    assert set(turned) == {(0.0, 0.0), (180.0, 180.0)}
+    upright = [ranges_of_sample(replace(ranges, flip=False), Stream(5, (12, key))).rotate_deg for key in range(100)]
+    assert set(upright) == {(0.0, 360.0), (0.0, 0.0)}
+    assert ranges_of_sample(OPEN, Stream(5, ())) == OPEN
 
 
 def draw_flipped(ranges: AugmentRanges) -> Recipe:

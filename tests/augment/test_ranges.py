@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from augment.draw import draw_recipe
 from augment.errors import ConfigError
-from augment.ranges import MAX_GRID_POINTS, MIN_ZOOM, PRESETS, AugmentRanges, preset_ranges
+from augment.presets import MEASURE_GRAY, PRESETS, preset_ranges
+from augment.ranges import MAX_GRID_POINTS, MIN_ZOOM, AugmentRanges
 from augment.recipe import Recipe, to_float32
 from augment.seeding import Stream
 
@@ -88,7 +90,17 @@ def recipes(ranges: AugmentRanges, *, window: tuple[int, int] = (40, 36), slice_
 
 
 def test_the_presets_are_these() -> None:
-    assert PRESETS == ("unet2015", "original", "strong", "ctc-phc-u373", "ctc-dic-hela")
+    assert PRESETS == (
+        "unet2015",
+        "original",
+        "strong",
+        "nnunet2d",
+        "fluorescence",
+        "em-defects",
+        "he-stain",
+        "ctc-phc-u373",
+        "ctc-dic-hela",
+    )
 
 
 def test_the_default_is_what_the_paper_describes() -> None:
@@ -152,14 +164,47 @@ def test_windows_reach_every_corner_of_a_larger_slice(name: str) -> None:
     assert max(shifts) > 90
 
 
-@pytest.mark.parametrize("name", ["unet2015", "original"])
-def test_only_the_strong_one_looks_at_the_source(name: str) -> None:
-    assert preset_ranges(name, gray_span=1.0, covered=False) == preset_ranges(name)
+def test_two_presets_add_faults_and_dyes() -> None:
+    faulty = replace(preset_ranges("strong"), defects=(5.0, 20.0), probability={"defects": 0.2})
+    assert preset_ranges("em-defects") == faulty
+    assert preset_ranges("he-stain") == AugmentRanges(flip=True, zoom=(0.8, 1.25), stain=(0.05, 0.05))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_those_alone_that_say_so_look_at_the_gray_levels(name: str) -> None:
+    """A stack is read for its gray levels only where they count; one of a single level makes noise pointless."""
+    other = preset_ranges(name, gray_span=1.0) != preset_ranges(name)
+    assert other == (name in MEASURE_GRAY)
+    assert preset_ranges(name, gray_span=0.0).noise is None
+
+
+def test_nnunets_has_its_strengths_and_its_shares() -> None:
+    """Of its default trainer; half of the channels, where it says so, is half of the samples of one channel."""
+    ranges = preset_ranges("nnunet2d", gray_span=400.0)
+    assert (ranges.sigma_px, ranges.flip, ranges.per_channel) == (0.0, True, False)
+    assert ranges.operations == {
+        "blur": (0.5, 1.0),
+        "noise": (0.0, 10.0),  # a tenth of a standard deviation, which is a quarter of the span
+        "low_resolution": (0.5, 1.0),
+        "contrast": (0.75, 1.25),
+        "gamma": (0.7, 1.5),
+    }
+    assert ranges.probability == {
+        "rotate": 0.2,
+        "zoom": 0.2,
+        "gain": 0.15,
+        "blur": 0.2 * 0.5,
+        "noise": 0.1,
+        "low_resolution": 0.25 * 0.5,
+        "contrast": 0.15,
+        "gamma": 1 - 0.9 * 0.7,
+    }
+    assert preset_ranges("nnunet2d", n_channels=2).per_channel
 
 
 @pytest.mark.parametrize("name", ["", "Strong", "unet", "none"])
 def test_a_preset_that_does_not_exist_is_named_with_those_that_do(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, strong, ctc-.*, got '{name}'"):
+    with pytest.raises(ConfigError, match=f"preset: expected one of unet2015, original, .*ctc-.*, got '{name}'"):
         preset_ranges(name)
 
 

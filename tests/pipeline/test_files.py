@@ -254,6 +254,20 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     assert files(tmp_path) == {}
 
 
+@pytest.mark.parametrize("busy", ["a: busy", None])
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.EAGAIN])
+def test_a_file_system_without_locks_is_not_called_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int, busy: str | None
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(pipeline.files.fcntl, "flock", refuse)
+    with pytest.raises(StorageError, match=r"a: cannot be written \(its file system has no locks"):
+        locked(tmp_path / "a", busy=busy).__enter__()
+    assert files(tmp_path) == {}
+
+
 def test_without_its_folder_there_is_no_lock(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="none/a"), locked(tmp_path / "none" / "a"):
         pass

@@ -91,6 +91,7 @@ def test_a_sample_is_shown_with_its_place(augpipe: Run, focused: Path) -> None:
     row = next(filter(is_focused, read_rows(focused)))
     y, x = row["recipe"]["place"]
     assert f"{y}, {x} (y, x) of the slice, in the centre pixel" in augpipe("show", focused, row["id"]).out
+    assert "object, in the centre of 50% of train" in augpipe("show", focused).out
 
 
 def test_a_rebuild_in_more_threads_has_the_same_bytes(

@@ -267,3 +267,15 @@ def test_show_card_and_preview_say_what_is_not_augmented(augpipe: Run, tmp_path:
     assert {line.count(",") for line in lines} == {lines[0].count(",")}
     assert lines[1].endswith(",")
     assert "augmented as training samples are" not in readme
+
+
+def test_neighbours_are_copied_at_the_same_place(tmp_path: Path) -> None:
+    dataset = build_small(tmp_path / "d", plain=("test",), context=1, gap=0, test=0.3).dataset
+    assert dataset is not None
+    (stack,) = small_source().stacks
+    for image, row in zip(dataset["test"].images, dataset["test"].manifest, strict=True):
+        assert row.recipe.scored is not None
+        top, left = row.recipe.slice_corner(stack.slice_size)
+        for z, channel in zip((row.context[0].z, row.z, row.context[1].z), range(3), strict=True):
+            assert np.array_equal(image[..., channel], stack.images[z][top : top + 40, left : left + 36])
+    assert verify_dataset(dataset, source=small_source()).findings == ()

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import itertools
 import json
+import logging
 import math
 import os
 import shutil
@@ -13,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from small_datasets import read_rows, write_rows
@@ -23,9 +26,10 @@ import training.fitting
 import training.trainer
 from pipeline.errors import ConfigError, DatasetError, StorageError, exit_code
 from pipeline.shards import open_dataset
-from training.config import FitConfig, UNetConfig
+from training.config import FitConfig, UNetConfig, preset
 from training.dataset import ShardDataset
 from training.fitting import fit, settle
+from training.foreground import foreground_line
 from training.loading import open_store
 from training.run_folder import load, read_network, read_run
 from training.trainer import DivergedError, Trainer
@@ -135,6 +139,43 @@ def test_nothing_is_left_to_choose(phantom_dataset: Path) -> None:
     assert config.precision in ("fp32", "bf16")
     assert torch.device(config.device)
     assert settle(config, phantom_dataset, 18) == config
+
+
+@pytest.mark.parametrize(("depth", "crop"), [(2, 108), (3, 104), (4, 96)])
+def test_the_crops_of_a_preset_follow_smaller_samples(
+    phantom_dataset: Path, caplog: pytest.LogCaptureFixture, depth: int, crop: int
+) -> None:
+    """Of samples of 108 px no crop of 256 px can be cut; larger ones get the crops that they always got."""
+    caplog.set_level(logging.INFO, "augtrain")
+    small = preset("small").changed({"network.depth": depth, "network.width": 1})
+    assert settle(small, phantom_dataset, 18).crop == crop
+    assert caplog.messages == [f"crops        {crop} px, not 256 px: the samples are of 108 px"]
+    assert settle(replace(small, largest_crop=64), phantom_dataset, 18).crop == 64
+    assert settle(small.changed({"crop": 0}), phantom_dataset, 18) == settle(
+        replace(small, largest_crop=0), phantom_dataset, 18
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights", "words"),
+    [
+        (1, "none", "so little that a network may find none; --loss-weights unet2015 or a dataset that was built with"),
+        (1, "unet2015", "so little that a network may find none; a dataset that was built with --focus foreground may"),
+        (54, "none", "50.00% of the pixels of"),
+    ],
+)
+def test_little_foreground_is_told_before_the_first_step(
+    phantom_copy: Path, rows: int, weights: Any, words: str
+) -> None:
+    for path in sorted(phantom_copy.glob("train-*.h5")):
+        with h5py.File(path, "r+") as file:
+            labels = np.zeros(file["labels"].shape, np.uint8)
+            labels[:, :rows] = 255
+            file["labels"][...] = labels
+    line = foreground_line(phantom_copy, range(6), weights)
+    assert line.startswith(f"foreground   {rows / 108:.2%} of the pixels of 6 training samples")
+    assert words in line
+    assert ("--focus" in line) == (rows == 1)
 
 
 def test_callbacks_are_called_for_every_step_and_round(phantom_dataset: Path, tmp_path: Path) -> None:
@@ -508,7 +549,7 @@ def leak(folder: Path) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "crop": ({"crop": 5}, ConfigError, "5 px do not pass"),
-    "large crop": ({"crop": 128}, ConfigError, "crops of 128 px do not fit samples of 108 x 108 px"),
+    "large crop": ({"crop": 128}, ConfigError, "crop: 128 px do not fit samples of 108 px; --set crop=108 does"),
     "depth": ({"crop": 0, "network": UNetConfig(width=1, depth=4)}, ConfigError, "samples of 108 px are too small"),
     "n_train": ({"n_train": 99}, ConfigError, "--n-train: 99 samples asked for"),
     "device": ({"device": "tpu9"}, ConfigError, "--device: expected auto, cpu"),

@@ -204,7 +204,7 @@ def test_the_eight_turns_differ_and_are_undone() -> None:
 
 
 def test_crops_larger_than_the_samples_are_refused() -> None:
-    with pytest.raises(ConfigError, match="crops of 7 px do not fit samples of 6 x 9 px; set crop smaller"):
+    with pytest.raises(ConfigError, match="crops of 7 px do not fit samples of 6 x 9 px; --set crop=0 takes"):
         batches_of(Drawn(), crop=7)
 
 

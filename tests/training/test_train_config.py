@@ -124,7 +124,8 @@ def test_a_value_of_another_kind_is_refused(name: str, text: str, shown: str) ->
 
 
 LIMITS = [
-    ("crop", -1, 1 << 15), ("target", -1, 1 << 15), ("batch", 0, 1 << 13), ("learning_rate", 0.0, 1e4),
+    ("crop", -1, 1 << 15), ("largest_crop", -1, 1 << 15),
+    ("target", -1, 1 << 15), ("batch", 0, 1 << 13), ("learning_rate", 0.0, 1e4),
     ("momentum", -0.1, 1.0), ("weight_decay", -1.0, 1e4), ("clip_norm", -1.0, 1e13), ("warm_up", -0.1, 1.1),
     ("plateau_factor", 0.0, 1.5), ("plateau_patience", -1, 10**7), ("lowest_rate", -1.0, 1e4),
     ("stop_patience", -1, 10**7), ("steps", -1, 10**10), ("rounds", 0, 10**7), ("held_out", 0.0, 0.6),

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,12 +134,23 @@ def test_largest_input_is_the_largest_that_passes(config: UNetConfig, side: int)
             config.largest_input(side)
 
 
-@pytest.mark.parametrize(("side", "padding"), [(701, "valid"), (188 - 16, "valid"), (40, "same"), (0, "same")])
-def test_a_side_that_does_not_pass_is_refused_with_one_that_does(side: int, padding: str) -> None:
-    config = UNetConfig(padding=padding)
-    with pytest.raises(ConfigError, match=f"{side} px do not pass through 4 poolings; {config.input_side(1)} px do"):
+@pytest.mark.parametrize(
+    ("side", "padding", "near"),
+    [
+        (701, "valid", (700, 716)),
+        (188 - 16, "valid", (188,)),
+        (40, "same", (32, 48)),
+        (250, "same", (240, 256)),
+        (0, "same", (16,)),
+    ],
+)
+def test_a_side_that_does_not_pass_is_refused_with_the_nearest_that_do(
+    side: int, padding: Any, near: tuple[int, ...]
+) -> None:
+    config, text = UNetConfig(padding=padding), " px do, and ".join(map(str, near))
+    with pytest.raises(ConfigError, match=rf"{side} px do not pass through 4 poolings; {text} px( do)? \(--set crop=N"):
         config.output_side(side)
-    assert config.output_side(config.input_side(1)) >= 1
+    assert all(config.output_side(each) >= 1 for each in near)
 
 
 @given(config=NETWORKS, excess=st.integers(0, 5), outputs=st.sampled_from([1, 2]), last_up=st.sampled_from([0, 3]))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.shard_file import inflate, require_array
+from pipeline.shards.stored_files import open_for_reading, system_reason
 
 Rows: TypeAlias = Callable[[int, int], NDArray[Any]]  # (first, end) of the rows of a picture
 
@@ -104,6 +105,8 @@ def one_error(kind: type[AugpipeError], what: str, advice: str) -> Iterator[None
     except AugpipeError:
         raise
     except Exception as error:
+        if reason := system_reason(error):
+            raise kind(f"{what} ({reason})") from error
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise kind(f"{what} ({reason}); {advice}") from error
 
@@ -171,7 +174,7 @@ class _HDF5File:
     @contextmanager
     def _open(self) -> Iterator[h5py.Dataset]:
         what = f"{self._path}: not a readable HDF5 file"
-        with one_error(DatasetError, what, "write it again"), h5py.File(self._path, locking="best-effort") as file:
+        with one_error(DatasetError, what, "write it again"), open_for_reading(self._path) as file:
             yield _require_pictures(file, self._path, self._key)
 
 

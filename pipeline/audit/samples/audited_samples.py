@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import Any, TypeVar
 
 import cv2
@@ -18,6 +18,7 @@ from augment.gray import as_plane
 from pipeline.audit.record_checks import planned_slices
 from pipeline.errors import AugpipeError, DatasetError
 from pipeline.plan.split import SliceAddress, in_order
+from pipeline.shards.context import offsets, slice_channels
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.progress import Progress, track
@@ -29,15 +30,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AuditedSample:
-    """One sample of whatever is audited.
+    """One sample of whatever is audited, or where samples show several slices, what one shows of one of them.
 
     Attributes:
-        name: its id, or the name of its file.
+        name: its id, or the name of its file; of a slice beside its own also where that lies: `... z+1`.
         split: train, val or test.
         claimed: the slice that the manifest says it shows; None where there is no manifest.
         image: reads (Y, X), or (Y, X, C) of several channels.
         label: reads (Y, X); None where the sample has no label.
-        image_sha256: the digest of its image as the manifest records it; empty where there is no manifest.
+        image_sha256: the digest of its image as the manifest records it; empty where it records none.
+        part_of: the id of the sample, where this is what it shows beside its own slice; else empty.
     """
 
     name: str
@@ -46,6 +48,12 @@ class AuditedSample:
     image: Callable[[], NDArray[Any]]
     label: Callable[[], NDArray[Any]] | None = None
     image_sha256: str = ""
+    part_of: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of the sample, or the name of its file."""
+        return self.part_of or self.name
 
     def plane(self) -> NDArray[Any]:
         """Return the image as (Y, X), whatever channels it has: what is looked for in others."""
@@ -71,7 +79,7 @@ class AuditedSamples:
     @property
     def n_samples(self) -> dict[str, int]:
         """Samples in each split."""
-        counts = Counter(sample.split for sample in self.samples)
+        counts = Counter(sample.split for sample in self.samples if not sample.part_of)
         return {split: counts[split] for split in in_order(counts)}
 
     def only(self, samples: Collection[AuditedSample]) -> "AuditedSamples":
@@ -91,7 +99,7 @@ class DatasetSamples:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+        self._dataset, self._context = dataset, dataset.record.config.context
         self._samples: list[AuditedSample] = []
         self._owners: defaultdict[SliceAddress, set[str]] = defaultdict(set)
         self.unread = ""
@@ -102,13 +110,22 @@ class DatasetSamples:
 
     def add(self, row: ManifestRow) -> None:
         """Add one more sample; where it cannot be looked at, `unread` says why."""
-        claimed = SliceAddress(row.stack, row.z)
-        self._owners[claimed].add(row.split)
-        if open_shard := self._shards.get(row.shard):
-            image, label = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
-            self._samples.append(AuditedSample(row.id, row.split, claimed, image, label, row.image_sha256))
-        else:
+        shown = [SliceAddress(row.stack, z) for z, _ in row.shown]
+        for address in shown:
+            self._owners[address].add(row.split)
+        if not (open_shard := self._shards.get(row.shard)):
             self.unread = f"{self._dataset.manifest_path}: {row.id} is in {row.shard}, which is not recorded"
+            return
+        image, label = (partial(_read, open_shard, array, row.row) for array in (Shard.image, Shard.label))
+        if not self._context:
+            self._samples.append(AuditedSample(row.id, row.split, shown[0], image, label, row.image_sha256))
+            return
+        places = sorted(offsets(self._context), key=bool)  # its own slice first, as in `shown`
+        for offset, claimed in zip_longest(places, shown[: len(places)]):
+            own, of_slice = not offset, partial(_read_slice, image, self._context, offset)
+            name, part_of = (row.id, "") if own else (f"{row.id} z{offset:+d}", row.id)
+            label_of = label if own else None
+            self._samples.append(AuditedSample(name, row.split, claimed, of_slice, label_of, part_of=part_of))
 
     def gathered(self) -> AuditedSamples:
         """Return the samples so far."""
@@ -126,6 +143,10 @@ def _read(open_shard: Callable[[], Shard], array: Callable[[Shard, int], NDArray
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise DatasetError(f"{shard.path}, row {row}: holds pixels that are not numbers (NaN or infinity)")
     return pixels
+
+
+def _read_slice(image: Callable[[], NDArray[Any]], context: int, offset: int) -> NDArray[Any]:
+    return np.ascontiguousarray(slice_channels(image(), context, offset))
 
 
 class Workers:

@@ -8,15 +8,14 @@ from itertools import combinations
 from pathlib import Path
 
 from pipeline.audit.report import Check, Finding, conclude
-from pipeline.audit.splits.split_files import CsvHeader, printable_name, read_csv_header, read_csv_rows, require_file
+from pipeline.audit.splits.csv_tables import CsvHeader, printable_name, read_csv_header, read_csv_rows, require_file
 from pipeline.audit.splits.split_overlap import SplitRow, Unit, find_spread
 from pipeline.errors import ConfigError, DatasetError
-from pipeline.plan.case_names import case_names
+from pipeline.plan.case_names import CASE_COLUMNS, GROUP_COLUMNS, case_names
 from pipeline.plan.split import SPLITS, in_order
 
-GROUP_COLUMN = "group"
-CASE_COLUMNS = ("file", "case", "id")
 NOT_NAMED = Check("M006", "not applicable", reason="no groups were named: name them with --groups")
+UNKNOWN = Check("M006", "not run", reason="no group in two splits could be checked: name groups with --groups")
 NOT_RECORDED = Check("M006", "not applicable", reason="the dataset records no groups")
 _FORMS = "CSV with the columns file,group"
 _MAX_EXAMPLES = 3
@@ -73,7 +72,7 @@ class Groups:
         return self.by_place[split].find(name) if split in self.by_place else None
 
 
-def read_groups(path: Path | str, column: str = GROUP_COLUMN) -> Groups:
+def read_groups(path: Path | str, column: str | None = None) -> Groups:
     """Return the groups that a CSV file names, delimited by comma, semicolon or tab.
 
     Its cases are in the column file, case or id, else in its first one; a case without a group counts as not named.
@@ -82,15 +81,16 @@ def read_groups(path: Path | str, column: str = GROUP_COLUMN) -> Groups:
 
     Args:
         path: the file.
-        column: the column of the groups.
+        column: the column of the groups; None: the one that is called as they mostly are, such as `patient_id`.
 
     Raises:
-        ConfigError: there is no such file, or it lacks a column.
+        ConfigError: there is no such file, it lacks a column, or several may be the one of the groups.
         DatasetError: it cannot be read, or names two groups of one case.
     """
-    path, column = Path(path), column.strip().casefold()
+    path = Path(path)
     require_file(path, in_folder="the CSV file")
-    header = read_csv_header(path, _FORMS.replace(GROUP_COLUMN, column))
+    header = read_csv_header(path, _FORMS if column is None else _FORMS.replace("group", column.strip().casefold()))
+    column = _group_column(path, header) if column is None else column.strip().casefold()
     cases, groups = _find_columns(path, header, column)
     of_case, of_channels = _Named(), _Named()
     for where, cells in read_csv_rows(path, header):
@@ -217,6 +217,14 @@ def check_groups(groups: Groups, samples: Iterable[tuple[str, str]]) -> tuple[li
         tally.add(name, split, split)
     findings, n = tally.find_cut()
     return findings, conclude("M006", findings, n)
+
+
+def _group_column(path: Path, header: CsvHeader) -> str:
+    """Return the column of groups, by its usual names."""
+    found = [name for name in GROUP_COLUMNS if name in header.names]
+    if len(found) > 1 and found[0] != GROUP_COLUMNS[0]:
+        raise ConfigError(f"{path}: {' and '.join(found)} may all be the groups; choose with --column {found[0]}")
+    return found[0] if found else GROUP_COLUMNS[0]
 
 
 def _find_columns(path: Path, header: CsvHeader, column: str) -> tuple[int, int]:

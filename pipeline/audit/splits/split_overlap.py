@@ -1,24 +1,18 @@
 """What splits share by their records: samples counted by slice and by digest, and the findings M003 to M005."""
 
-import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
-
 from pipeline.audit.report import Finding, Severity
 from pipeline.errors import ConfigError
 from pipeline.plan.split import in_order
-from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ManifestRow
-from pipeline.shards.record import DatasetRecord
 
 Number: TypeAlias = int | float
 
-_MAX_PX = 1 << 24
 _MAX_EXAMPLES = 3
 
 
@@ -41,6 +35,7 @@ class SplitRow(NamedTuple):
         unit: what it is from.
         content: the digest of that unit's pixels, where it is known.
         replicate: which sample of that unit it is, counted from 0; None where samples are identified by name.
+        beside: the units that it shows beside that, and their contents.
     """
 
     sample: str
@@ -48,30 +43,36 @@ class SplitRow(NamedTuple):
     unit: Unit
     content: str | None = None
     replicate: int | None = None
+    beside: tuple[tuple[Unit, str], ...] = ()
 
 
 class SplitCounts:
-    """How many samples each split takes from what; it grows with the number of units, not of samples.
+    """How many samples of each split show what; it grows with the number of units, not of samples.
 
     Attributes:
         samples: of each split.
         units: of each unit, in each split.
         contents: of each digest, in each split, from each unit.
+        shown: of each split, that show the same units with the same contents.
     """
 
     def __init__(self, rows: Iterable[SplitRow] = ()) -> None:
         self.samples: Counter[str] = Counter()
         self.units: defaultdict[Unit, Counter[str]] = defaultdict(Counter)
         self.contents: defaultdict[str, defaultdict[str, Counter[Unit]]] = defaultdict(lambda: defaultdict(Counter))
+        self.shown: Counter[tuple[str, frozenset[tuple[Unit, str | None]]]] = Counter()
         for row in rows:
             self.add(row)
 
     def add(self, row: SplitRow) -> None:
         """Count one more sample."""
         self.samples[row.split] += 1
-        self.units[row.unit][row.split] += 1
-        if row.content is not None:
-            self.contents[row.content][row.split][row.unit] += 1
+        shown = frozenset(((row.unit, row.content), *row.beside))
+        self.shown[row.split, shown] += 1
+        for unit, content in shown if row.beside else ((row.unit, row.content),):
+            self.units[unit][row.split] += 1
+            if content is not None:
+                self.contents[content][row.split][unit] += 1
 
     @property
     def members(self) -> set[tuple[Unit, str]]:
@@ -86,8 +87,8 @@ class SplitCounts:
 
 def split_row(row: ManifestRow) -> SplitRow:
     """Return what a row of a manifest says of slices and splits."""
-    unit = slice_unit(row.stack, row.z)
-    return SplitRow(row.id, row.split, unit, row.source_sha256, row.replicate)
+    unit, beside = slice_unit(row.stack, row.z), ((slice_unit(row.stack, each.z), each.sha256) for each in row.context)
+    return SplitRow(row.id, row.split, unit, row.source_sha256, row.replicate, tuple(beside))
 
 
 def slice_unit(stack: int, z: int) -> Unit:
@@ -167,7 +168,7 @@ def find_spread(
 
 
 def count_leaking(counts: SplitCounts, harmless: Collection[str] = (), *, by_content: bool = True) -> dict[str, int]:
-    """Return, for each split but train, how many samples are from a unit or a content that train has samples from.
+    """Return, for each split but train, how many samples show a unit or a content that samples of train show.
 
     Args:
         counts: which split takes samples from what.
@@ -176,17 +177,18 @@ def count_leaking(counts: SplitCounts, harmless: Collection[str] = (), *, by_con
     """
     if "train" not in counts.samples:
         return {}
-    contents = [
-        {split: units.total() for split, units in counts.contents[digest].items()}
+    trained = {unit for unit, splits in counts.units.items() if "train" in splits}
+    contents = {
+        digest
         for digest in (counts.shared_contents if by_content else ())
-        if digest not in harmless
-    ]
-    tables = counts.units.values(), contents
-    return {
-        split: max(sum(each.get(split, 0) for each in table if "train" in each) for table in tables)
-        for split in in_order(counts.samples)
-        if split != "train"
+        if digest not in harmless and "train" in counts.contents[digest]
     }
+    leaking = {split: [0, 0] for split in in_order(counts.samples) if split != "train"}
+    for (split, shown), n in counts.shown.items():
+        if split != "train":
+            leaking[split][0] += n * any(unit in trained for unit, _ in shown)
+            leaking[split][1] += n * any(content in contents for _, content in shown)
+    return {split: max(numbers) for split, numbers in leaking.items()}
 
 
 class Closest(NamedTuple):
@@ -222,20 +224,6 @@ def require_gap(gap: int) -> None:
     """
     if isinstance(gap, bool) or not hasattr(gap, "__index__") or gap < 0:
         raise ConfigError(f"gap: expected 0 or more slices, got {gap!r}")
-
-
-def blank_digests(record: DatasetRecord) -> frozenset[str]:
-    """Return the digests of slices of one gray level: lost sections, which show no tissue that could leak.
-
-    Of more than 8 bits, the darkest and the brightest gray level and 0 are known, not all.
-    """
-    dtype = record.image_dtype
-    levels: Sequence[float] = (0.0, 1.0)
-    if dtype.kind != "f":
-        limits = np.iinfo(dtype)
-        levels = range(256) if dtype == np.uint8 else (0, limits.min, limits.max)
-    sizes = {stack.slice_size for stack in record.inputs if math.prod(stack.slice_size) <= _MAX_PX}
-    return frozenset(array_digest(np.full(size, level, dtype)) for size in sizes for level in levels)
 
 
 def _shared(digest: str, splits: Mapping[str, Counter[Unit]], pair: tuple[str, str]) -> Finding:

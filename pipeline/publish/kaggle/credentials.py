@@ -90,7 +90,15 @@ def _find_key(folder: Path) -> Credentials | None:
             raise ConfigError(f"{path}: expected a JSON object with username and key") from error
     username = os.environ.get("KAGGLE_USERNAME") or values.get("username")
     key = os.environ.get("KAGGLE_KEY") or values.get("key")
-    if not (isinstance(username, str) and isinstance(key, str) and username and key):
+    has_name, has_key = (isinstance(half, str) and bool(half) for half in (username, key))
+    if has_name != has_key:
+        there, missing = ("user name", "key") if has_name else ("key", "user name")
+        variable = "KAGGLE_KEY" if has_name else "KAGGLE_USERNAME"
+        raise ConfigError(
+            f"{variable}: expected the {missing} beside the {there} that was found; set it, write it into {path}, or "
+            f"{_ADVICE}"
+        )
+    if not has_name:
         return None
     return Credentials("KAGGLE_KEY" if "KAGGLE_KEY" in os.environ else str(path), username=username, key=key)
 

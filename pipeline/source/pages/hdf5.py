@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
+from pipeline.shards.stored_files import open_for_reading, system_reason
 from pipeline.source.pages.address import split_address
 from pipeline.source.pages.grid import GridSlices, ReadChunk, axes_of
 from pipeline.source.pages.picture import PictureError, picture_errors
@@ -99,8 +100,10 @@ class _Array:
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        file = h5py.File(path, "r", locking="best-effort")
+        file = open_for_reading(path)
     except OSError as error:
+        if reason := system_reason(error):
+            raise PictureError(f"cannot be read ({reason})") from error
         reason = " ".join(str(error).split())[:160]
         raise PictureError(f"not a readable HDF5 file ({reason}); copy or write it again") from error
     with file:

@@ -10,8 +10,8 @@ from folder_worlds import clean_split, random_split, tissue, write_pictures_of
 from schema_tools import broken_versions, change, objects, validator
 
 from pipeline.audit.auditing import audit_dataset, audit_folders
-from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AUDIT_SCHEMA, CHECKS, SEVERITIES, AuditReport, Check, Coverage, Finding
+from pipeline.audit.split_checks import split_check
 from pipeline.shards.digest import canonical_json
 
 SCHEMA = validator("audit-report.schema.json")

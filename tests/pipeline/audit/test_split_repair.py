@@ -12,8 +12,8 @@ from folder_worlds import clean_split, picture, tissue, write_pictures_of
 from numpy.typing import NDArray
 
 from pipeline.audit.auditing import audit_folders
-from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AuditReport
+from pipeline.audit.split_checks import split_check
 from pipeline.audit.splits.repaired_split import split_values, write_split_file
 from pipeline.source.phantom import make_phantom
 from pipeline.source.tiff import write_stack
@@ -125,7 +125,7 @@ def test_the_command_writes_the_split_and_still_tells_the_leak(
     assert done.out.endswith(f"\nsplit: {path} (4 of 17 files moved: 4 test to train)\n")
     values = json.loads(path.read_text())
     assert values["test"] == ["s8-r0.png", "s8-r1.png", "s9-r0.png", "s9-r1.png"]
-    assert split_check([path]).exit_code == 0
+    assert split_check([path]).findings == ()
 
 
 def test_a_split_that_cannot_be_repaired_is_told_after_the_report(

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from pipeline.audit.record_checks import split_check
+from pipeline.audit.split_checks import split_check
 from pipeline.build.rebuild import rebuild_dataset
 from pipeline.shards.dataset import open_dataset
 from pipeline.shards.digest import file_digest

@@ -517,9 +517,11 @@ def test_what_was_done_to_slices_is_told(card: Card) -> None:
     chosen = rendering(about(card, schema="augpipe/dataset/2", config=focused))
     assert "33% of the training samples have a pixel of a class of the slice in their centre." in chosen
     assert "Training samples with less than 0.01 of foreground were drawn again." in chosen
-    noisy = replace(card.record.config, ranges=AugmentRanges(noise=(2.0, 9.0), probability={"noise": 0.3}))
+    some = AugmentRanges(noise=(2.0, 9.0), zoom=(0.5, 2.0), probability={"noise": 0.3, "rotate": 0.2, "zoom": 0.4})
+    noisy = replace(card.record.config, ranges=some)
     noisy_text = rendering(about(card, schema="augpipe/dataset/2", config=noisy))
-    assert "changed by noise (2 to 9; 30% of the samples) and cropped" in noisy_text
+    assert "changed by noise (2 to 9 in 30% of the samples) and cropped" in noisy_text
+    assert "rotated by 0 to 360 degrees in 20% of the samples, magnified 0.5 to 2 times in 40% of" in noisy_text
     assert "training samples" not in plain
     assert "stage by stage" in staged
     assert "in one resampling" not in staged

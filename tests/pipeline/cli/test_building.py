@@ -14,7 +14,8 @@ import pytest
 import tifffile
 from small_worlds import OPTIONS, build_small, contents, names, small_stack, write_folder
 
-from augment.ranges import AugmentRanges, preset_ranges
+from augment.presets import preset_ranges
+from augment.ranges import AugmentRanges
 from pipeline.shards.dataset import open_dataset
 from pipeline.source.tiff import write_stack
 
@@ -57,6 +58,7 @@ BAD: dict[str, tuple[tuple[str, ...], int, str]] = {
     "too few samples": (("good", "--n", "1"), 2, "got 1"),
     "sigma that reaches too far": (("good", "--sigma", "1e7"), 2, "sigma"),
     "shift that reaches too far": (("good", "--shift", "1e7"), 2, "shift"),
+    "stains of gray images": (("good", "--preset", "he-stain"), 2, "stain: expected images of red, green and blue"),
     "labels of another kind": (("mismatch", "--label-kind", "binary"), 2, "mismatch"),
     "a phantom of classes": (("--label-kind", "classes"), 2, "label-kind"),
     "a phantom without neighbours": (("--independent", "--gap", "0"), 2, "independent"),

@@ -124,7 +124,13 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "min-foreground": (0.01, 0),
     "gain": ([0.5, 1.5], [1, 3]),
     "bias": ([-3, 3.5], [1, 3]),
+    "defects": ([1, 5.5], [1, 3]),
+    "shading": ([0, 0.3], [0.2, 0.4]),
+    "blur": ([0.5, 1.5], [1, 3]),
     "noise": ([0, 1.5], [1, 3]),
+    "low-resolution": ([0.5, 1], [0.7, 0.8]),
+    "contrast": ([0.5, 1.5], [1, 3]),
+    "gamma": ([0.5, 1.5], [1, 3]),
     "grid": (4, 5),
     "sigma": (5, 0),
     "extent": ("padded", "window"),
@@ -133,6 +139,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "margin": ("ignore", "shared"),
     "plain-test": (True, False),
     "plain-val": (True, False),
+    "context": (1, 0),
     "name": ("other", "third"),
     "independent": (True, False),
     "label-kind": ("classes", "instances"),
@@ -145,11 +152,12 @@ TRIED_BELOW = {"folder", "images", "labels", "split-file", "folds", "fold", "gro
 TRIED_BELOW |= {"probability"}
 TRIED_BELOW |= {"focus-share", "ignore", "classes", "label-colors", "skip-unlabelled", "pixel-size", "pixel-size-of"}
 OF_OTHER_SOURCES = {"per-channel", "channel", "join"}  # see test_channels.py and test_channel_options.py
+OF_COLOURS = {"color", "stain"}  # see test_colours_and_faults.py
 
 
 def test_every_option_is_tried() -> None:
     keys = {file_key(parameter) for parameter in build.params} - {"config", "json", "quiet"}
-    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_LARGE_SLICES, *OF_LAYOUTS}
+    assert keys == {*OPTIONS, *NO_BYTES, *TRIED_BELOW, *OF_OTHER_SOURCES, *OF_COLOURS, *OF_LARGE_SLICES, *OF_LAYOUTS}
 
 
 @pytest.mark.parametrize("key", OPTIONS)
@@ -180,9 +188,11 @@ def test_shares_of_samples_are_given_by_name(place: Path, augpipe: Run) -> None:
         "noise": "expected NAME=FRACTION such as noise=0.2, got 'noise'",
         "noise=x": "expected NAME=FRACTION",
         "noise=2": "probability: noise: expected a fraction above 0, up to 1, got 2",
-        "blur=0.1": "probability: expected an operation that is on (noise), got 'blur'",
+        "noise=0.1 noise=0.2": "probability: expected each name once, got noise, noise",
+        "blur=0.1": "probability: expected what is on (rotate, noise), got 'blur'",
     }.items():
-        code, out, err = augpipe("build", place / "small", *noisy, "--probability", share)
+        shares = (part for each in share.split() for part in ("--probability", each))
+        code, out, err = augpipe("build", place / "small", *noisy, *shares)
         assert (code, out, words in err) == (2, "", True)
     refused = augpipe("build", place / "small", *noisy, "--engine", "staged")
     assert (refused.code, "noise: the staged engine knows gain and bias alone" in refused.err) == (2, True)
@@ -307,7 +317,7 @@ def test_a_value_of_another_type_is_refused_by_its_key(place: Path, key: str, ex
         ("Seed = 3", "'Seed'; did you mean seed?"),
         ("--seed = 3", "'--seed'; did you mean seed?"),
         ("no-rotate = true", "'no-rotate'; did you mean rotate?"),
-        ("colour = 3", "'colour'; expected one of"),
+        ("microns = 3", "'microns'; expected one of"),
         ("[sources]\ntitle = 3", "'sources'; did you mean source?"),
         ('config = "other.toml"', "config: "),
         ("help = true", "help: "),

@@ -43,6 +43,7 @@ def by_names(pattern: str) -> Source:
         "\n".join(LINES),
         "\ufefffile;group\r\n" + "\r\n".join(reversed(LINES)).replace(",", ";"),
         "image,age,Group\n" + "\n".join(line.replace(",", ".tif,7,") for line in LINES) + "\nother.tif,8,e\n",
+        "patient_id;file_name\n" + "\n".join(f"{name[0]};{name}_0000.nii.gz" for name in NAMES),
         "group\tfile\n" + "\n".join(f'{name[0]}\t"raw/{name}.png"' for name in NAMES),
         "slice,patient\n" + "\n".join(f"{z},{patient}" for z, patient in enumerate(PATIENTS)),
     ],
@@ -70,7 +71,7 @@ def test_a_file_of_several_slices_is_of_one_group(tmp_path: Path) -> None:
     [
         ("\n".join(LINES[1:-1]), r"g.csv: no group for 2 of 12 slices, such as a-00; add a line for each"),
         ("x,a\n", r"g.csv: names 'x', and nothing that is in the source, such as .*; its columns are file,group"),
-        ("patient,image\nA,a-00\n", r"names 'A', and nothing that is in the source"),
+        ("ward,image\nA,a-00\n", r"names 'A', and nothing that is in the source"),
         ("\n".join([*LINES, "a-00.tif,b"]), r"line 13: a-00.tif is in the group b, and in a further up|the same file"),
         ("a-00,1,2\n", r"line 1: expected two columns, file-or-slice and group, .* got 3"),
         ("file,group\na-00\n", r"line 2: expected file-or-slice,group, got 'a-00'"),

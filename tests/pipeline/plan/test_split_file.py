@@ -66,6 +66,8 @@ def test_folds_of_nnu_net(path: Path) -> None:
     assert read_split_file(path, named_source(), fold=1) == ("TTTTTTTTVVVV",)
     with pytest.raises(ConfigError, match="fold: expected 0 to 1"):
         read_split_file(path, named_source(), fold=2)
+    path.write_text(json.dumps([{"train": [f"raw/{case}.nii.gz" for case in CASES[4:]], "val": CASES[:4]}]))
+    assert read_split_file(path, named_source()) == ("VVVVTTTTTTTT",)
     path.write_text(json.dumps({"train": TRAIN, "test": TEST}))
     with pytest.raises(ConfigError, match="has no folds"):
         read_split_file(path, named_source(), fold=1)

@@ -200,6 +200,24 @@ def test_without_credentials_nothing_is_asked(publish: Run, server: Loopback, ho
     assert "no credentials for Kaggle" in one_line(err)
 
 
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("KAGGLE_USERNAME", "KAGGLE_KEY: expected the key beside the user name that was found"),
+        ("KAGGLE_KEY", "KAGGLE_USERNAME: expected the user name beside the key that was found"),
+    ],
+)
+def test_the_missing_half_of_the_credentials_is_named(
+    publish: Run, server: Loopback, home: Path, monkeypatch: Any, variable: str, said: str
+) -> None:
+    (home / ".kaggle" / "access_token").unlink()
+    monkeypatch.setenv(variable, "blob-secret-key")
+    code, _, err = publish()
+    assert (code, server.requests) == (2, [])
+    assert said in one_line(err)
+    assert "blob-secret-key" not in err
+
+
 def test_a_token_that_is_not_valid_any_more_is_told(publish: Run, server: Loopback, monkeypatch: Any) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_old")
     code, _, err = publish()

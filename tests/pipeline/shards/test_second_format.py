@@ -27,8 +27,10 @@ from pipeline.shards.record import DatasetRecord, ManifestRecord, ShardRecord, p
 
 
 def off_and_on(kind: type[Operation]) -> tuple[float, float]:
-    """Return a range of strengths, the lowest of which changes nothing."""
-    return kind.off, (kind.off + kind.limits[1]) / 2
+    """Return a range of strengths, one end of which changes nothing."""
+    far = kind.limits[0] if kind.limits[0] < kind.off else kind.limits[1]
+    low, high = sorted((kind.off, (kind.off + far) / 2))
+    return low, high
 
 
 SCHEMA = jsonschema.Draft202012Validator(
@@ -39,6 +41,7 @@ IMAGES = ImageInput(DIGEST, SHAPE, "uint8")
 CLASSES = LabelInput(DIGEST, SHAPE, "uint8", "classes", (0, 7, 9))
 IDS = LabelInput(DIGEST, SHAPE, "int64", "instances", ())
 FIRST = StackInput(IMAGES, CLASSES)
+IN_COLOUR = StackInput(replace(IMAGES, channels=("red", "green", "blue")), CLASSES)
 CONFIG = BuildConfig(n=4, size=(6, 6), test=0.25, gap=0)
 NEW: dict[str, dict[str, Any]] = {
     "channels": {"stack": StackInput(replace(IMAGES, channels=("red", "green")), CLASSES)},
@@ -55,8 +58,10 @@ NEW: dict[str, dict[str, Any]] = {
     "margin": {"config": replace(CONFIG, margin="ignore")},
     "focus": {"config": replace(CONFIG, focus="class", focus_share=1)},
     "min_foreground": {"config": replace(CONFIG, min_foreground=0.25)},
+    "context": {"config": replace(CONFIG, context=1)},
     **{
         name: {"config": replace(CONFIG, ranges=AugmentRanges(**{name: off_and_on(kind)}, probability={name: 0.5}))}
+        | ({"stack": IN_COLOUR} if name in ("color", "stain") else {})
         for name, kind in OPERATIONS.items()
     },
     "scale_gray": {"reading": SourceReading(scale_gray=GrayScaling((1.0, 99.0), 12.5, 4000.0, 8))},

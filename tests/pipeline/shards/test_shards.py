@@ -389,11 +389,6 @@ print(most_memory_kib() - before < 100_000)
     assert result.stdout == "True\n", result.stderr
 
 
-def symbolic_link(path: Path) -> None:
-    path.rename(path.with_name("elsewhere.h5"))
-    path.symlink_to("elsewhere.h5")
-
-
 def broken_link(path: Path) -> None:
     path.unlink()
     path.symlink_to("nowhere.h5")
@@ -411,7 +406,6 @@ def pipe(path: Path) -> None:
 
 FILES: dict[str, Callable[[Path], Any]] = {
     "missing": Path.unlink,
-    "a symbolic link": symbolic_link,
     "a broken link": broken_link,
     "a folder": folder_instead,
     "a pipe": pipe,
@@ -546,13 +540,6 @@ def test_a_record_that_augpipe_did_not_write_is_refused(dataset: Path, edit: Cal
 def test_what_is_no_record_is_refused(dataset: Path, content: bytes) -> None:
     (dataset / "dataset.json").write_bytes(content)
     with pytest.raises(DatasetError, match="dataset"):
-        open_dataset(dataset)
-
-
-def test_a_record_that_is_a_link_is_refused(dataset: Path) -> None:
-    (dataset / "dataset.json").rename(dataset / "other.json")
-    (dataset / "dataset.json").symlink_to("other.json")
-    with pytest.raises(DatasetError, match="a symbolic link"):
         open_dataset(dataset)
 
 

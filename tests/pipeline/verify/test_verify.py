@@ -94,10 +94,6 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     ),
     "no manifest": (lambda folder: (folder / "manifest.jsonl").unlink(), ("manifest.jsonl", "found nothing")),
     "an empty manifest": (lambda folder: (folder / "manifest.jsonl").write_bytes(b""), ("manifest.jsonl",)),
-    "a manifest that is a link": (
-        lambda folder: (folder / "manifest.jsonl").rename(folder / "m") and (folder / "manifest.jsonl").symlink_to("m"),
-        ("manifest.jsonl", "a symbolic link"),
-    ),
 }
 
 

@@ -10,8 +10,8 @@ import pytest
 from folder_worlds import write_pictures_of
 
 from pipeline.audit.auditing import audit_dataset, audit_folders
-from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import AuditReport, Check, Finding
+from pipeline.audit.split_checks import split_check
 from pipeline.audit.splits.groups import read_groups
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.source.tiff import write_stack
@@ -231,10 +231,16 @@ def test_the_ids_of_a_table_are_joined_too(tmp_path: Path) -> None:
     assert [(finding.check, finding.splits) for finding in report.findings] == [("M006", ("train", "test"))]
 
 
-def test_without_groups_split_files_say_so(folds: Path) -> None:
+def test_without_groups_split_files_are_never_clean(augpipe: Run, folds: Path) -> None:
+    """Two cases of one patient, in train and in val, look as clean as any others by their names."""
     report = split_check([folds])
-    assert m006(report) == Check("M006", "not applicable", 0, "no groups were named: name them with --groups")
-    assert report.verdict == f"{NO_CLAUSE}; no groups could be checked"
+    reason = "no group in two splits could be checked: name groups with --groups"
+    assert m006(report) == Check("M006", "not run", 0, reason)
+    assert (report.verdict, report.exit_code) == ("NOT PROVEN: no group in two splits could be checked", 3)
+    assert AuditReport.from_json(report.to_json()).verdict == report.verdict
+    code, out, _ = augpipe("split-check", folds)
+    assert code == 3
+    assert out.startswith("NOT PROVEN: no group in two splits could be checked\n")
 
 
 def test_one_split_has_no_groups_to_share(tmp_path: Path) -> None:
@@ -247,6 +253,7 @@ def test_one_split_has_no_groups_to_share(tmp_path: Path) -> None:
     ("text", "error", "words"),
     [
         ("", ConfigError, "expected CSV with the columns file,group; group missing, found nothing"),
+        ("file,patient_id,animal\np1,A,B\n", ConfigError, "may all be the groups; choose with --column patient_id"),
         ("file,gruop\np1,A\n", ConfigError, "did you mean group by 'gruop'?"),
         ("group\nA\n", ConfigError, "file missing"),
         ("file,group,group\np1,A,A\n", ConfigError, "names group twice"),
@@ -273,7 +280,7 @@ def test_groups_that_cannot_be_joined(built: Path, folds: Path, tmp_path: Path) 
     groups = write(tmp_path / "g.csv", CLEAN)
     with pytest.raises(ConfigError, match="a manifest has no cases"):
         split_check([built / "manifest.jsonl"], groups=groups)
-    with pytest.raises(ConfigError, match="name the file of groups with --groups"):
+    with pytest.raises(ConfigError, match="fold 0: has no patient_id; name the file of groups with --groups"):
         split_check([folds], column="patient_id")
     for path, words in ((tmp_path / "none", "found nothing"), (tmp_path, "name the CSV file in it")):
         with pytest.raises(ConfigError, match=words):

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_worlds import build_small, read_rows, run_python, small_config, small_stack, write_rows
 
-from pipeline.audit.record_checks import split_check
 from pipeline.audit.report import CHECKS, AuditReport, Finding
+from pipeline.audit.split_checks import split_check
 from pipeline.build.builder import build_dataset
 from pipeline.errors import AugpipeError, ConfigError, DatasetError
 from pipeline.shards.digest import canonical_json
@@ -140,8 +140,8 @@ def test_a_case_in_train_and_val_of_one_fold(path: Path) -> None:
     report = check_text(path, folds((["a", "b"], ["c"]), (["c", "b", "d"], ["b", "a", "c"])))
     finding = only(report)
     assert (finding.check, finding.severity, finding.splits) == ("M003", "critical", ("train", "val"))
-    assert finding.text.startswith(f"{path}, fold 1: 2 of 4 cases are in more than one split, such as b (1 train, 1 v")
-    assert finding.sample == "b"
+    assert finding.text.startswith(f"{path}, fold 1: 2 of 4 cases are in more than one split, such as c (1 train, 1 v")
+    assert finding.sample == "c"
     assert report.n_leaking == {"val": 2}
 
 
@@ -302,7 +302,8 @@ def test_other_ways_to_write_the_same(path: Path, text: str) -> None:
         ("", ConfigError, "id and group and split missing, found nothing"),
         ("\n\n", ConfigError, "found nothing"),
         ("id,gruop,split\n", ConfigError, "did you mean group by 'gruop'?"),
-        ("id,patient,split\n", ConfigError, "group missing, found 'id', 'patient', 'split'"),
+        ("id,patient,fraction\n", ConfigError, "split missing, found 'id', 'patient', 'fraction'"),
+        ("patient_id,set,patient_id\n", ConfigError, "names patient_id twice"),
         ("a,p1,train\nb,p2,test\n", ConfigError, "id and group and split missing"),
         ("id,group,split,group\n", ConfigError, "names group twice"),
         ("id,group,split\n", DatasetError, "found none in any split"),
@@ -337,7 +338,7 @@ def test_what_is_no_split_file(path: Path, text: str, error: type[AugpipeError],
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"\x80\x04\x95pickle", b"id,group,split\na,\xff,train\n", b"\x89HDF\r\n\x1a\n"])
+@pytest.mark.parametrize("data", [b"id,group,split\na,\xff,train\n", b"\x89HDF\r\n\x1a\n"])
 def test_what_is_no_text(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=r"expected text in UTF-8 .*nnU-Net's splits_final.json"):
@@ -429,7 +430,7 @@ def test_a_split_file_is_checked_without_the_compiler(path: Path) -> None:
     """It needs no rendering and no features, so it starts at once."""
     path.write_text(CLEAN_GROUPS, encoding="utf-8")
     code = (
-        "import sys; from pipeline.audit.record_checks import split_check; split_check([sys.argv[1]]); "
+        "import sys; from pipeline.audit.split_checks import split_check; split_check([sys.argv[1]]); "
         "print(sorted({'numba', 'scipy', 'cv2', 'joblib'} & set(sys.modules)))"
     )
     assert run_python(code, str(path), cwd=ROOT).stdout == "[]\n"
