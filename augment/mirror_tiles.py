@@ -17,8 +17,9 @@ from augment.operations.faults import is_beyond
 from augment.recipe import Recipe
 
 # What becomes of the label where a window shows the slice's mirror images: as it is; each object of an image of its own
-# gets an id of its own; or nothing is said of it, by the ignore value.
-Margin: TypeAlias = Literal["shared", "own", "ignore"]
+# gets an id of its own; or nothing is said of it, by the ignore value; or it is as it is, and a mask tells where.
+Margin: TypeAlias = Literal["shared", "own", "ignore", "mask"]
+CHANGES_LABELS: tuple[Margin, ...] = ("own", "ignore")
 
 _ID_BITS = 32
 _find_tiles = Kernel("augment.tile_kernels", "find_tiles", returns_int=True)
@@ -48,6 +49,20 @@ def find_tiles(recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.int32]
     near, far = (np.zeros(recipe.window, np.int32) if tiles is None else tiles for tiles in parts)
     tiles = np.where(is_beyond(recipe.defects, recipe.window), far, near)
     return tiles if tiles.any() else None
+
+
+def find_mask(recipe: Recipe, slice_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return for every pixel of the window, (h, w), whether it counts: 1, or 0.
+
+    Of a plain sample those count that its recipe says, of others those that show the slice and no mirror image of it.
+    """
+    if recipe.scored is not None:
+        top, left, bottom, right = recipe.scored
+        mask = np.zeros(recipe.window, np.uint8)
+        mask[top:bottom, left:right] = 1
+        return mask
+    tiles = find_tiles(recipe, slice_size)
+    return np.ones(recipe.window, np.uint8) if tiles is None else (tiles == 0).astype(np.uint8)
 
 
 def mark_mirrored(

@@ -28,6 +28,7 @@ from augment.operations import (
 Pair: TypeAlias = tuple[float, float]
 Grid: TypeAlias = tuple[tuple[float, ...], ...]
 Place: TypeAlias = tuple[int, int]
+Box: TypeAlias = tuple[int, int, int, int]
 
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _MAX_SIDE_PX = 1 << 20
@@ -36,9 +37,10 @@ _OPTIONAL: Mapping[str, Any] = {  # they have no key where they say nothing
     "gray": (),
     "place": None,
     "attempt": 0,
+    "scored": None,
     **dict.fromkeys(OPERATIONS),
 }
-_WHOLE = ("window", "extent_px", "place")
+_WHOLE = ("window", "extent_px", "place", "scored")
 
 
 def to_float32(value: float) -> float:
@@ -63,6 +65,8 @@ class Recipe:
         place: (y, x) of the slice's pixel that the window's centre pixel looks at, where the window was drawn so; to
             be read, `shift_px` is what is used.
         attempt: how many recipes were drawn before, and not taken because their windows show too little.
+        scored: of a plain sample, the pixels of the window that count: first row, first column, the row after the last,
+            the column after the last. A sample that has it is copied from the slice (`augment.plain`).
         shading: and all down to gamma, of `augment.operations.OPERATIONS`: what is done to the gray levels; None where
             it is not.
 
@@ -83,6 +87,7 @@ class Recipe:
     gray: tuple[Pair, ...] = ()
     place: Place | None = None
     attempt: int = 0
+    scored: Box | None = None
     defects: Defects | None = None
     shading: Shading | None = None
     stain: Stain | None = None
@@ -110,6 +115,8 @@ class Recipe:
             _require_sides("place", self.place, at_least=(0, 0))
         if type(self.attempt) is not int or not 0 <= self.attempt < MAX_ATTEMPTS:
             raise RecipeError(f"recipe: attempt must be from 0 to {MAX_ATTEMPTS - 1}, got {self.attempt!r:.80}")
+        if self.scored is not None:
+            _require_box(self.scored, self.window)
         pairs = [value for pair in self.gray for value in pair]
         pairs += [value for operation in self.operations.values() for value in operation.reals()]
         scalars = (*self.shift_px, self.angle_deg, self.zoom, self.gain, self.bias, *pairs)
@@ -159,6 +166,14 @@ class Recipe:
         (height, width), (shift_y, shift_x) = slice_size, self.shift_px
         return (height - 1) / 2 + shift_y, (width - 1) / 2 + shift_x
 
+    def slice_corner(self, slice_size: tuple[int, int]) -> Place:
+        """Return the (row, column) of the slice that a plain sample's first pixel shows; below 0 in a mirror image."""
+        top, left = (
+            int(shift + (side - shown) / 2)
+            for shift, side, shown in zip(self.shift_px, slice_size, self.window, strict=True)
+        )
+        return top, left
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values; `from_json` turns them back into an equal recipe."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -193,6 +208,12 @@ def _require_sides(name: str, sides: tuple[int, int], *, at_least: tuple[int, in
         raise RecipeError(
             f"recipe: {name} must be at least {at_least}, and {_MAX_SIDE_PX} px a side at most, got {sides!r:.80}"
         )
+
+
+def _require_box(box: Box, window: tuple[int, int]) -> None:
+    is_whole = len(box) == 4 and all(type(side) is int for side in box)
+    if not is_whole or not all(0 <= box[axis] < box[axis + 2] <= window[axis] for axis in (0, 1)):
+        raise RecipeError(f"recipe: scored must be top, left, bottom and right within the window, got {box!r:.80}")
 
 
 def _as_floats(value: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from augment.deform import spline_basis
 from augment.errors import ConfigError, RecipeError
 from augment.gray import NO_CHANGE, gray_constants, gray_limits, lifted_gray, lower_gray, working_dtype
-from augment.mirror_tiles import Margin, find_tiles, highest_id, ignore_value, mark_mirrored
+from augment.mirror_tiles import CHANGES_LABELS, Margin, find_mask, find_tiles, highest_id, ignore_value, mark_mirrored
 from augment.native import Kernel
 from augment.operations import Operation
 from augment.operations.faults import is_beyond, is_hidden
@@ -134,7 +134,8 @@ def render_prepared(
         recipe: what to make of it.
         out: arrays of the window's shape and the slice's dtypes to render into, instead of new ones.
         margin: what becomes of the label where the window shows mirror images of the slice: it is that of the slice;
-            `own` gives every copy of an object an id of its own; `ignore` sets the dtype's highest value.
+            `own` gives every copy of an object an id of its own; `ignore` sets the dtype's highest value. `mask`
+            leaves it as it is, for `find_mask` to tell.
 
     Raises:
         ConfigError: `out` has another shape or dtype, or there are not enough ids for all copies.
@@ -143,15 +144,9 @@ def render_prepared(
     """
     for each in (recipe, recipe.beyond_fault()):
         if each is not None:
-            _require_reach(source, each)
+            require_reach(source.size, each)
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
-    if out is None:
-        out = Sample(np.empty(shape, source.dtype), np.empty(recipe.window, source.label.dtype))
-    for array, expected, dtype in zip(out, (shape, recipe.window), (source.dtype, source.label.dtype), strict=True):
-        if array.shape != expected or array.dtype != dtype:
-            raise ConfigError(f"render: out must be {expected} {dtype}, got {array.shape} {array.dtype}")
-        if not array.flags.c_contiguous:
-            raise ConfigError(f"render: out must be in C order, got strides {array.strides}; copy it afterwards")
+    out = sample_arrays(out, shape, source.dtype, source.label.dtype)
     if recipe.operations:
         _render_operations(source, recipe, out)
     else:
@@ -159,7 +154,7 @@ def render_prepared(
         image = lifted_gray(out.image).reshape(recipe.window[0], -1)
         _resample_into(image, out.label, source, recipe, source.coefficients, levels)
         lower_gray(out.image)
-    if margin != "shared" and (tiles := find_tiles(recipe, source.size)) is not None:
+    if margin in CHANGES_LABELS and (tiles := find_tiles(recipe, source.size)) is not None:
         mark_mirrored(out.label, tiles, margin, source.label, source.highest_id)
     if recipe.defects is not None and (hidden := is_hidden(recipe.defects, recipe.window)) is not None:
         out.label[hidden] = ignore_value(out.label.dtype)
@@ -210,6 +205,8 @@ def load_kernels(
         **(operations or {}),  # type: ignore[arg-type]  # each under its own name
     )
     render(np.zeros((2, 2, *channels), image_dtype), np.zeros((2, 2), label_dtype), recipe, margin=margin)
+    if margin == "mask":
+        find_mask(recipe, (2, 2))
 
 
 def _render_operations(source: PreparedSlice, recipe: Recipe, out: Sample) -> None:
@@ -263,6 +260,24 @@ def _resample_into(
     )
 
 
+def sample_arrays(
+    out: Sample | None, shape: tuple[int, ...], image_dtype: np.dtype[Any], label_dtype: np.dtype[Any]
+) -> Sample:
+    """Return arrays to render an image of this shape and its label into: `out`, or new ones.
+
+    Raises:
+        ConfigError: `out` has another shape, dtype or order.
+    """
+    if out is None:
+        return Sample(np.empty(shape, image_dtype), np.empty(shape[:2], label_dtype))
+    for array, expected, dtype in zip(out, (shape, shape[:2]), (image_dtype, label_dtype), strict=True):
+        if array.shape != expected or array.dtype != dtype:
+            raise ConfigError(f"render: out must be {expected} {dtype}, got {array.shape} {array.dtype}")
+        if not array.flags.c_contiguous:
+            raise ConfigError(f"render: out must be in C order, got strides {array.strides}; copy it afterwards")
+    return out
+
+
 def _blocks(label: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     return ((top, label[top : top + FILTERED_ROWS]) for top in range(0, len(label), FILTERED_ROWS))
 
@@ -281,13 +296,18 @@ def _fill(room: NDArray[Any], blocks: Iterable[tuple[int, NDArray[Any]]], on_row
         room[margin] = room[MARGIN_PX + rows[margin]]
 
 
-def _require_reach(source: PreparedSlice, recipe: Recipe) -> None:
+def require_reach(size: tuple[int, int], recipe: Recipe) -> None:
+    """Refuse a recipe whose window reaches too far over the mirror images of a slice of this size.
+
+    Raises:
+        RecipeError: it does.
+    """
     furthest = max(abs(value) for axis in recipe.grid_px for row in axis for value in row)
     from_centre = max(recipe.window) / 2 + _MAX_OVERSHOOT * furthest
     stretch = max(sum(map(abs, row)) for row in recipe.matrix)
-    reach = stretch * from_centre + max(map(abs, recipe.shift_px)) + max(source.size)
-    if reach > MAX_PERIODS * min(source.size):
+    reach = stretch * from_centre + max(map(abs, recipe.shift_px)) + max(size)
+    if reach > MAX_PERIODS * min(size):
         raise RecipeError(
-            f"recipe: it reaches {reach:.0f} px over a slice of {source.size} px; use a smaller window, shift or "
+            f"recipe: it reaches {reach:.0f} px over a slice of {size} px; use a smaller window, shift or "
             f"sigma, or a larger zoom"
         )

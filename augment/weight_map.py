@@ -56,6 +56,7 @@ def unet_weight_map(
     sigma_px: float = SIGMA_PX,
     instances: bool = False,
     ignore: int | None = None,
+    mask: NDArray[Any] | None = None,
 ) -> NDArray[np.float32]:
     """Return the weight (Y, X) of every pixel in the loss.
 
@@ -68,8 +69,8 @@ def unet_weight_map(
     weight, and the mean of w_c is 1. With one class, w_c is 1. Instances count as two classes, background and cell. A
     class of very few pixels gets very large weights.
 
-    Pixels of the value `ignore` get the weight 0, and count for nothing else: neither as pixels, nor as a class or as a
-    cell.
+    Pixels of the value `ignore`, and those where `mask` is 0, get the weight 0, and count for nothing else: neither as
+    pixels, nor as a class or as a cell.
 
     Where d1 + d2 is so large that the emphasis is less than half the spacing of float16 at the smallest possible w_c,
     which is 1 / classes, it is left out: from 24 px on for two classes and the paper's constants.
@@ -80,6 +81,7 @@ def unet_weight_map(
         sigma_px: how far that emphasis reaches, in pixels, 0.1 to 1000; time grows with it.
         instances: values are the ids of cells, not classes.
         ignore: the value of pixels that mean nothing; None where there is none.
+        mask: (Y, X), 0 where pixels mean nothing whatever their value; None where there are none.
 
     Raises:
         ConfigError: the label or a number is not as above.
@@ -90,6 +92,8 @@ def unet_weight_map(
             f"got {w0!r} and {sigma_px!r}"
         )
     ignored = None if ignore is None else label == ignore
+    if mask is not None:
+        ignored = mask == 0 if ignored is None else ignored | (mask == 0)
     values = _checked(label if ignored is None else np.where(ignored, 0, label), instances=instances)
     class_weights, n_classes = _balance(values if ignored is None else values[~ignored], instances=instances)
     spread = 1.0 / (2.0 * sigma_px * sigma_px)

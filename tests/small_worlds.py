@@ -122,8 +122,8 @@ def seal(folder: Path) -> None:
         for shard in values["shards"]:
             shard_data = (folder / shard["file"]).read_bytes()
             shard |= {"bytes": len(shard_data), "sha256": hashlib.sha256(shard_data).hexdigest()}
-            names = [f"{name}_sha256" for name in ("image", "label", "weights") if f"{name}_sha256" in rows[0]]
-            own = [tuple(row[name] for name in names) for row in rows if row["shard"] == shard["file"]]
+            names = [f"{name}_sha256" for name in ("image", "label", "weights", "mask")]
+            own = [tuple(row[name] for name in names if name in row) for row in rows if row["shard"] == shard["file"]]
             shard["content_sha256"] = content_digest(own)
 
     edit_record(folder, edit)
@@ -164,7 +164,7 @@ def write_plainly(file: h5py.File, arrays: dict[str, NDArray[Any]], *, leave_out
     """Write the arrays as a shard has them, but for one."""
     for name in set(arrays) - {leave_out}:
         keywords = {} if name == "ids" else {"chunks": (1, *arrays[name].shape[1:])}
-        deflated = name in {"labels", "weights"}
+        deflated = name in {"labels", "weights", "masks"}
         file.create_dataset(name, data=arrays[name], compression="gzip" if deflated else None, **keywords)
 
 
@@ -175,6 +175,8 @@ def digest_rows(folder: Path) -> list[dict[str, Any]]:
         with read_only(folder / row["shard"]) as file:
             row["image_sha256"] = array_digest(file["images"][row["row"]])
             row["label_sha256"] = array_digest(file["labels"][row["row"]])
+            if "masks" in file:
+                row["mask_sha256"] = array_digest(file["masks"][row["row"]])
     return rows
 
 

@@ -1,8 +1,9 @@
 """The samples of a dataset as a network wants them, and the slices that they show; numpy and h5py are all it loads."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +50,11 @@ class ShardDataset:
         learn: what labels become, see `training.config.FitConfig`.
 
     Attributes:
-        ignore: the value of label pixels that must not count, 255 as by custom; None where all count.
+        ignore: the value of label pixels that must not count, 255 as by custom: those that mean nothing, and those that
+            the split's masks leave out; None where all count.
         learn: what labels become, with `auto` decided.
         n_classes: how many values they have, the background included, without `ignore`.
+        is_plain: the samples are not augmented: they are the tiles of the slices.
         own_channels: which channels are of the slice that the label is of, and not of its neighbours.
 
     Raises:
@@ -67,10 +70,12 @@ class ShardDataset:
         dataset = open_dataset(folder)
         self._split = dataset[split]
         self._instances = dataset.record.label_kind == "instances"
+        self._sizes = [stack.slice_size for stack in dataset.record.inputs]
+        self.is_plain = split in dataset.record.config.plain
         self._ignored = dataset.record.arrays.ignore
+        self.ignore = None if self._ignored is None and self._split.masks is None else IGNORE
         self.learn = choose_target(learn, dataset.record.label_kind)
         self.n_classes = count_classes(self.learn, dataset.record)
-        self.ignore = None if self._ignored is None else IGNORE
         self.rows = tuple(range(len(self._split)) if rows is None else rows)
         self.weights = weights
         if not set(self.rows) <= set(range(len(self._split))):
@@ -89,17 +94,31 @@ class ShardDataset:
         """Return one sample."""
         label = self._split.labels[self.rows[index]]
         target = make_target(label, self.learn, self._ignored)
-        if self.ignore is not None:
-            target[label == self._ignored] = self.ignore
+        if self._ignored is not None:
+            target[label == self._ignored] = IGNORE
+        if (mask := self._mask(index)) is not None:
+            target[mask == 0] = IGNORE
         sample = {"image": self.image(index), "label": target}
         if self.weights != "none":
-            sample["weights"] = self._weigh(self.rows[index], label)
+            sample["weights"] = self._weigh(index, label)
         return sample
 
     def image(self, index: int) -> NDArray[Any]:
         """Return the image of one sample alone, (h, w), or (C, h, w) of several channels."""
         image = self._split.images[self.rows[index]]
         return image if image.ndim == 2 else np.ascontiguousarray(np.moveaxis(image, -1, 0))
+
+    def slices(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the slices that the samples of a plain split are tiles of, put together again, as samples are.
+
+        Raises:
+            DatasetError: of some pixel, no sample counts, so that these are not all tiles of the slices.
+        """
+        rows = [self._row(index) for index in range(len(self))]
+        return (whole for _, whole in join_tiles(rows, self._sizes, self.__getitem__))
+
+    def _row(self, index: int) -> ManifestRow:
+        return self._split.manifest[self.rows[index]]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -115,15 +134,51 @@ class ShardDataset:
             found.setdefault(_slice_of(self._split.manifest[row]), index)
         return tuple(found.values())
 
-    def _weigh(self, row: int, label: NDArray[Any]) -> NDArray[np.float16]:
+    def _mask(self, index: int) -> NDArray[np.uint8] | None:
+        return None if self._split.masks is None else self._split.masks[self.rows[index]]
+
+    def _weigh(self, index: int, label: NDArray[Any]) -> NDArray[np.float16]:
         if self._split.weights is not None and self.learn not in ("cells", "border"):
-            return self._split.weights[row]
-        return make_weights(label, self.learn, instances=self._instances, ignored=self._ignored)
+            return self._split.weights[self.rows[index]]
+        mask = self._mask(index)
+        return make_weights(label, self.learn, instances=self._instances, ignored=self._ignored, mask=mask)
 
 
 def count_classes(learn: Learn, record: DatasetRecord) -> int:
     """Return how many values there are in what is learnt of a dataset's labels, the background included."""
     return {"classes": len(record.classes), "border": BORDER + 1}.get(learn, 2)
+
+
+def join_tiles(
+    rows: Sequence[ManifestRow], sizes: Sequence[tuple[int, int]], read: Callable[[int], Mapping[str, NDArray[Any]]]
+) -> Iterator[tuple[Slice, dict[str, NDArray[Any]]]]:
+    """Yield the slices that the samples of a plain split are tiles of, each put together again.
+
+    Args:
+        rows: of the samples in the manifest, slice by slice.
+        sizes: (height, width) of the slices of each stack.
+        read: returns the arrays (..., h, w) of sample k, by name.
+
+    Raises:
+        DatasetError: of some pixel, no sample counts, so that these are not all tiles of the slices.
+    """
+    for each, tiles in groupby(range(len(rows)), lambda k: _slice_of(rows[k])):
+        size, where = sizes[each.stack], f"slice {each.z} of stack {each.stack}"
+        whole: dict[str, NDArray[Any]] = {}
+        is_there = np.zeros(size, bool)
+        for k in tiles:
+            recipe = rows[k].recipe
+            if recipe.scored is None:
+                raise DatasetError(f"{where} has a sample that is no tile of it; run augpipe verify")
+            (row, column), (top, left, bottom, right) = recipe.slice_corner(size), recipe.scored
+            there = np.s_[row + top : row + bottom, column + left : column + right]
+            for name, part in read(k).items():
+                room = whole.setdefault(name, np.empty((*part.shape[:-2], *size), part.dtype))
+                room[..., *there] = part[..., top:bottom, left:right]
+            is_there[there] = True
+        if not is_there.all():
+            raise DatasetError(f"{where} has pixels that no sample counts; run augpipe verify")
+        yield each, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pipeline.shards.blank import blank_digests
 from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
-from training.dataset import ShardDataset, Slice
+from training.dataset import ShardDataset, Slice, join_tiles
 from training.inference import Predictor, open_predictor
 from training.plots import draw_thresholds
 from training.run_folder import Run, read_run
@@ -33,11 +33,15 @@ log = logging.getLogger("augtrain")
 
 
 class _Shown(NamedTuple):
-    """What is scored: its image (Y, X) or (Y, X, C), its label as shards hold it, and the slice that it shows."""
+    """What is scored: its image (Y, X) or (Y, X, C), its label as shards hold it, and the slice that it shows.
+
+    Where it has a mask, pixels that are 0 in it do not count.
+    """
 
     image: NDArray[Any]
     label: NDArray[Any]
     slice: Slice
+    mask: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,10 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Return the scores of a run's network on a split: of its slices as they lie in the stack, or of its samples.
 
-    Slices are scored whole, where the source is at hand: where it was when the dataset was built, or as it is named. Of
-    samples, the centre that training scores counts. Scores are those of the labels' kind.
+    Slices are scored whole, where the source is at hand: where it was when the dataset was built, or as it is named. So
+    are those of a plain split, whose samples are not augmented: they are put together again from these, so that every
+    pixel is scored once. Of augmented samples, the centre that training scores counts. Scores are those of the labels'
+    kind.
 
     Args:
         run: folder of the run.
@@ -117,6 +123,9 @@ def evaluate(
     stacks = {} if augmented else _find_stacks(data, images, labels)
     if stacks:
         shown, (n, those) = "whole slices", _whole_slices(data, split, stacks, images)
+        measure = read
+    elif split in data.record.config.plain:
+        shown, (n, those) = "plain slices", _plain_slices(data, split)
         measure = read
     else:
         shown, (n, those) = "augmented samples", _samples(data, split)
@@ -154,7 +163,9 @@ def _reader(predictor: Predictor, data: Dataset) -> Callable[[_Shown], Picture]:
     finds_objects = predictor.run.config.learn in ("cells", "border")
 
     def read(shown: _Shown) -> Picture:
-        counted = None if ignored is None else shown.label != ignored
+        counted = None if shown.mask is None else shown.mask != 0
+        if ignored is not None:
+            counted = (shown.label != ignored) & (True if counted is None else counted)
         label = shown.label if counted is None else np.where(counted, shown.label, shown.label.dtype.type(0))
         if kind == "binary":
             return Picture(predictor(shown.image), label, counted)
@@ -188,7 +199,28 @@ def _samples(data: Dataset, split: str) -> tuple[int, Iterable[_Shown]]:
     there = data[split]
     rows = there.manifest
     return len(there), (
-        _Shown(there.images[k], there.labels[k], Slice(rows[k].stack, rows[k].z)) for k in range(len(there))
+        _Shown(
+            there.images[k],
+            there.labels[k],
+            Slice(rows[k].stack, rows[k].z),
+            None if there.masks is None else there.masks[k],
+        )
+        for k in range(len(there))
+    )
+
+
+def _plain_slices(data: Dataset, split: str) -> tuple[int, Iterable[_Shown]]:
+    """Return how many slices a plain split shows, and each of them, put together from its tiles."""
+    there, sizes = data[split], [stack.slice_size for stack in data.record.inputs]
+
+    def read(k: int) -> dict[str, NDArray[Any]]:
+        image = there.images[k]
+        return {"image": image if image.ndim == 2 else np.moveaxis(image, -1, 0), "label": there.labels[k]}
+
+    rows = list(there.manifest)
+    return len({(row.stack, row.z) for row in rows}), (
+        _Shown(whole["image"] if whole["image"].ndim == 2 else np.moveaxis(whole["image"], 0, -1), whole["label"], each)
+        for each, whole in join_tiles(rows, sizes, read)
     )
 
 

@@ -54,11 +54,13 @@ def make_target(label: NDArray[Any], learn: Learn, ignored: int | None) -> NDArr
     return cells
 
 
-def make_weights(label: NDArray[Any], learn: Learn, *, instances: bool, ignored: int | None) -> NDArray[np.float16]:
+def make_weights(
+    label: NDArray[Any], learn: Learn, *, instances: bool, ignored: int | None, mask: NDArray[np.uint8] | None = None
+) -> NDArray[np.float16]:
     """Return the weight (Y, X) of every pixel: the U-Net paper's map of what is learnt.
 
     Where cells are kept apart, the pixels of two that touch are background in it, with the emphasis of a gap between
-    two cells, as the paper's are; else they are cell.
+    two cells, as the paper's are; else they are cell. Where the mask (Y, X) is 0, pixels have no weight.
     """
     from augment.weight_map import round_weights, unet_weight_map
 
@@ -66,7 +68,7 @@ def make_weights(label: NDArray[Any], learn: Learn, *, instances: bool, ignored:
         known = label if ignored is None else np.where(label == ignored, label.dtype.type(0), label)
         apart = separated(known)
         label = apart if ignored is None else np.where(label == ignored, label, apart)
-    return round_weights(unet_weight_map(label, instances=instances, ignore=ignored))
+    return round_weights(unet_weight_map(label, instances=instances, ignore=ignored, mask=mask))
 
 
 class LabelDecoder:

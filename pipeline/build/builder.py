@@ -153,7 +153,7 @@ class _Build:
             reason += "; an unfinished run of the same build would be continued"
         elif found:
             reason += "; an unfinished run of another build would be discarded"
-        return replace(self._result("would build", reason), n_bytes=self._n_bytes(self.plan.config.n))
+        return replace(self._result("would build", reason), n_bytes=self._n_bytes(self.plan.n))
 
     def _make_shards(self) -> tuple[list[ShardRecord], int]:
         """Return the record of every shard, and how many samples had to be rendered for them."""
@@ -163,7 +163,7 @@ class _Build:
         n_missing = sum(shard.n for shard in missing)
         _require_space(workspace.out, self._n_bytes(n_missing))
         workspace.begin(plan.fingerprint)
-        self.progress.start("rendering", plan.config.n, done=plan.config.n - n_missing)
+        self.progress.start("rendering", plan.n, done=plan.n - n_missing)
         try:
             made = self._render_and_write(missing) if missing else {}
         finally:
@@ -185,9 +185,10 @@ class _Build:
     def _is_planned(self, sample: PlannedSample, row: ManifestRow) -> bool:
         slice_sha256 = self.source.stacks[sample.stack].slice_sha256[sample.z]
         recipe, context = self.plan.recipe(sample, row.recipe.attempt), context_slices(self.plan, self.source, sample)
-        planned = manifest_row(sample, recipe, context, slice_sha256, *row.array_digests)
+        planned = manifest_row(sample, recipe, context, slice_sha256, row.digests)
         is_allowed = row.recipe.attempt < self.plan.n_attempts(sample)
-        return is_allowed and row == planned and (row.weights_sha256 is not None) == self.plan.config.weighted
+        stores = self.plan.config.weighted, self.plan.config.has_masks(sample.split)
+        return is_allowed and row == planned and ("weights" in row.digests, "mask" in row.digests) == stores
 
     def _render_and_write(self, shards: list[PlannedShard]) -> dict[str, ShardRecord]:
         """Render shard after shard; while one is rendered, the one before is hashed and written."""
@@ -205,11 +206,9 @@ class _Build:
                 data = encode_shard(
                     memory,
                     rendered.images,
-                    rendered.deflated_labels,
-                    self.source.coding.dtype,
+                    rendered.deflated,
                     [row.id for row in rendered.rows],
                     {"split": shard.split, "fingerprint": self.plan.fingerprint},
-                    rendered.deflated_weights,
                 )
                 written.append(writer.submit(self._write, shard, data, rendered.rows))
             if note := renderer.clipping.note(sum(shard.n for shard in shards)):

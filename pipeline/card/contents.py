@@ -86,6 +86,11 @@ class Card:
         return tuple(split for split in _HELD_OUT if split in self.record.splits)
 
     @property
+    def plain(self) -> tuple[str, ...]:
+        """The splits whose samples are not augmented."""
+        return self.record.config.plain
+
+    @property
     def is_clean(self) -> bool:
         """Whether every check of the audit was run, and found nothing worse than warnings."""
         return self.report.exit_code == 0
@@ -106,7 +111,7 @@ class CardRows:
     """
 
     def __init__(self, dataset: Dataset, file: IO[str]) -> None:
-        self._file = file
+        self._file, self._record = file, dataset.record
         self._lines = csv.writer(file, lineterminator="\n")
         self._write(index_columns(dataset.record))
         self.slices: set[tuple[int, int]] = set()
@@ -114,7 +119,7 @@ class CardRows:
 
     def add(self, row: ManifestRow) -> None:
         """Take in one more row."""
-        self._write(index_row(row))
+        self._write(index_row(row, self._record))
         self.slices.add((row.stack, row.z))
         self.preview.add(row)
 

@@ -9,7 +9,7 @@ from pipeline.card.contents import Card
 from pipeline.card.files import INDEX_FILE
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.shards.digest import file_digest
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE
+from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, STORED_NAMES
 from pipeline.source.known_stacks import class_names
 
 CROISSANT = "http://mlcommons.org/croissant/1.1"
@@ -80,7 +80,6 @@ def make_croissant(card: Card, *, data_at: str = "", url: str | None = None) -> 
 
 def _files(card: Card, data_at: str) -> list[dict[str, Any]]:
     index, dataset, record = card.index, card.dataset.record_path, card.record
-    arrays = "images, labels, weights and ids" if record.has_weights else "images, labels and ids"
     recipes = "a line of JSON for every sample, with its whole recipe"
     identity = "what the dataset is; its digest is the one to cite"
     data = [
@@ -88,7 +87,8 @@ def _files(card: Card, data_at: str) -> list[dict[str, Any]]:
         (DATASET_FILE, "application/json", dataset.stat().st_size, card.dataset.digest, identity),
     ]
     for shard in record.shards:
-        samples = f"{shard.n} samples of {shard.split}: {arrays}"
+        others = [STORED_NAMES[name] for name in record.array_names(shard.split)]
+        samples = f"{shard.n} samples of {shard.split}: {', '.join(others)} and ids"
         data.append((shard.file, "application/x-hdf5", shard.bytes, shard.sha256, samples))
     own = (INDEX_FILE, "text/csv", index.stat().st_size, file_digest(index), "a line for every sample")
     return [_file("", *own), *(_file(data_at, *file) for file in data)]

@@ -26,21 +26,24 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     "image_sha256": (str, "SHA-256 of the image's array"),
     "label_sha256": (str, "SHA-256 of the label's array"),
     "weights_sha256": (str, "SHA-256 of the weights' array"),
+    "mask_sha256": (str, "SHA-256 of the mask's array, where the split has masks"),
 }
 
 
 def index_columns(record: DatasetRecord) -> tuple[str, ...]:
-    """Return the names of the columns; the last is there only where weights are stored."""
-    return tuple(COLUMNS) if record.has_weights else tuple(COLUMNS)[:-1]
+    """Return the names of the columns; the last two are there only where weights, or masks, are stored."""
+    left_out = {"weights_sha256": not record.has_weights, "mask_sha256": not record.arrays.masks}
+    return tuple(name for name in COLUMNS if not left_out.get(name))
 
 
-def index_row(row: ManifestRow) -> tuple[str | float, ...]:
+def index_row(row: ManifestRow, record: DatasetRecord) -> tuple[str | float, ...]:
     """Return the line of a sample, one value a column."""
     recipe = row.recipe
+    no_mask = ("",) if record.arrays.masks and row.mask_sha256 is None else ()
     return (
         *(row.id, row.split, row.shard, row.row, row.stack, row.z, row.replicate),
         *(recipe.angle_deg, "true" if recipe.flip else "false", recipe.zoom),
         *(*recipe.shift_px, recipe.gain, recipe.bias),
         max(abs(push) for axis in recipe.grid_px for line in axis for push in line),
-        *(row.source_sha256, *row.array_digests),
+        *(row.source_sha256, *row.array_digests, *no_mask),
     )

@@ -9,6 +9,7 @@ from pipeline.card.contents import Card
 from pipeline.card.index import COLUMNS, index_columns
 from pipeline.errors import counted
 from pipeline.look.fact_sheet import SPLIT_SIGNS, letter_lines, sample_counts, slice_counts, voxel_size_text
+from pipeline.shards.record import STORED_NAMES
 from pipeline.source.known_stacks import PHANTOM, class_names, known_name
 from pipeline.source.readers import IMAGES_FILE, LABELS_FILE
 
@@ -195,11 +196,11 @@ def _contents(card: Card) -> Iterator[str]:
     yield "## What is in it"
     yield escape(sentences.rendering(card))
     yield from _classes(card)
-    arrays = "`/images`, `/labels`, `/weights`" if card.record.has_weights else "`/images`, `/labels`"
     rows = []
     for split in card.record.splits:
         shards = [f"`{shard.file}`" for shard in card.record.split_shards(split)]
         files = shards[0] if len(shards) == 1 else f"{shards[0]} to {shards[-1]}"
+        arrays = ", ".join(f"`/{STORED_NAMES[name]}`" for name in card.record.array_names(split))
         rows.append([files, f"{split}: {arrays} (N, height, width) and `/ids`"])
     if channels := card.record.arrays.channels:
         listed = ", ".join(map(escape, channels))
@@ -225,6 +226,11 @@ def _classes(card: Card) -> Iterator[str]:
         }
         known = {head: cells for head, cells in columns.items() if cells}
         yield _table(list(known), list(zip(*known.values(), strict=True)))
+    if masks := record.arrays.masks:
+        yield (
+            f"`/masks` of {' and '.join(masks)} are 1 where pixels count, and 0 elsewhere: leave the others out of "
+            "losses and scores."
+        )
     if (ignore := record.arrays.ignore) is not None:
         yield f"Label {ignore} marks pixels that mean nothing: leave them out of losses and scores."
 

@@ -40,6 +40,8 @@ def summary(card: Card) -> str:
         f"{counted(card.record.n, 'image')} of {height} x {width} px with their labels ({samples}), augmented from "
         f"{slices} of: {card.source.title}."
     )
+    if card.plain:
+        text += f" Those of {' and '.join(card.plain)} are not augmented: they are the slices' own pixels."
     return f"{text} Synthetic: made by a computer." if card.source.synthetic else text
 
 
@@ -65,6 +67,7 @@ def rendering(card: Card) -> str:
         "shared": "",
         "own": " (every mirrored object has an id of its own)",
         "ignore": " (without labels there)",
+        "mask": " (masked there)",
     }
     steps = [f"mirrored at its edges where the window reaches beyond them{mirrored[config.margin]}"]
     if ranges.rotate_deg != (0, 0):
@@ -95,9 +98,9 @@ def rendering(card: Card) -> str:
     ]
     how = "in one resampling" if config.engine == "fused" else "stage by stage, each a resampling of its own"
     return (
-        f"Each slice was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by nearest neighbour "
-        f"at the same positions.{_faults(ranges)}{_context(config)}{_choice(config)} Seed "
-        f"{config.seed}; manifest.jsonl has the recipe of every sample."
+        f"Each slice{_augmented(card)} was {', '.join(steps)} and cropped, {how}: images by cubic B-spline, labels by "
+        f"nearest neighbour at the same positions.{_faults(ranges)}{_context(config)}{_choice(config)} Seed "
+        f"{config.seed}; manifest.jsonl has the recipe of every sample.{_plainness(card)}"
     )
 
 
@@ -108,6 +111,24 @@ def _faults(ranges: AugmentRanges) -> str:
     return (
         " Defects are faults of the section, of so many pixels: a missing part, a dark spot, a fold, or a jump. "
         "Labels move with the tissue, and say nothing where a fault hides it."
+    )
+
+
+def _augmented(card: Card) -> str:
+    """Return which slices are augmented, where not all are."""
+    splits = [split for split in card.record.splits if split not in card.plain]
+    return f" of {' and '.join(splits)}" if card.plain else ""
+
+
+def _plainness(card: Card) -> str:
+    """Return what the samples that are not augmented are, if any."""
+    height, width = card.record.window
+    if not card.plain:
+        return ""
+    return (
+        f" Samples of {' and '.join(card.plain)} are not augmented: they are the slices' own pixels, in tiles of "
+        f"{height} x {width} px without any resampling. Their masks mark the pixels that count, so that every pixel of "
+        "a slice counts once."
     )
 
 
@@ -182,6 +203,11 @@ def findings(card: Card) -> list[str]:
 def limits(card: Card) -> list[str]:
     """Return what scores on this dataset do not show, one sentence each."""
     lines = [_reach(card), *_nearness(card)]
+    if augmented := [_NOUNS[split] for split in card.held_out if split not in card.plain]:
+        lines.append(
+            f"{' and '.join(augmented)} samples are augmented as training samples are: scores on them are not those on "
+            "slices as the microscope took them."
+        )
     if card.source.synthetic:
         lines.append("The stack is synthetic: it shows no real tissue, and scores on it say nothing about real data.")
     lines.append(

@@ -14,7 +14,7 @@ from pipeline.cli.source_choice import SourceChoice, choose_source
 from pipeline.cli.split_choice import SplitChoice, choose_split
 from pipeline.cli.user_options import read_user_options
 from pipeline.errors import ConfigError
-from pipeline.shards.config import BuildConfig
+from pipeline.shards.config import PLAIN_SPLITS, SPLIT_LETTERS, BuildConfig
 
 if TYPE_CHECKING:
     from pipeline.cli.config_file import ConfigFile
@@ -40,6 +40,7 @@ class BuildRequest:
         ranges: what to change in them.
         size_given: whether the size of samples was asked for, and not left to that of the slices.
         margin_given: whether the margin was asked for, and not left to the kind of the labels.
+        plain_given: the splits that were asked to be plain, not by the preset.
     """
 
     source: SourceChoice
@@ -49,6 +50,7 @@ class BuildRequest:
     ranges: Mapping[str, Any]
     size_given: bool
     margin_given: bool
+    plain_given: frozenset[str]
 
     def config_for(self, source: "Source") -> BuildConfig:
         """Return the configuration with all that depends on the source.
@@ -74,7 +76,8 @@ class BuildRequest:
         has_own = source.coding.kind == "instances" and not source.coding.full
         if not self.margin_given and has_own and config.engine != "staged":
             config = replace(config, margin="own")
-        return config
+        plain = tuple(split for split in config.plain if split in self.plain_given or holds_out(config, split))
+        return replace(config, plain=plain)
 
     def _with_layout(self, source: "Source") -> BuildConfig:
         """Return the configuration with what the layout of the files shows, where nothing else was asked for.
@@ -94,6 +97,13 @@ class BuildRequest:
         return replace(self.config, split="stack") if by_stack and not self.split.chosen else self.config
 
 
+def holds_out(config: BuildConfig, split: str) -> bool:
+    """Return whether a configuration holds slices out for a split, `val` or `test`."""
+    if config.split == "explicit":
+        return any(SPLIT_LETTERS[letter] == split for letter in "".join(config.picture))
+    return bool(getattr(config, split))
+
+
 def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequest:
     """Return what the user asks for, so that mistakes are found before a large stack is read.
 
@@ -106,7 +116,8 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
     """
     user = read_user_options(context, file)
     preset: str = context.params["preset"]
-    options = {**context.params, **PRESET_OPTIONS.get(preset, {}), **user.only("size", "weights")}
+    of_preset = PRESET_OPTIONS.get(preset, {})
+    options = {**context.params, **of_preset, **user.only(*of_preset)}
     size: tuple[int, int] | None = options.pop("size")
     source, split = choose_source(user, file, size), choose_split(user)
     ranges: dict[str, Any] = {field: user.get(name) for name, field in _RANGE_FIELDS.items() if name in user}
@@ -119,11 +130,13 @@ def read_request(context: click.Context, file: "ConfigFile | None") -> BuildRequ
         size=size or DEFAULTS.size,
         **split.options,
         **user.only("margin", "focus", "focus_share", "min_foreground", "context"),
+        plain=tuple(split for split in PLAIN_SPLITS if options[f"plain_{split}"]),
         independent=bool(options["independent"]),
         picture=_UNKNOWN_PICTURE if split.file else (),
         ranges=_change_ranges(preset_ranges(preset), ranges),
     )
-    return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user)
+    plain_given = frozenset(split for split in PLAIN_SPLITS if user.get(f"plain_{split}"))
+    return BuildRequest(source, split, config, preset, ranges, size is not None, "margin" in user, plain_given)
 
 
 def _change_ranges(ranges: AugmentRanges, asked: Mapping[str, Any]) -> AugmentRanges:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from augment.presets import PRESETS
+from augment.presets import PLAIN_TEST, PRESETS
 from augment.ranges import Extent
 from pipeline.cli.label_types import ColorsOfClasses, LabelValues, NamesOfClasses
 from pipeline.cli.options import PATH, Function, ShareOfSamples, WindowSize, option
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
 DEFAULTS = BuildConfig()
 _RANGES = DEFAULTS.ranges
-# What a preset decides beside the ranges: the size of the set's images, (height, width), and weights.
+# What a preset decides beside the ranges: the size of the set's images, (height, width), weights, and whether the
+# samples of test are plain.
 PRESET_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ctc-phc-u373": {"size": (520, 696), "weights": "unet2015"},
     "ctc-dic-hela": {"size": (512, 512), "weights": "unet2015"},
+    **{preset: {"plain_test": True} for preset in PLAIN_TEST},
 }
 
 
@@ -173,7 +175,8 @@ _OPTIONS = (
         type=click.Choice(MARGINS),
         metavar="LABELS",
         help="Labels where samples show mirror images of the slice: an object's id (shared), one for each of its "
-        "images (own), the ignore value (ignore).  [default: own for instances, else shared]",
+        "images (own), the ignore value (ignore), an object's id and a mask that tells where (mask).  [default: own "
+        "for instances, else shared]",
     ),
     _dataset(
         "--context",
@@ -199,6 +202,13 @@ _OPTIONS = (
     ),
     _split("--test", type=float, default=DEFAULTS.test, help="Fraction of slices and samples to test on."),
     _split("--val", type=float, default=DEFAULTS.val, help="Fraction to validate on."),
+    _split(
+        "--plain-test/--no-plain-test",
+        default=None,
+        help="Test on the slices' own pixels, not augmented: in tiles that hold each of them, whatever --n is.  "
+        f"[default: with the presets {', '.join(PLAIN_TEST)}]",
+    ),
+    _split("--plain-val/--no-plain-val", default=None, help="The same for validation.  [default: no]"),
     _split("--gap", type=int, default=DEFAULTS.gap, help="Slices left out between two splits."),
     _split("--folds", type=int, default=DEFAULT_FOLDS, help="With kfold: how many blocks."),
     _split(

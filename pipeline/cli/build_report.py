@@ -107,7 +107,9 @@ def build_lines(result: BuildResult, source: Source) -> list[str]:
     plan, dataset = result.plan, result.dataset
     n_shards = len(dataset.record.shards) if dataset else sum(1 for _ in plan.shards())
     size = f"{'' if dataset else 'about '}{result.n_bytes / 1e6:.1f} MB"
-    samples = ", ".join(f"{n} {split}" for split, n in plan.counts.items())
+    samples = ", ".join(
+        f"{n} {split}{' (not augmented)' if split in plan.config.plain else ''}" for split, n in plan.counts.items()
+    )
     weights = f", weights {plan.config.weights}" if plan.config.weighted else ""
     lines = [
         f"source       {source_line(source)}",
@@ -142,6 +144,7 @@ def build_json(result: BuildResult) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "dataset_sha256": dataset.digest if dataset else None,
         "samples": plan.counts,
+        "plain": list(plan.config.plain),
         "rendered": result.n_rendered,
         "bytes": result.n_bytes,
         "seconds": round(result.seconds, 3),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from augment.ranges import AugmentRanges
-from augment.recipe import Recipe
+from augment.recipe import Box, Recipe
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.look.recipe_statistics import Drawn, measure_recipes
 from pipeline.shards.config import SPLIT_LETTERS, BuildConfig
@@ -72,12 +72,13 @@ class DatasetSheet:
         shards = f"{len(record.shards)} shards, {size_text(sum(shard.bytes for shard in record.shards))}"
         return [
             *_aligned(
-                ("dataset", f"{record.name}: {self.drawn.n} samples of {height} x {width} px {record.arrays.images}"),
+                ("dataset", f"{record.name}: {record.n} samples of {height} x {width} px {record.arrays.images}"),
                 *_source_entries(record.source),
                 *_input_entries(record),
                 ("channels", ", ".join(record.arrays.channels) if record.arrays.channels else None),
                 *_label_entries(record),
                 ("weights", f"{config.weights}, {record.arrays.weights}" if record.has_weights else None),
+                ("masks", _masks_text(record)),
                 *_split_entries(self.dataset),
                 *_focus_entries(config),
                 ("seed", config.seed),
@@ -130,6 +131,9 @@ class SampleSheet:
                 ("image sha256", row.image_sha256),
                 ("label sha256", row.label_sha256),
                 ("weights", f"sha256 {row.weights_sha256}" if row.weights_sha256 else None),
+                ("mask", f"sha256 {row.mask_sha256}" if row.mask_sha256 else None),
+                ("plain", "the slice's own pixels, not augmented" if recipe.scored else None),
+                ("counts", _scored_text(recipe.scored) if recipe.scored else None),
                 ("window", f"{height} x {width} px"),
                 ("angle", f"{recipe.angle_deg:.4g} deg counter-clockwise"),
                 ("flip", "left to right" if recipe.flip else "none"),
@@ -153,7 +157,8 @@ def show_dataset(dataset: Dataset | Path | str) -> DatasetSheet:
         DatasetError: the dataset cannot be read.
     """
     dataset = open_dataset(dataset)
-    return DatasetSheet(dataset, measure_recipes(row.recipe for row in dataset.rows()))
+    drawn = (row.recipe for row in dataset.rows() if row.recipe.scored is None)
+    return DatasetSheet(dataset, measure_recipes(drawn))
 
 
 def show_sample(dataset: Dataset | Path | str, sample_id: str) -> SampleSheet:
@@ -280,13 +285,23 @@ def _label_entries(record: DatasetRecord) -> Iterator[_Entry]:
         yield "skipped", f"{counted(n_skipped, 'slice')}: nothing is annotated there"
 
 
+def _scored_text(scored: Box) -> str:
+    top, left, bottom, right = scored
+    return f"rows {top} to {bottom - 1}, columns {left} to {right - 1} of the window"
+
+
+def _masks_text(record: DatasetRecord) -> str | None:
+    return f"of {', '.join(record.arrays.masks)}: which pixels count" if record.arrays.masks else None
+
+
 def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
     samples = sample_counts(dataset.record)
     yield "split", _strategy(dataset.record)
     yield from (("", line) for line in letter_lines(dataset))
     for name, n in slice_counts(dataset.record).items():
         if n or name in samples:
-            there = f"{samples[name]:>8} samples" if name in samples else ""
+            plain = ", plain: the slices' own pixels in tiles" if name in dataset.record.config.plain else ""
+            there = f"{samples[name]:>8} samples{plain}" if name in samples else ""
             yield "", f"{SPLIT_SIGNS[name]} {name:<7}{n:>6} slices{there}"
 
 

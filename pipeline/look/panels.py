@@ -31,15 +31,19 @@ def image_panel(pixels: NDArray[Any], display: Display, side_px: float = SIDE_PX
 
 
 def label_panel(
-    pixels: NDArray[Any], label: NDArray[Any], display: Display, ignore: int | None = None, side_px: float = SIDE_PX
+    pixels: NDArray[Any],
+    label: NDArray[Any],
+    display: Display,
+    ignored: NDArray[np.bool_] | None = None,
+    side_px: float = SIDE_PX,
 ) -> Image.Image:
     """Return an image with its label's outline on it: label 1 in the first colour, label 2 in the second, ...
 
-    Gray stripes are where the label is `ignore`.
+    Gray stripes are where pixels are `ignored`.
     """
     panel = image_panel(pixels, display, side_px).convert("RGB")
     size_yx, width_px = (panel.height, panel.width), 2 if panel.width > _THIN * label.shape[1] else 1
-    ignored = np.zeros(label.shape, bool) if ignore is None else label == ignore
+    ignored = np.zeros(label.shape, bool) if ignored is None else ignored
     outline = label_outline(np.where(ignored, label.dtype.type(0), label), size_yx, width_px)
     palette = np.array([ImageColor.getrgb(colour) for colour in OUTLINE_COLOURS], np.uint8)
     shown = np.array(panel)

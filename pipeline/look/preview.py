@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DatasetError, counted
 from pipeline.files import require_writable, write_report
@@ -18,6 +22,7 @@ from pipeline.shards.context import slice_channels
 from pipeline.shards.dataset import Dataset, open_dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import DatasetRecord
+from pipeline.shards.shard_file import Shard
 from pipeline.source.known_stacks import class_names
 from pipeline.source.origin import find_origin
 from pipeline.source.stacks import Source
@@ -59,7 +64,10 @@ class PreviewSamples:
         for split, n in sample_counts(dataset.record).items():
             shards = dataset.record.split_shards(split)
             ends = list(accumulate(shard.n for shard in shards))
-            for k in spread_rows(n, n_slices[split], per_split):
+            shown = min(per_split, n)
+            of_tiles = [(2 * k + 1) * n // (2 * shown) for k in range(shown)]  # they come slice by slice
+            is_plain = split in dataset.record.config.plain
+            for k in of_tiles if is_plain else spread_rows(n, n_slices[split], per_split):
                 index = bisect_right(ends, k)
                 self._rows[shards[index].file, k - ends[index] + shards[index].n] = None
 
@@ -186,11 +194,12 @@ def draw_preview(dataset: Dataset, rows: Sequence[ManifestRow], source_folder: P
         summary.append("synthetic, no real tissue")
     splits = []
     for split, n in sample_counts(record).items():
-        text = f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}"
+        plain = ", not augmented" if split in record.config.plain else ""
+        text = f"{counted(n, 'sample')} of {counted(n_slices[split], 'slice')}{plain}"
         splits.append(Chip(SPLIT_COLOURS[split], split, text))
     legend = [splits]
     names = class_names(record.inputs)
-    if record.label_kind == "classes" or names or record.arrays.ignore is not None:
+    if record.label_kind == "classes" or names or _ignores(record):
         legend.append(_class_chips(record, names))
     lines = [_draw_row(dataset, row, source) for row in rows]
     return png_bytes(draw_sheet(dataset.name, _DOT.join(summary), legend, lines)), missing
@@ -220,9 +229,14 @@ def _class_chips(record: DatasetRecord, names: Sequence[str]) -> list[Chip]:
             chips[-1] = replace(chips[-1], text="and so on")
     elif names:
         chips = [Chip(OUTLINE_COLOURS[0], _called(1, names), ink=_CLASS_INK, text="each outlined")]
-    if record.arrays.ignore is not None:
+    if _ignores(record):
         chips.append(Chip(IGNORED_COLOUR, "ignored"))
     return chips
+
+
+def _ignores(record: DatasetRecord) -> bool:
+    """Return whether some pixels of samples may not count."""
+    return record.arrays.ignore is not None or record.arrays.masks is not None
 
 
 def _called(index: int, names: Sequence[str]) -> str:
@@ -260,10 +274,16 @@ def _draw_row(dataset: Dataset, row: ManifestRow, source: Source | None) -> Shee
         panels=(
             slice_panel(pixels, display, row.recipe, colour) if source else note_panel(_NO_SOURCE),
             image_panel(image, display),
-            label_panel(image, label, display, dataset.record.arrays.ignore),
+            label_panel(image, label, display, _ignored(dataset.record, shard, row.row, label)),
             grid_panel(row.recipe, colour),
         ),
     )
+
+
+def _ignored(record: DatasetRecord, shard: Shard, row: int, label: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which pixels of a sample do not count: those that mean nothing, and those that are masked."""
+    ignored = np.zeros(label.shape, bool) if record.arrays.ignore is None else label == record.arrays.ignore
+    return ignored | (shard.mask(row) == 0) if record.has_masks(shard.record.split) else ignored
 
 
 def _other_samples(dataset: Dataset) -> DatasetError:
@@ -279,6 +299,7 @@ def _row_facts(row: ManifestRow, *, several_stacks: bool) -> list[str]:
     facts = {
         f"stack {row.stack}": several_stacks,
         f"slice {row.z}": True,
+        "not augmented": recipe.scored is not None,
         f"beside it {', '.join(str(each.z) for each in row.context)}": row.context,
         f"rotated {recipe.angle_deg:.1f}°": recipe.angle_deg,
         "mirrored": recipe.flip,

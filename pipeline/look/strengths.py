@@ -74,7 +74,8 @@ class Specimen:
         """Return what a recipe makes of the slice."""
         image, label = render_prepared(self.ruled if manner == "ruled" else self.prepared, recipe)
         if manner == "outlined":
-            return label_panel(image, label, self.display, self.ignore, PANEL_PX)
+            ignored = None if self.ignore is None else label == self.ignore
+            return label_panel(image, label, self.display, ignored, PANEL_PX)
         return image_panel(image, self.display, PANEL_PX)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from augment.draw import look_at
 from augment.operations.drawing import draw_sample
+from augment.plain import tile_recipe
 from augment.recipe import MAX_ATTEMPTS, Recipe
 from augment.seeding import Stream
 from pipeline.errors import ConfigError
@@ -28,10 +29,11 @@ from pipeline.plan.requirements import (
 from pipeline.plan.shown import shown_slices
 from pipeline.plan.split import Assignment, SliceAddress, share_samples, split_fractions
 from pipeline.plan.strategies import assign_slices
+from pipeline.plan.tiles import count_plain_samples, place_tiles
 from pipeline.shards.config import RENDERER_VERSION, BuildConfig
 from pipeline.shards.context import channel_names, neighbours
 from pipeline.shards.inputs import LabelInput, SourceReading, StackInput, require_inputs
-from pipeline.shards.manifest import sample_id
+from pipeline.shards.manifest import MAX_REPLICATES, sample_id
 from pipeline.shards.provenance import SourceFacts
 from pipeline.shards.record import (
     ArraysRecord,
@@ -47,7 +49,6 @@ from pipeline.source.stacks import Source
 
 _PLACE_STREAM = 2  # first part of the stream's key; splits have 1, and what a recipe is drawn from all others
 _TRAIN = "train"  # the split whose samples labels may decide on: scores on chosen windows would be biased
-_MAX_REPLICATES = 10**7  # what the ids have room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,11 @@ class Plan:
     focusing: Focusing | None = None
     places: SourcePlaces | None = field(default=None, compare=False)
 
+    @property
+    def n(self) -> int:
+        """Samples in all splits, those of plain ones too."""
+        return sum(self.counts.values())
+
     def shards(self) -> Iterator[PlannedShard]:
         """Yield the shards, split by split, in the order in which they are made."""
         for split, count in self.counts.items():
@@ -118,9 +124,20 @@ class Plan:
                 yield PlannedShard(f"{split}-{index:05d}.h5", split, first, n)
 
     def samples(self, shard: PlannedShard) -> list[PlannedSample]:
-        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S."""
+        """Return the shard's samples in row order: sample k of a split takes slice k mod S, replicate k // S.
+
+        Those of a plain split are the tiles of its slices, slice by slice; then the replicate is the tile's number.
+        """
         slices = self.assignment.slices(shard.split)
-        return [self._sample(shard, slices, row) for row in range(shard.n)]
+        positions = range(shard.first, shard.first + shard.n)
+        if shard.split in self.config.plain:
+            places = list(place_tiles(slices, [stack.slice_size for stack in self.inputs], self.config.size, positions))
+        else:
+            places = [(slices[k % len(slices)], k // len(slices)) for k in positions]
+        return [
+            PlannedSample(shard.split, shard.file, row, address.stack, address.z, replicate)
+            for row, (address, replicate) in enumerate(places)
+        ]
 
     def context(self, sample: PlannedSample) -> tuple[int, ...]:
         """Return the slices of its stack that the sample shows beside its own, in the order of the channels."""
@@ -146,6 +163,8 @@ class Plan:
         Raises:
             ConfigError: it shows a place, and none are known.
         """
+        if sample.split in self.config.plain:
+            return self._tile(sample)
         key = (sample.stack, sample.z, sample.replicate, *((attempt,) if attempt else ()))
         recipe = self._draw(key)
         if self._shows_place(sample):
@@ -160,6 +179,8 @@ class Plan:
 
         Where the labels decide them, its place and its attempt are believed.
         """
+        if sample.split in self.config.plain:
+            return self._tile(sample)
         key = (sample.stack, sample.z, sample.replicate)
         attempt, place, size = recorded.attempt, recorded.place, self.inputs[sample.stack].slice_size
         recipe = self._draw((*key, attempt) if attempt and self.n_attempts(sample) > 1 else key)
@@ -169,6 +190,9 @@ class Plan:
     def n_attempts(self, sample: PlannedSample) -> int:
         """Return how many recipes may be drawn for a sample, until one shows enough foreground."""
         return MAX_ATTEMPTS if self.config.min_foreground and sample.split == _TRAIN else 1
+
+    def _tile(self, sample: PlannedSample) -> Recipe:
+        return tile_recipe(self.inputs[sample.stack].slice_size, self.config.size, sample.replicate)
 
     def _draw(self, key: tuple[int, ...]) -> Recipe:
         stack, _, _, *attempt = key
@@ -185,11 +209,6 @@ class Plan:
         if self.focusing is None or sample.split != _TRAIN:
             return False
         return self.focusing.takes(sample.address, sample.replicate)
-
-    @staticmethod
-    def _sample(shard: PlannedShard, slices: tuple[SliceAddress, ...], row: int) -> PlannedSample:
-        replicate, index = divmod(shard.first + row, len(slices))
-        return PlannedSample(shard.split, shard.file, row, slices[index].stack, slices[index].z, replicate)
 
 
 def make_plan(source: Source, config: BuildConfig) -> Plan:
@@ -239,8 +258,9 @@ def plan_from_inputs(
     require_context(config, inputs, assignment)
     counts = share_samples(config.n, split_fractions(config, assignment))
     replicates = max(-(-count // len(assignment.slices(split))) for split, count in counts.items())
-    if replicates > _MAX_REPLICATES:
-        raise ConfigError(f"n: ids have room for {_MAX_REPLICATES} samples a slice; this build needs {replicates}")
+    if replicates > MAX_REPLICATES:
+        raise ConfigError(f"n: ids have room for {MAX_REPLICATES} samples a slice; this build needs {replicates}")
+    counts |= count_plain_samples(config, assignment, [stack.slice_size for stack in inputs], counts)
     return Plan(
         config=config,
         name=name,
@@ -298,6 +318,7 @@ def describe_dataset(
             weights="float16" if config.weighted else None,
             channels=plan.channels,
             ignore=ignore,
+            masks=tuple(split for split in plan.counts if config.has_masks(split)) or None,
         ),
         manifest=manifest,
         shards=tuple(shards),

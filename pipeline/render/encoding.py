@@ -4,15 +4,15 @@ h5py writes into memory of ours and never into a file: on a full disk it would k
 """
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import h5py
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE
+from pipeline.shards.record import SHARD_SCHEMA
 
 # libdeflate's output depends on its version alone, not on the CPU. Higher levels take longer to save a few per cent.
 _DEFLATE_LEVEL = 1
@@ -20,9 +20,16 @@ _FRAME_BYTES = 1 << 20  # more than HDF5's own tables of a shard of usual size
 
 
 def deflate_array(array: NDArray[Any]) -> bytes:
-    """Return a label or weights (h, w) as one chunk of HDF5's gzip filter."""
+    """Return a label, weights or a mask (h, w) as one chunk of HDF5's gzip filter."""
     data: Any = np.ascontiguousarray(array).view(np.uint8)  # it takes any buffer, and says that it takes bytes
     return bytes(imagecodecs.deflate_encode(data, level=_DEFLATE_LEVEL))
+
+
+class DeflatedArrays(NamedTuple):
+    """One array of every sample of a shard: the dtype before they were deflated, and what `deflate_array` returned."""
+
+    dtype: np.dtype[Any]
+    rows: list[bytes]
 
 
 class ShardMemory(io.RawIOBase):
@@ -85,11 +92,9 @@ class ShardMemory(io.RawIOBase):
 def encode_shard(
     memory: ShardMemory,
     images: Sequence[NDArray[Any]],
-    deflated_labels: list[bytes],
-    label_dtype: np.dtype[Any],
+    deflated: Mapping[str, DeflatedArrays],
     ids: list[str],
     attributes: dict[str, str],
-    deflated_weights: list[bytes] | None = None,
 ) -> memoryview:
     """Return the bytes of a shard file, which lie in `memory`.
 
@@ -97,22 +102,21 @@ def encode_shard(
         memory: emptied, then filled; used again for shard after shard.
         images: (h, w) or (h, w, C) each, stored as they are; deflate would save 7% of EM images and cost five times
             the rendering.
-        deflated_labels: for every row, what `deflate_array` returned.
-        label_dtype: of the labels before they were deflated.
+        deflated: the other arrays by their names, in the order in which the file has them.
         ids: for every row, its ASCII id.
         attributes: ASCII attributes of the file, beside its schema.
-        deflated_weights: for every row, likewise; None where none are stored.
     """
     memory.clear()
-    memory.reserve(_FRAME_BYTES + sum(image.nbytes for image in images) + sum(map(len, deflated_labels)))
+    memory.reserve(
+        _FRAME_BYTES
+        + sum(image.nbytes for image in images)
+        + sum(len(data) for _, rows in deflated.values() for data in rows)
+    )
     size = images[0].shape
     shape, chunks = (len(images), *size[:2]), (1, *size[:2])
     first = (0,) * len(size)
     with h5py.File(memory, "w", libver=("earliest", "v108")) as file:
         stored_images = file.create_dataset("images", (len(images), *size), images[0].dtype, chunks=(1, *size))
-        deflated = {"labels": (label_dtype, deflated_labels)}
-        if deflated_weights is not None:
-            deflated["weights"] = (WEIGHT_DTYPE, deflated_weights)
         for name, (dtype, _) in deflated.items():
             file.create_dataset(name, shape, dtype, chunks=chunks, compression="gzip", compression_opts=_DEFLATE_LEVEL)
         for row, (image, *others) in enumerate(zip(images, *(rows for _, rows in deflated.values()), strict=True)):

@@ -1,14 +1,16 @@
 """Rendering shards: their samples in parallel, in threads, because the kernels release the interpreter's lock.
 
-In one thread, and in this order: render image and label, weigh the label, digest all arrays, deflate label and weights.
+In one thread, and in this order: render image and label, find the mask, weigh the label, digest all arrays, deflate all
+but the image.
 """
 
 import os
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,35 +19,37 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.mirror_tiles import ignore_value
+from augment.mirror_tiles import find_mask, ignore_value
+from augment.plain import copy_tile
 from augment.recipe import Recipe
 from augment.renderer import Sample, render_prepared
 from pipeline.errors import ConfigError
 from pipeline.plan.plan import Plan, PlannedSample, PlannedShard, stored_labels
 from pipeline.plan.requirements import way_out
 from pipeline.render.clipping import ClippingCount
-from pipeline.render.encoding import deflate_array
+from pipeline.render.encoding import DeflatedArrays, deflate_array
 from pipeline.render.slice_cache import SliceCache
 from pipeline.shards.config import BuildConfig, LabelKind
 from pipeline.shards.context import neighbours, offsets, slice_channels
 from pipeline.shards.digest import array_digest
 from pipeline.shards.manifest import ContextSlice, ManifestRow
-from pipeline.source.stacks import Source
+from pipeline.shards.record import STORED_NAMES
+from pipeline.source.stacks import Source, Stack
 
 SampleRenderer: TypeAlias = Callable[[int, int, Recipe, Sample], None]
 _Arrays: TypeAlias = "queue.SimpleQueue[NDArray[Any] | None]"
 
+_PLAIN_SLICES = 2  # tiles come slice by slice, and threads may be at the last of one and the first of the next
 _AHEAD = 4  # samples a thread may be ahead of the shard that is gathered
 _scratch = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedShard:
-    """A shard's samples: images (h, w) or (h, w, C), deflated labels and weights (None where none), manifest rows."""
+    """A shard's samples: images (h, w) or (h, w, C), the other arrays by their names in the shard, manifest rows."""
 
     images: list[NDArray[Any]]
-    deflated_labels: list[bytes]
-    deflated_weights: list[bytes] | None
+    deflated: dict[str, DeflatedArrays]
     rows: list[ManifestRow]
 
 
@@ -54,20 +58,12 @@ def manifest_row(
     recipe: Recipe,
     context: tuple[ContextSlice, ...],
     source_sha256: str,
-    image_sha256: str,
-    label_sha256: str,
-    weights_sha256: str | None = None,
+    digests: Mapping[str, str],
 ) -> ManifestRow:
-    """Return the manifest's row of a sample whose pixels have these digests."""
+    """Return the manifest's row of a sample whose arrays have these digests, by name: `image`, `label`, ..."""
+    named: dict[str, Any] = {f"{name}_sha256": digest for name, digest in digests.items()}
     return ManifestRow(
-        id=sample.id,
-        **asdict(sample),
-        source_sha256=source_sha256,
-        image_sha256=image_sha256,
-        label_sha256=label_sha256,
-        recipe=recipe,
-        weights_sha256=weights_sha256,
-        context=context,
+        id=sample.id, **asdict(sample), source_sha256=source_sha256, recipe=recipe, context=context, **named
     )
 
 
@@ -77,19 +73,41 @@ def context_slices(plan: Plan, source: Source, sample: PlannedSample) -> tuple[C
     return tuple(ContextSlice(z, digests[z]) for z in plan.context(sample))
 
 
-def weigh_label(label: NDArray[Any], kind: LabelKind, ignore: int | None = None) -> NDArray[np.float16]:
+def further_arrays(
+    label: NDArray[Any], recipe: Recipe, stack: Stack, config: BuildConfig, *, split: str, ignore: int | None
+) -> dict[str, NDArray[Any]]:
+    """Return what a build stores of a sample beside its image and its label: `weights` and `mask`, (h, w) each.
+
+    Args:
+        label: of the sample, as it is stored.
+        recipe: of the sample.
+        stack: the one of its slice.
+        config: of the build.
+        split: the one that it is in.
+        ignore: the value of label pixels that mean nothing, if there is one.
+    """
+    mask = find_mask(recipe, stack.slice_size) if config.has_masks(split) else None
+    weights = {"weights": weigh_label(label, stack.coding.kind, ignore, mask)} if config.weighted else {}
+    return {**weights, **({} if mask is None else {"mask": mask})}
+
+
+def weigh_label(
+    label: NDArray[Any], kind: LabelKind, ignore: int | None = None, mask: NDArray[Any] | None = None
+) -> NDArray[np.float16]:
     """Return the weight (h, w) of every pixel of a label (h, w): `unet_weight_map` with the paper's constants.
 
-    Pixels of the value `ignore` get 0. A class of so few pixels that float16 cannot hold its weight gets the largest
-    that it can, 65504.
+    Pixels of the value `ignore`, and those where the mask is 0, get 0. A class of so few pixels that float16 cannot
+    hold its weight gets the largest that it can, 65504.
     """
     from augment.weight_map import round_weights, unet_weight_map
 
-    return round_weights(unet_weight_map(label, instances=kind == "instances", ignore=ignore))
+    return round_weights(unet_weight_map(label, instances=kind == "instances", ignore=ignore, mask=mask))
 
 
 def sample_renderer(source: Source, config: BuildConfig, folder: Path | None = None) -> SampleRenderer:
     """Return what renders one sample of `source` into given arrays, by the engine and with the margin of a build.
+
+    Plain samples are copied, whatever the engine is.
 
     Args:
         source: the slices.
@@ -131,18 +149,36 @@ def _copy(pixels: NDArray[Any], room: NDArray[Any]) -> None:
 
 
 def _slice_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
-    """Return what renders one slice into given arrays."""
-    if config.engine == "staged":
-        from augment.staged import render_staged, require_elasticdeform
+    """Return what renders one slice into given arrays, or copies a tile of it."""
+    render_drawn = _staged_renderer(source) if config.engine == "staged" else _fused_renderer(source, config, cache)
 
-        require_elasticdeform()
+    @lru_cache(maxsize=_PLAIN_SLICES * (1 + 2 * config.context))
+    def read_slice(stack: int, z: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        return source.stacks[stack].images[z], source.stacks[stack].labels[z]
 
-        def render_by_stages(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
-            pixels = source.stacks[stack]
-            sample = render_staged(pixels.images[z], pixels.labels[z], recipe)
-            out.image[...], out.label[...] = sample
+    def render(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+        if recipe.scored is None:
+            render_drawn(stack, z, recipe, out)
+        else:
+            copy_tile(*read_slice(stack, z), recipe, out, margin=config.margin)
 
-        return render_by_stages
+    return render
+
+
+def _staged_renderer(source: Source) -> SampleRenderer:
+    from augment.staged import render_staged, require_elasticdeform
+
+    require_elasticdeform()
+
+    def render_by_stages(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
+        pixels = source.stacks[stack]
+        sample = render_staged(pixels.images[z], pixels.labels[z], recipe)
+        out.image[...], out.label[...] = sample
+
+    return render_by_stages
+
+
+def _fused_renderer(source: Source, config: BuildConfig, cache: SliceCache) -> SampleRenderer:
     takes_highest = bool(config.takes_highest) and source.coding.ignore is None
 
     def render_fused(stack: int, z: int, recipe: Recipe, out: Sample) -> None:
@@ -245,14 +281,15 @@ class ShardRenderer:
         try:
             for shard in shards:
                 self._drop_other_renderers(shard.split)
-                images, deflated, rows = [], [], []
+                images, rows = [], []
+                deflated: dict[str, DeflatedArrays] = {}
                 for image, arrays, row in islice(rendered, shard.n):
                     images.append(image)
-                    deflated.append(arrays)
+                    for name, (dtype, data) in arrays.items():
+                        deflated.setdefault(name, DeflatedArrays(dtype, [])).rows.append(data)
                     rows.append(row)
                     self._on_sample()
-                labels, *weights = map(list, zip(*deflated, strict=True))
-                yield RenderedShard(images, labels, weights[0] if weights else None, rows)
+                yield RenderedShard(images, deflated, rows)
                 for image in images:
                     free.put(image)
         finally:
@@ -264,23 +301,23 @@ class ShardRenderer:
 
     def _render_sample(
         self, split: str, sample: PlannedSample, free: _Arrays
-    ) -> tuple[NDArray[Any], list[bytes], ManifestRow]:
-        """Return the image, the label and, if they are asked for, the weights, deflated, and the manifest's row."""
+    ) -> tuple[NDArray[Any], dict[str, tuple[np.dtype[Any], bytes]], ManifestRow]:
+        """Return the image, the other arrays by their names in the shard, deflated, and the manifest's row."""
         image = free.get()
         if image is None:
             raise InterruptedError("rendering was stopped")
         stack = self._source.stacks[sample.stack]
         label = _thread_array("label", self._plan.config.size, stack.labels.dtype)
         recipe = render_planned(self._plan, sample, self._renderer(split), Sample(image, label), self._ignore)
-        if recipe.defects is None:  # what is missing is black, however bright the rest is
+        if recipe.defects is None and recipe.scored is None:  # what is missing is black, however bright the rest is
             self.clipping.look(sample.stack, sample.z, slice_channels(image, self._plan.config.context))
-        others = [label]
-        if self._plan.config.weighted:
-            others.append(weigh_label(label, self._source.coding.kind, self._ignore))
-        digests = map(array_digest, (image, *others))
+        further = further_arrays(label, recipe, stack, self._plan.config, split=split, ignore=self._ignore)
+        others = {"label": label, **further}
+        digests = {name: array_digest(array) for name, array in {"image": image, **others}.items()}
         context = context_slices(self._plan, self._source, sample)
-        row = manifest_row(sample, recipe, context, stack.slice_sha256[sample.z], *digests)
-        return image, list(map(deflate_array, others)), row
+        row = manifest_row(sample, recipe, context, stack.slice_sha256[sample.z], digests)
+        deflated = {STORED_NAMES[name]: (array.dtype, deflate_array(array)) for name, array in others.items()}
+        return image, deflated, row
 
     def _renderer(self, split: str) -> SampleRenderer:
         """Return what renders a split's samples: no two splits share a slice, so neither need they share a cache."""

@@ -1,4 +1,4 @@
-"""The images, labels or weights of a split as one lazy array, which reads what is asked for and no more."""
+"""The images, labels, weights or masks of a split as one lazy array, which reads what is asked for and no more."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -14,12 +14,13 @@ SplitStrategy: TypeAlias = Literal["block", "random", "kfold", "stack", "explici
 Engine: TypeAlias = Literal["fused", "staged"]
 Weights: TypeAlias = Literal["none", "unet2015"]
 LabelKind: TypeAlias = Literal["binary", "classes", "instances"]  # decided by the labels unless it is asked for
-Margin: TypeAlias = Literal["shared", "own", "ignore"]
+Margin: TypeAlias = Literal["shared", "own", "ignore", "mask"]
 Focus: TypeAlias = Literal["uniform", "foreground", "class", "object"]
 JOINS = STACKS, CHANNELS = "stacks", "channels"  # what several images with the same labels are
 STRATEGIES, ENGINES, WEIGHTS = get_args(SplitStrategy), get_args(Engine), get_args(Weights)
 MARGINS: tuple[Margin, ...] = get_args(Margin)
 FOCUSES: tuple[Focus, ...] = get_args(Focus)
+PLAIN_SPLITS = ("val", "test")
 LABEL_KINDS: tuple[LabelKind, ...] = get_args(LabelKind)
 
 RENDERER_VERSION = 1  # raised whenever the samples that a seed yields change
@@ -70,13 +71,16 @@ class BuildConfig:
         weights: what is stored for every pixel beside its label: `unet2015`, its weight in the loss
             (`augment.weight_map`), or `none`.
         margin: what labels show beyond the edge of the slice, where it goes on as its mirror image: `shared`, what the
-            slice shows; `own`, the same, but every mirrored object has an id of its own; `ignore`, nothing at all.
+            slice shows; `own`, the same, but every mirrored object has an id of its own; `ignore`, nothing at all;
+            `mask`, the same as `shared`, and a mask is stored that tells where.
         focus: what the window's centre pixel shows in `focus_share` of the training samples: `foreground`, any pixel
             that is neither background nor ignored; `class`, one of a class, every class of the slice being as likely;
             `object`, one of an object, likewise. `uniform`: windows lie where `ranges` say, wherever that is.
         focus_share: above 0, up to 1; as it is where `focus` is uniform.
         min_foreground: share of a training sample's pixels, from 0 to below 1, that are neither background nor ignored;
             a sample that shows less is drawn again.
+        plain: the splits, `val` or `test`, whose samples are the slices' own pixels in tiles, whatever `n` is; it fixes
+            those of the others, as if these were like them.
         context: how many neighbours on either side a sample shows beside its slice, as more channels; the gap then
             counts from the outermost slices that are shown.
 
@@ -103,6 +107,7 @@ class BuildConfig:
     focus: Focus = "uniform"
     focus_share: float = DEFAULT_FOCUS_SHARE
     min_foreground: float = 0.0
+    plain: tuple[str, ...] = ()
     context: int = 0
 
     def __post_init__(self) -> None:
@@ -132,6 +137,9 @@ class BuildConfig:
             )
         self._settle_split()
         self._settle_focus()
+        if strange := set(self.plain) - set(PLAIN_SPLITS):
+            raise ConfigError(f"plain: expected the splits {' and '.join(PLAIN_SPLITS)}, got {min(map(repr, strange))}")
+        object.__setattr__(self, "plain", tuple(split for split in PLAIN_SPLITS if split in self.plain))
         for name in ("test", "val", "min_foreground"):
             fraction = float(getattr(self, name))
             object.__setattr__(self, name, fraction)
@@ -182,6 +190,10 @@ class BuildConfig:
         """Whether weights are stored."""
         return self.weights != "none"
 
+    def has_masks(self, split: str) -> bool:
+        """Return whether a mask is stored for every sample of a split: which of its pixels count."""
+        return self.margin == "mask" or split in self.plain
+
     @property
     def own_gap(self) -> int:
         """Slices between those of two splits: the gap, and what samples on either side of it show beyond their own."""
@@ -200,7 +212,7 @@ class BuildConfig:
     @property
     def takes_highest(self) -> str:
         """The option that needs the labels' highest value for itself; empty where none does."""
-        return f"margin {self.margin}" if self.margin != "shared" else "defects" if self.marks_ignored else ""
+        return f"margin {self.margin}" if self.margin in ("own", "ignore") else "defects" if self.marks_ignored else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values, the same for 0 and 0.0.
@@ -216,6 +228,9 @@ class BuildConfig:
             del values["focus"], values["focus_share"]
         if not self.min_foreground:
             del values["min_foreground"]
+        values["plain"] = list(self.plain)
+        if not self.plain:
+            del values["plain"]
         if not self.context:
             del values["context"]
         ranges = {name: _plain(value) for name, value in values["ranges"].items()}

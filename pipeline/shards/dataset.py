@@ -14,7 +14,15 @@ from pipeline.errors import DatasetError, UnknownSplitError
 from pipeline.shards.arrays import StoredArrays
 from pipeline.shards.digest import bytes_digest
 from pipeline.shards.manifest import ManifestRow, read_manifest
-from pipeline.shards.record import DATASET_FILE, MANIFEST_FILE, WEIGHT_DTYPE, DatasetRecord, ShardRecord, parse_record
+from pipeline.shards.record import (
+    DATASET_FILE,
+    MANIFEST_FILE,
+    MASK_DTYPE,
+    WEIGHT_DTYPE,
+    DatasetRecord,
+    ShardRecord,
+    parse_record,
+)
 from pipeline.shards.shard_file import Shard
 from pipeline.shards.stored_files import find_stored_file
 
@@ -31,7 +39,7 @@ class StoredSample:
 
 
 class Split(Sequence[StoredSample]):
-    """The samples of one split: `images`, `labels`, and `weights` (None where the dataset stores none) as arrays.
+    """The samples of one split: `images`, `labels`, and `weights` and `masks` (None where it stores none) as arrays.
 
     Raises:
         DatasetError: a shard is missing, unreadable, or not what dataset.json says.
@@ -47,6 +55,11 @@ class Split(Sequence[StoredSample]):
         self.weights = (
             StoredArrays(self.shards, Shard.weight, "weights", record.window, WEIGHT_DTYPE)
             if record.has_weights
+            else None
+        )
+        self.masks = (
+            StoredArrays(self.shards, Shard.mask, "masks", record.window, MASK_DTYPE)
+            if record.has_masks(name)
             else None
         )
 

@@ -13,6 +13,8 @@ from pipeline.shards.digest import SHA256, canonical_json, parse_json
 from pipeline.shards.record import SHARD_FILE, require_same
 
 _MAX_LINE_BYTES = 1 << 20
+MAX_REPLICATES = 10**7  # samples of a slice that the ids have room for
+_NOT_ALWAYS = ("weights_sha256", "mask_sha256", "context")  # they have no key where there is no such array
 
 
 def sample_id(stack: int, z: int, replicate: int) -> str:
@@ -43,7 +45,8 @@ class ManifestRow:
     image_sha256: str
     label_sha256: str
     recipe: Recipe
-    weights_sha256: str | None = None  # a dataset without weights has no such field
+    weights_sha256: str | None = None
+    mask_sha256: str | None = None
     context: tuple[ContextSlice, ...] = ()  # in the order of the channels; left out where there is none
 
     def __post_init__(self) -> None:
@@ -62,21 +65,24 @@ class ManifestRow:
         return ((self.z, self.source_sha256), *((each.z, each.sha256) for each in self.context))
 
     @property
+    def digests(self) -> dict[str, str]:
+        """The digests of its image, its label, and of its weights and its mask where it has any, by name."""
+        digests = {"weights": self.weights_sha256, "mask": self.mask_sha256}
+        others = {name: digest for name, digest in digests.items() if digest is not None}
+        return {"image": self.image_sha256, "label": self.label_sha256, **others}
+
+    @property
     def array_digests(self) -> tuple[str, ...]:
-        """The digests of its image, its label, and its weights where it has any."""
-        weights = () if self.weights_sha256 is None else (self.weights_sha256,)
-        return (self.image_sha256, self.label_sha256, *weights)
+        """The same without their names."""
+        return tuple(self.digests.values())
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        if self.weights_sha256 is None:
-            del values["weights_sha256"]
-        if not self.context:
-            del values["context"]
-        else:
-            values["context"] = [{"z": each.z, "sha256": each.sha256} for each in self.context]
-        return {**values, "recipe": self.recipe.to_json()}
+        known = {name: value for name, value in values.items() if name not in _NOT_ALWAYS or value}
+        if self.context:
+            known["context"] = [{"z": each.z, "sha256": each.sha256} for each in self.context]
+        return {**known, "recipe": self.recipe.to_json()}
 
     def to_line(self) -> bytes:
         """Return the row as one line of canonical JSON."""

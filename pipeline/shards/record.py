@@ -28,7 +28,9 @@ SHARD_SCHEMA = "augpipe/shard/1"
 DATASET_FILE, BUILD_INFO_FILE = "dataset.json", "build-info.json"
 MANIFEST_FILE: Literal["manifest.jsonl"] = "manifest.jsonl"
 
-WEIGHT_DTYPE = np.dtype("float16")
+WEIGHT_DTYPE, MASK_DTYPE = np.dtype("float16"), np.dtype("uint8")
+# What is stored of every sample, in the order of its digests, and what the shards call it.
+STORED_NAMES: Mapping[str, str] = {"image": "images", "label": "labels", "weights": "weights", "mask": "masks"}
 SHARD_FILE = re.compile(r"(train|val|test)-[0-9]{5,9}\.h5")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # of a dataset
 _MAX_WINDOW_PX = 1 << 16
@@ -85,6 +87,7 @@ class ArraysRecord:
         weights: their dtype; None where there are none.
         channels: what the channels of images (h, w, C) are called; None where images are (h, w).
         ignore: the value of label pixels that mean nothing; None where all mean something.
+        masks: the splits that hold masks: which pixels of a sample count; None where there are none.
     """
 
     window: tuple[int, int]
@@ -93,6 +96,7 @@ class ArraysRecord:
     weights: Literal["float16"] | None = None
     channels: tuple[str, ...] | None = None
     ignore: int | None = None
+    masks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not all(1 < side <= _MAX_WINDOW_PX for side in self.window):
@@ -202,6 +206,15 @@ class DatasetRecord:
         """Whether the weight of every pixel is stored, as WEIGHT_DTYPE."""
         return self.arrays.weights is not None
 
+    def has_masks(self, split: str) -> bool:
+        """Return whether it is stored which pixels of a split's samples count, as MASK_DTYPE."""
+        return split in (self.arrays.masks or ())
+
+    def array_names(self, split: str) -> tuple[str, ...]:
+        """Return what is stored of every sample of a split, in the order of their digests."""
+        others = {"weights": self.has_weights, "mask": self.has_masks(split)}
+        return ("image", "label", *(name for name, is_there in others.items() if is_there))
+
     @property
     def n_groups(self) -> int:
         """How many groups slices belong to; 0 where none are recorded."""
@@ -245,7 +258,9 @@ def needed_schema(config: BuildConfig, inputs: Sequence[StackInput], reading: So
     """Return the version of the format that says all there is to say: the first, unless something needs the second."""
     ranges = config.ranges
     of_ranges = ranges.per_channel or bool(ranges.operations or ranges.probability)
-    of_config = config.margin != "shared" or of_ranges or config.looks_at_labels or config.context > 0
+    of_config = (
+        config.margin != "shared" or of_ranges or config.looks_at_labels or config.context > 0 or bool(config.plain)
+    )
     return DATASET_SCHEMAS[of_config or reading is not None or any(map(_is_new, inputs))]
 
 

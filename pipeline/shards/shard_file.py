@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
-from pipeline.shards.record import SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord
+from pipeline.shards.record import MASK_DTYPE, SHARD_SCHEMA, WEIGHT_DTYPE, DatasetRecord, ShardRecord
 from pipeline.shards.stored_files import find_stored_file, open_for_reading, system_reason
 
 _MAX_ARRAY_BYTES = 1 << 36
@@ -77,6 +77,22 @@ class Shard:
         if not self._dataset.has_weights:
             raise DatasetError(f"{self.path}: holds no weights; they are stored by augpipe build --weights unet2015")
         return self._read("weights", row)
+
+    def mask(self, row: int) -> NDArray[Any]:
+        """Return which pixels of one sample count, (h, w): 1, or 0.
+
+        Raises:
+            DatasetError: the split stores no masks, or they cannot be read.
+        """
+        if not self._dataset.has_masks(self.record.split):
+            raise DatasetError(
+                f"{self.path}: holds no masks; they are stored of plain splits, and by augpipe build --margin mask"
+            )
+        return self._read("masks", row)
+
+    def array(self, name: str, row: int) -> NDArray[Any]:
+        """Return what `DatasetRecord.array_names` names: the `image`, `label`, `weights` or `mask` of one sample."""
+        return {"image": self.image, "label": self.label, "weights": self.weight, "mask": self.mask}[name](row)
 
     def ids(self) -> list[str]:
         """Return the ids in row order."""
@@ -141,15 +157,17 @@ def inflate(path: Path, chunk: bytes, shape: tuple[int, ...], dtype: np.dtype[An
 
 
 def _require_shard(file: h5py.File, path: Path, dataset: DatasetRecord, record: ShardRecord) -> None:
-    names, wanted = set(file), {"images", "labels", "ids"} | ({"weights"} if dataset.has_weights else set())
+    others: dict[str, np.dtype[Any]] = {"weights": WEIGHT_DTYPE} if dataset.has_weights else {}
+    others |= {"masks": MASK_DTYPE} if dataset.has_masks(record.split) else {}
+    names, wanted = set(file), {"images", "labels", "ids", *others}
     if names != wanted:
         raise DatasetError(f"{path}: expected the arrays {sorted(wanted)}, found {sorted(names)[:8]}")
     n, (height, width) = record.n, dataset.window
     shape = (n, height, width)
     require_array(file, path, "images", (n, *dataset.image_shape), dataset.image_dtype, (1, *dataset.image_shape))
     require_array(file, path, "labels", shape, dataset.label_dtype, (1, height, width))
-    if dataset.has_weights:
-        require_array(file, path, "weights", shape, WEIGHT_DTYPE, (1, height, width))
+    for name, dtype in others.items():
+        require_array(file, path, name, shape, dtype, (1, height, width))
     require_array(file, path, "ids", (n,), None, None)
     expected = {"schema": SHARD_SCHEMA, "split": record.split, "fingerprint": dataset.fingerprint}
     for name, value in expected.items():

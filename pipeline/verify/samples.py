@@ -10,7 +10,7 @@ import numpy as np
 from augment.renderer import Sample
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.plan.plan import Plan, PlannedSample
-from pipeline.render.rendering import SampleRenderer, render_planned, weigh_label
+from pipeline.render.rendering import SampleRenderer, further_arrays, render_planned
 from pipeline.shards.dataset import Dataset
 from pipeline.shards.digest import array_digest, bytes_digest, content_digest, file_digest
 from pipeline.shards.manifest import ManifestRow
@@ -23,6 +23,14 @@ _MAX_HELD_BYTES = 1 << 27  # 128 MiB; a shard of the usual size has a quarter of
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _OF_NAMES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # what is at fault is in the dataset's folder
 
+_OTHER_PIXELS = "rendering its recipe again gives other pixels than those recorded"
+_OTHER = {
+    "image": _OTHER_PIXELS,
+    "label": _OTHER_PIXELS,
+    "weights": "its label gives other weights than those recorded",
+    "mask": "its recipe gives another mask than the one recorded",
+}
+
 FaultKind: TypeAlias = Literal["record", "digest", "replay"]
 
 
@@ -31,8 +39,8 @@ class Fault:
     """One thing that is not as recorded.
 
     Attributes:
-        kind: `digest` where a digest of a file, shard, manifest, image, label, weights or source slice differs,
-            `replay` where a recipe does not give the stored pixels or weights again, `record` for all else.
+        kind: `digest` where a digest of a file, shard, manifest, image, label, weights, mask or source slice differs,
+            `replay` where a recipe does not give the stored pixels, weights or mask again, `record` for all else.
         text: what was found, in one line.
         sample: the id of the sample, where it is about one.
     """
@@ -78,7 +86,7 @@ def check_shard(dataset: Dataset, shard: ShardRecord, rows: list[StoredDigests])
                 faults.append(Fault("digest", text))
         opened = dataset.open_shard(shard, data)
         try:
-            faults += _check_rows(opened, rows, has_weights=dataset.record.has_weights)
+            faults += _check_rows(opened, rows, dataset.record.array_names(shard.split))
         finally:
             opened.close()
     except PermissionError as error:
@@ -125,14 +133,13 @@ def _replay_fault(
         return fault("the source has no such slice")
     except ConfigError as error:
         return fault(f"its recipe cannot be rendered ({error})")
-    digests: tuple[str, ...] = tuple(map(array_digest, out))
-    if drawn != row.recipe or digests != (row.image_sha256, row.label_sha256):
-        other_recipe = "its recipe is not the one that the seed and the source's labels give"
-        other_pixels = "rendering its recipe again gives other pixels than those recorded"
-        return fault(other_pixels if drawn == row.recipe else other_recipe)
-    if record.has_weights:
-        digests += (array_digest(weigh_label(out.label, source.coding.kind, record.arrays.ignore)),)
-    return None if digests == row.array_digests else fault("its label gives other weights than those recorded")
+    if drawn != row.recipe:
+        return fault("its recipe is not the one that the seed and the source's labels give")
+    ignore = record.arrays.ignore
+    further = further_arrays(out.label, row.recipe, stack, record.config, split=row.split, ignore=ignore)
+    digests = {name: array_digest(array) for name, array in {**out._asdict(), **further}.items()}
+    other = [name for name in {**digests, **row.digests} if digests.get(name) != row.digests.get(name)]
+    return fault(_OTHER[other[0]]) if other else None
 
 
 def _reason_of_system(error: BaseException | None) -> str:
@@ -147,7 +154,7 @@ def _reason_of_system(error: BaseException | None) -> str:
     return ""
 
 
-def _check_rows(shard: Shard, rows: list[StoredDigests], *, has_weights: bool) -> Iterator[Fault]:
+def _check_rows(shard: Shard, rows: list[StoredDigests], names: tuple[str, ...]) -> Iterator[Fault]:
     """Yield the digests that differ.
 
     Raises:
@@ -157,12 +164,11 @@ def _check_rows(shard: Shard, rows: list[StoredDigests], *, has_weights: bool) -
     places = [(row.split, row.row) for row in rows]
     if [row.id for row in rows] != shard.ids() or places != [(record.split, k) for k in range(len(shard))]:
         raise DatasetError(f"{path}: its samples are not those that the manifest lists for it")
-    readers = {"image": shard.image, "label": shard.label, **({"weights": shard.weight} if has_weights else {})}
     digests = []
     for k, row in enumerate(rows):
-        found = {name: array_digest(read(k)) for name, read in readers.items()}
+        found = {name: array_digest(shard.array(name, k)) for name in names}
         digests.append(tuple(found.values()))
-        recorded = dict(zip(readers, row.arrays, strict=False))
+        recorded = dict(zip(names, row.arrays, strict=False))
         for name, digest in found.items():
             if digest != recorded.get(name):
                 text = f"{path}: the {name} of {row.id} (row {k}) is not what the manifest records"

@@ -266,15 +266,16 @@ class _Check:
                 yield joblib.delayed(check_shard)(self.dataset, shard, rows)
 
     def _check_row(self, row: ManifestRow, samples: list[PlannedSample]) -> None:
-        has_weights = self.dataset.record.has_weights
-        if (row.weights_sha256 is not None) != has_weights:
-            lacks = "lacks the digest of its weights" if has_weights else "has weights, which are not recorded"
-            self._note("record", f"sample {row.id} {lacks}", row.id)
+        stored = self.dataset.record.array_names(row.split)
+        for name, what in {"weights": "weights, which are", "mask": "a mask, which is"}.items():
+            if (name in row.digests) != (name in stored):
+                lacks = f"lacks the digest of its {name}" if name in stored else f"has {what} not recorded"
+                self._note("record", f"sample {row.id} {lacks}", row.id)
         if row.row >= len(samples):
             return
         sample = samples[row.row]
         recipe, beside = self.plan.recipe_again(sample, row.recipe), tuple(each.z for each in row.context)
-        planned = manifest_row(sample, recipe, row.context, row.source_sha256, *row.array_digests)
+        planned = manifest_row(sample, recipe, row.context, row.source_sha256, row.digests)
         if row != planned or beside != self.plan.context(sample):
             text = f"{row.id} is not the sample that the seed and the split put there ({sample.id})"
             self._note("record", text, row.id)

@@ -18,7 +18,7 @@ from pipeline.errors import exit_code
 
 REALS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 PAIRS = st.tuples(REALS, REALS)
-OPTIONAL = {"gray", "place", "attempt", *OPERATIONS}
+OPTIONAL = {"gray", "place", "attempt", "scored", *OPERATIONS}
 
 
 def grids(n_points: int) -> st.SearchStrategy[Any]:

@@ -44,9 +44,7 @@ def main() -> None:
     free.put(np.empty((700, 700), np.uint8))
 
     def encode():
-        return encode_shard(
-            memory, rendered.images, rendered.deflated_labels, out.label.dtype, [r.id for r in rendered.rows], {}
-        )
+        return encode_shard(memory, rendered.images, rendered.deflated, [r.id for r in rendered.rows], {})
 
     def render_sample():
         image, _, _ = renderer._render_sample(shard.split, sample, free)

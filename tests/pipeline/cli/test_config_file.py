@@ -137,6 +137,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "engine": ("staged", "fused"),
     "weights": ("unet2015", "none"),
     "margin": ("ignore", "shared"),
+    "plain-test": (True, False),
+    "plain-val": (True, False),
     "context": (1, 0),
     "name": ("other", "third"),
     "independent": (True, False),

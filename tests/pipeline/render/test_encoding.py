@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.render.encoding import ShardMemory, deflate_array, encode_shard
+from pipeline.render.encoding import DeflatedArrays, ShardMemory, deflate_array, encode_shard
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
 LABELS = (np.arange(3 * 4 * 5).reshape(3, 4, 5) % 3).astype(np.uint8)
@@ -17,8 +17,8 @@ IDS = ["a", "b", "c"]
 
 
 def encode(memory: ShardMemory, n: int = 3) -> bytes:
-    deflated = [deflate_array(label) for label in LABELS[:n]]
-    return bytes(encode_shard(memory, IMAGES[:n], deflated, LABELS.dtype, IDS[:n], {"split": "train"}))
+    deflated = {"labels": DeflatedArrays(LABELS.dtype, [deflate_array(label) for label in LABELS[:n]])}
+    return bytes(encode_shard(memory, IMAGES[:n], deflated, IDS[:n], {"split": "train"}))
 
 
 def test_any_hdf5_reader_can_read_it() -> None:
@@ -79,8 +79,11 @@ def test_memory_is_a_file_like_any_other(actions: list[tuple[str, Any]]) -> None
 @given(st.integers(1, 60), st.integers(2, 9))
 def test_a_shard_of_any_size_can_be_read_to_its_end(n: int, side: int) -> None:
     images, ids = np.arange(n * side * side, dtype=np.float32).reshape(n, side, side), [f"s{k}" for k in range(n)]
-    weights = [deflate_array(image.astype(np.float16)) for image in images]
-    data = encode_shard(ShardMemory(), images, [deflate_array(images[0])] * n, images.dtype, ids, {}, weights)
+    deflated = {
+        "labels": DeflatedArrays(images.dtype, [deflate_array(images[0])] * n),
+        "weights": DeflatedArrays(np.dtype("f2"), [deflate_array(image.astype(np.float16)) for image in images]),
+    }
+    data = encode_shard(ShardMemory(), images, deflated, ids, {})
     with h5py.File(io.BytesIO(bytes(data)), "r") as file:
         assert np.array_equal(file["images"], images)
         assert np.array_equal(file["labels"][-1], images[0])
