@@ -11,7 +11,7 @@ from pipeline.errors import DatasetError
 from pipeline.shards import open_dataset
 from pipeline.source.tiff import write_stack
 from training.dataset import ShardDataset
-from training.inference import evaluate
+from training.evaluation import evaluate
 
 PLAIN = {"size": (72, 108), "val": 0.2, "plain": ("val", "test")}  # four tiles of 128 x 120: two rows, two columns
 
