@@ -58,6 +58,8 @@ NEW: dict[str, dict[str, Any]] = {
     "margin": {"config": replace(CONFIG, margin="ignore")},
     "focus": {"config": replace(CONFIG, focus="class", focus_share=1)},
     "min_foreground": {"config": replace(CONFIG, min_foreground=0.25)},
+    "margin with masks": {"config": replace(CONFIG, margin="mask")},
+    "plain": {"config": replace(CONFIG, plain=("test",))},
     "context": {"config": replace(CONFIG, context=1)},
     **{
         name: {"config": replace(CONFIG, ranges=AugmentRanges(**{name: off_and_on(kind)}, probability={name: 0.5}))}
