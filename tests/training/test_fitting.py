@@ -118,7 +118,7 @@ def test_config_json_says_what_was_done(phantom_dataset: Path, run_folder: Path)
     assert values["schema"] == "augtrain/run/1"
     assert division["digest"] == hashlib.sha256(record).hexdigest()
     assert values["dataset"]["folder"] == str(phantom_dataset)
-    assert FitConfig.from_dict(values["config"]) == COSINE
+    assert FitConfig.from_dict(values["config"]) == replace(COSINE, learn="foreground")
     assert set(values["versions"]) == {"augpipe", "torch", "numpy", "h5py", "python"}
     assert values["versions"]["torch"] == torch.__version__
     assert values["image_dtype"] == "uint8"
@@ -232,7 +232,7 @@ def test_half_precision_trains_nearly_the_same(
     phantom_dataset: Path, tmp_path: Path, config: FitConfig, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dtypes = set()
-    real = training.trainer.weighted_cross_entropy
+    real = training.trainer.target_loss
 
     def look(scores: Tensor, *rest: Any) -> Tensor:
         dtypes.add(scores.dtype)
@@ -240,7 +240,7 @@ def test_half_precision_trains_nearly_the_same(
 
     config = replace(config, network=replace(config.network, dropout=0.0), rounds=1)
     whole = read_log(fit_small(phantom_dataset, tmp_path / "whole", config).folder)
-    monkeypatch.setattr(training.trainer, "weighted_cross_entropy", look)
+    monkeypatch.setattr(training.trainer, "target_loss", look)
     half = read_log(fit_small(phantom_dataset, tmp_path / "half", config, precision=precision).folder)
     assert dtypes == {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
     assert half != whole
