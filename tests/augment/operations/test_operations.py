@@ -21,6 +21,7 @@ from augment.draw import draw_recipe
 from augment.errors import ConfigError, RecipeError
 from augment.operations import OPERATIONS, Operation
 from augment.operations.drawing import draw_operations
+from augment.operations.noise import Noise
 from augment.operations.rendering import change_planes, round_planes
 from augment.operations.stain import STAINED_DTYPES
 from augment.ranges import AugmentRanges
@@ -139,6 +140,10 @@ def test_a_share_of_the_samples_gets_an_operation_as_strong_as_if_all_did(name: 
     drawn = [draw(some_do, key) for key in range(400)]
     assert 70 < sum(map(len, drawn)) < 130
     assert all(each in ({}, draw(all_do, key)) for key, each in enumerate(drawn))
+
+
+def test_strengths_are_told_without_powers_of_ten() -> None:
+    assert Noise((1582.4, 0.1234, 65535.0), (0, 0)).text() == "1582, 0.123, 65535 s.d."
 
 
 def test_operations_are_of_every_channel_or_of_all() -> None:
