@@ -171,6 +171,13 @@ def test_what_is_not_drawn_is_refused(name: str, change: dict[str, Any], plain_r
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+def test_ranges_at_the_limits_are_drawn(name: str) -> None:
+    for limit in OPERATIONS[name].limits:
+        for key in range(8):  # faults are of four kinds
+            draw(AugmentRanges(**{name: (limit, limit)}), key)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_ranges_beyond_the_limits_are_refused_and_nothing_is_off(name: str) -> None:
     kind, where = OPERATIONS[name], name.replace("_", "-")
     low, high = kind.limits
