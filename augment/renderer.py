@@ -144,7 +144,7 @@ def render_prepared(
     """
     for each in (recipe, recipe.beyond_fault()):
         if each is not None:
-            require_reach(source.size, each)
+            require_reach(source.size, each, smaller="shift or sigma" if each is recipe else "defects")
     shape = recipe.window if source.n_channels is None else (*recipe.window, source.n_channels)
     out = sample_arrays(out, shape, source.dtype, source.label.dtype)
     if recipe.operations:
@@ -296,8 +296,13 @@ def _fill(room: NDArray[Any], blocks: Iterable[tuple[int, NDArray[Any]]], on_row
         room[margin] = room[MARGIN_PX + rows[margin]]
 
 
-def require_reach(size: tuple[int, int], recipe: Recipe) -> None:
+def require_reach(size: tuple[int, int], recipe: Recipe, smaller: str = "shift or sigma") -> None:
     """Refuse a recipe whose window reaches too far over the mirror images of a slice of this size.
+
+    Args:
+        size: (height, width) of the slice, in pixels.
+        recipe: where the window lies.
+        smaller: what to make smaller, beside the window.
 
     Raises:
         RecipeError: it does.
@@ -308,6 +313,6 @@ def require_reach(size: tuple[int, int], recipe: Recipe) -> None:
     reach = stretch * from_centre + max(map(abs, recipe.shift_px)) + max(size)
     if reach > MAX_PERIODS * min(size):
         raise RecipeError(
-            f"recipe: it reaches {reach:.0f} px over a slice of {size} px; use a smaller window, shift or "
-            f"sigma, or a larger zoom"
+            f"recipe: it reaches {reach:.0f} px over a slice of {size} px; use a smaller window, {smaller}, or "
+            "a larger zoom"
         )

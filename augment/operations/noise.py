@@ -22,7 +22,7 @@ class Noise(Operation):
     """
 
     stream: ClassVar[int] = 3
-    limits: ClassVar[tuple[float, float]] = (0.0, 1e30)
+    limits: ClassVar[tuple[float, float]] = (0.0, 1e10)
     off: ClassVar[float] = 0.0
     whole: ClassVar[tuple[str, ...]] = ("key",)
 

@@ -65,7 +65,7 @@ class Operation:
 
 def each_text(values: tuple[float, ...]) -> str:
     """Return the numbers of all channels, or the one of all, to be read."""
-    return ", ".join(f"{value:.3g}" for value in values)
+    return ", ".join(f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in values)
 
 
 def require_whole(where: str, value: Any, low: int, high: int) -> None:

@@ -100,7 +100,7 @@ def check_records(
         *find_faults(verification.faults),
         *find_shared(counts, blank_digests(record) if counts.shared_contents else ()),
         *find_overlapping(record),
-        *find_near(members, gap),
+        *find_near(members, gap, record.config.context),
         *find_spread(counts.units, total=len(counts.units)),
     ]
     n_missed = n - verification.n_checked

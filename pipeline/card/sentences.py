@@ -73,7 +73,10 @@ def rendering(card: Card) -> str:
     if ranges.rotate_deg != (0, 0):
         steps.append(f"rotated by {range_text(ranges.rotate_deg, 'g')} degrees{_share(ranges, 'rotate')}")
     if ranges.flip:
-        steps.append("flipped left to right at random")
+        turned = (
+            ", and where it was not rotated, turned upside down at random" if "rotate" in ranges.probability else ""
+        )
+        steps.append(f"flipped left to right at random{turned}")
     if ranges.zoom != (1, 1):
         steps.append(f"magnified {range_text(ranges.zoom, 'g')} times{_share(ranges, 'zoom')}")
     if ranges.shift_px:
@@ -146,15 +149,14 @@ def _context(config: BuildConfig) -> str:
 
 def _share(ranges: AugmentRanges, name: str) -> str:
     """Return how many samples get something, where not all do."""
-    return f" in {ranges.probability[name]:.0%} of the samples" if name in ranges.probability else ""
+    return f" in {100 * ranges.probability[name]:.3g}% of the samples" if name in ranges.probability else ""
 
 
 def _choice(config: BuildConfig) -> str:
     """Return what labels decided on where training samples lie, if they decided anything."""
     what = {"foreground": "the foreground", "class": "a class of the slice", "object": "an object of the slice"}
-    focus = (
-        f" {config.focus_share:.0%} of the training samples have a pixel of {what.get(config.focus)} in their centre."
-    )
+    focused = f"{100 * config.focus_share:.3g}% of the training samples"
+    focus = f" {focused} have a pixel of {what.get(config.focus)} in their centre."
     least = f" Training samples with less than {config.min_foreground:g} of foreground were drawn again."
     return (focus if config.focus != "uniform" else "") + (least if config.min_foreground else "")
 

@@ -84,10 +84,15 @@ def split_warnings(plan: Plan, n_skipped: int = 0) -> list[str]:
                 f"train slice, {next_to} of them next to one: they look alike, so scores will flatter"
             )
     n_unused, n_slices = sum(owner is None for _, owner in assignment) - n_skipped, len(list(assignment)) - n_skipped
-    if 2 * n_unused > n_slices and plan.config.split != "explicit":
-        lines.append(
-            "note         more than half of the slices are in no split; --split block or a smaller --gap loses fewer"
-        )
+    config = plan.config
+    ways = {
+        "--split block": config.split != "block",
+        "a smaller --gap": config.gap,
+        "a smaller --context": config.context,
+    }
+    if 2 * n_unused > n_slices and config.split != "explicit" and any(ways.values()):
+        fewer = " or ".join(way for way, helps in ways.items() if helps)
+        lines.append(f"note         more than half of the slices are in no split; {fewer} loses fewer")
     return lines
 
 

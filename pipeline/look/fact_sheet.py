@@ -307,7 +307,7 @@ def _split_entries(dataset: Dataset) -> Iterator[_Entry]:
 
 def _focus_entries(config: BuildConfig) -> Iterator[_Entry]:
     if config.focus != "uniform":
-        yield "focus", f"{config.focus}, in the centre of {config.focus_share:.0%} of train"
+        yield "focus", f"{config.focus}, in the centre of {100 * config.focus_share:.3g}% of train"
     if config.min_foreground:
         yield "foreground", f"{config.min_foreground:g} or more of every sample of train"
 

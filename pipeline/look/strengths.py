@@ -227,7 +227,7 @@ def _column(
     share: float = 1.0,
 ) -> StrengthColumn:
     panels = tuple(specimen.show(recipe, manner) for recipe in recipes)
-    note = "every sample" if share == 1 else f"{share:.0%} of the samples"
+    note = "every sample" if share == 1 else f"{100 * share:.3g}% of the samples"
     return StrengthColumn(title, note, tuple(captions), panels)
 
 

@@ -54,7 +54,7 @@ def require_colors(config: BuildConfig, images: ImageInput) -> None:
 
 def way_out(config: BuildConfig) -> str:
     """Return what to do where labels have no value for what is ignored."""
-    return "use margin shared" if config.margin in ("own", "ignore") else "leave it out"
+    return "use margin shared" if config.margin in ("own", "ignore") else "switch it off with --defects 0 0"
 
 
 def require_engine(config: BuildConfig) -> None:

@@ -50,14 +50,15 @@ def assign_slices(config: BuildConfig, inputs: Sequence[StackInput]) -> Assignme
     else:
         assignment = _assign_units(config, inputs, [split for split in SPLITS if wanted[split]])
     beside = f" between what is shown with context {config.context}" if config.context else ""
+    smaller = "a smaller gap or context" if config.context else "a smaller gap"
     for split in (split for split in SPLITS if wanted[split] and split not in assignment.splits):
         raise ConfigError(
             f"split {config.split}: no slice of {n_slices} is left for {split} with test {config.test:g}, "
-            f"val {config.val:g} and gap {config.gap}{beside}; use a smaller gap or other fractions"
+            f"val {config.val:g} and gap {config.gap}{beside}; use {smaller} or other fractions"
             + (", or --split block" if config.split == "random" else "")
             + (
                 ", or --independent if slices of different groups are no neighbours"
-                if config.gap and any(stack.groups for stack in inputs)
+                if config.gap and not config.context and any(stack.groups for stack in inputs)
                 else ""
             )
         )

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -13,6 +14,7 @@ import tifffile
 
 from augment.draw import draw_recipe, rotation_matrix
 from augment.errors import AugpipeError, ConfigError, RecipeError
+from augment.operations import Defects
 from augment.ranges import AugmentRanges
 from augment.recipe import Recipe
 from augment.renderer import Sample, mirror_pad, prepare_slice, render, render_prepared
@@ -250,6 +252,14 @@ def test_a_recipe_that_reaches_too_far_is_refused(
     image, label = make_slice((20, 20))
     with pytest.raises(RecipeError, match=r"it reaches [\d]+ px over a slice of \(20, 20\) px"):
         render(image, label, plain_recipe((8, 8), **changes))
+
+
+def test_a_fault_that_moves_tissue_too_far_is_refused_as_such(
+    plain_recipe: Callable[..., Recipe], make_slice: Callable[..., Any]
+) -> None:
+    far = Defects("jump", (0.0, 1.0), (0.0, 1.0), 9000.0, (9000.0, 0.0))
+    with pytest.raises(RecipeError, match=r"use a smaller window, defects, or a larger zoom"):
+        render(*make_slice((8, 8)), replace(plain_recipe((8, 8)), defects=far))
 
 
 def test_the_slice_s_shorter_side_decides_what_is_too_far(

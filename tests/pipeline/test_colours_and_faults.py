@@ -88,7 +88,10 @@ def test_labels_say_nothing_where_a_fault_hides_the_tissue_and_what_is_shown_els
 def test_ids_that_stand_for_what_is_ignored_are_refused() -> None:
     images, labels = small_stack()
     full = (np.arange(labels.size).reshape(labels.shape) + 65536 - labels.size).astype(np.uint16)
-    for margin, words in (("shared", "defects: .* or leave it out"), ("own", "margin own: .* or use margin shared")):
+    for margin, words in (
+        ("shared", "defects: .* or switch it off with --defects 0 0"),
+        ("own", "margin own: .* or use margin shared"),
+    ):
         with pytest.raises(ConfigError, match=f"{words}$"):
             make_plan(make_source(images, full, name="full"), small_config(ranges=FAULTY, margin=margin))
 

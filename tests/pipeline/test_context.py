@@ -184,6 +184,26 @@ def test_the_command_says_it_in_one_line(folder: Path, augpipe: Run, tmp_path: P
     assert not (tmp_path / "d").exists()
 
 
+def test_what_is_advised_can_be_done_with_a_context(augpipe: Run, folder: Path) -> None:
+    [stack] = small_source().inputs
+    with_groups = replace(stack, groups=tuple(f"p{z % 3}" for z in range(12)))
+    with pytest.raises(ConfigError, match="use a smaller gap or context or other fractions") as refused:
+        plan_from_inputs(small_config(context=1), "small", [with_groups], small_source().facts)
+    assert "--independent" not in str(refused.value)
+    code, out, _ = augpipe("build", folder, "--context", 2, "--gap", 3, "--n", 4, "--size", 16, "--dry-run")
+    assert (code, "--split block" in out) == (0, False)
+    assert "a smaller --gap or a smaller --context loses fewer" in out
+
+
+def test_the_audit_advises_a_gap_between_slices_and_not_between_what_is_shown(tmp_path: Path) -> None:
+    picture = small_config(split="explicit", picture=("TTTTTTTT..EE",), test=0.0, gap=0, context=1)
+    dataset = build_dataset(small_source(), picture, out=tmp_path / "d", jobs=1).dataset
+    assert dataset is not None
+    report = audit_dataset(dataset.folder, gap=3, jobs=1, manifest_only=True)
+    [near] = [each for each in report.findings if each.check == "M004"]
+    assert "leave 5 slices between two splits in neither (augpipe build --gap 3" in near.advice
+
+
 # No slice in two splits
 
 

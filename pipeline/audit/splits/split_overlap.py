@@ -111,8 +111,14 @@ def find_shared(counts: SplitCounts, harmless: Collection[str] = ()) -> list[Fin
     ]
 
 
-def find_near(members: Iterable[tuple[Unit, str]], gap: int) -> list[Finding]:
-    """Return M004: one finding for every stack and two splits that have slices at most `gap` apart in it."""
+def find_near(members: Iterable[tuple[Unit, str]], gap: int, context: int = 0) -> list[Finding]:
+    """Return M004: one finding for every stack and two splits that have slices at most `gap` apart in it.
+
+    Args:
+        members: every slice that samples of a split show.
+        gap: slices of two splits must be further apart than this.
+        context: how many of them a sample shows on either side of its own, which a split file does not name.
+    """
     places: defaultdict[str, defaultdict[str, set[Number]]] = defaultdict(lambda: defaultdict(set))
     for unit, split in members:
         if unit.z is not None:
@@ -123,8 +129,8 @@ def find_near(members: Iterable[tuple[Unit, str]], gap: int) -> list[Finding]:
             severity=near.severity,
             text=f"{group}: {near.n_here} {pair[0]} and {near.n_there} {pair[1]} slices lie within {gap} of each "
             f"other; the closest are z {near.here} ({pair[0]}) and z {near.there} ({pair[1]})",
-            advice=f"leave {gap} slices between two splits in neither (augpipe build --gap {gap}, or another split "
-            "file)",
+            advice=f"leave {gap + 2 * context} slices between two splits in neither (augpipe build --gap {gap}, or "
+            "another split file)",
             other=str(Unit(group, near.here)),
             splits=pair,
             measures={"distance": near.distance, "slices": near.n_here + near.n_there},

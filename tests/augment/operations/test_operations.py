@@ -21,6 +21,7 @@ from augment.draw import draw_recipe
 from augment.errors import ConfigError, RecipeError
 from augment.operations import OPERATIONS, Operation
 from augment.operations.drawing import draw_operations
+from augment.operations.noise import Noise
 from augment.operations.rendering import change_planes, round_planes
 from augment.operations.stain import STAINED_DTYPES
 from augment.ranges import AugmentRanges
@@ -141,6 +142,10 @@ def test_a_share_of_the_samples_gets_an_operation_as_strong_as_if_all_did(name: 
     assert all(each in ({}, draw(all_do, key)) for key, each in enumerate(drawn))
 
 
+def test_strengths_are_told_without_powers_of_ten() -> None:
+    assert Noise((1582.4, 0.1234, 65535.0), (0, 0)).text() == "1582, 0.123, 65535 s.d."
+
+
 def test_operations_are_of_every_channel_or_of_all() -> None:
     assert draw(replace(ALL_ON, per_channel=True), n_channels=1) == draw(ALL_ON, n_channels=3)
 
@@ -163,6 +168,13 @@ def test_what_is_not_drawn_is_refused(name: str, change: dict[str, Any], plain_r
     for bad in (good | change, good | {"more": 1.0}, {}, 3.0, [3.0]):
         with pytest.raises(RecipeError):
             Recipe.from_json({**plain_recipe((4, 6)).to_json(), name: bad})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_ranges_at_the_limits_are_drawn(name: str) -> None:
+    for limit in OPERATIONS[name].limits:
+        for key in range(8):  # faults are of four kinds
+            draw(AugmentRanges(**{name: (limit, limit)}), key)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -521,6 +521,11 @@ def test_what_was_done_to_slices_is_told(card: Card) -> None:
     noisy = replace(card.record.config, ranges=some)
     noisy_text = rendering(about(card, schema="augpipe/dataset/2", config=noisy))
     assert "changed by noise (2 to 9 in 30% of the samples) and cropped" in noisy_text
+    eighth = replace(some, flip=True, probability={"noise": 0.125, "rotate": 0.2})
+    eighth_text = rendering(about(card, schema="augpipe/dataset/2", config=replace(card.record.config, ranges=eighth)))
+    assert "in 12.5% of the samples" in eighth_text
+    assert "flipped left to right at random, and where it was not rotated, turned upside down at random," in eighth_text
+    assert "upside down" not in rich + noisy_text
     faulty = replace(card.record.config, ranges=AugmentRanges(defects=(5.0, 20.0)))
     assert "say nothing where a fault hides it" in rendering(about(card, schema="augpipe/dataset/2", config=faulty))
     assert "rotated by 0 to 360 degrees in 20% of the samples, magnified 0.5 to 2 times in 40% of" in noisy_text
