@@ -19,6 +19,7 @@ SHARED: Mapping[str, tuple[str, tuple[float, float]]] = {
     "bias": ("bias", (0.0, 0.0)),
 }
 _MAX = 1e30  # well inside float32, in which recipes are written
+_MAX_LEVEL = 1e10  # of a gain or a bias: with noise as strong, float32 holds what they make of a gray level
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,9 @@ class AugmentRanges:
     def __post_init__(self) -> None:
         for name in ("rotate_deg", "zoom", "gain", "bias"):
             low, high = getattr(self, name)
-            if not -_MAX <= low <= high <= _MAX:
-                raise ConfigError(f"{name}: expected LOW <= HIGH, both finite, got {low:g} {high:g}")
+            limit = _MAX_LEVEL if name in ("gain", "bias") else _MAX
+            if not -limit <= low <= high <= limit:
+                raise ConfigError(f"{name}: expected LOW <= HIGH, from {-limit:g} to {limit:g}, got {low:g} {high:g}")
         if self.zoom[0] < MIN_ZOOM:
             raise ConfigError(f"zoom: expected at least {MIN_ZOOM}, got {self.zoom[0]:g}")
         if self.gain[0] <= 0:

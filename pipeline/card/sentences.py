@@ -140,8 +140,10 @@ def _context(config: BuildConfig) -> str:
     if not config.context:
         return ""
     beside = "neighbour" if config.context == 1 else f"{config.context} neighbours"
+    noise, faults = config.ranges.noise is not None, config.ranges.defects is not None
+    own = (", with noise of its own" if noise else "") + (", without its faults" if faults else "")
     return (
-        f" Beside its slice a sample shows the {beside} on either side as more channels, made by the same recipe; "
+        f" Beside its slice a sample shows the {beside} on either side as more channels, made by the same recipe{own}; "
         "where a stack ends, it is mirrored, and manifest.jsonl says which slices are shown. Labels are of the slice "
         "in the middle."
     )

@@ -5,13 +5,16 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from augment.draw import draw_recipe
 from augment.errors import ConfigError
+from augment.operations.drawing import draw_sample
 from augment.presets import MEASURE_GRAY, PRESETS, preset_ranges
 from augment.ranges import MAX_GRID_POINTS, MIN_ZOOM, AugmentRanges
 from augment.recipe import Recipe, to_float32
+from augment.renderer import render
 from augment.seeding import Stream
 
 INTERVALS = ["rotate_deg", "zoom", "gain", "bias"]
@@ -212,3 +215,15 @@ def test_no_preset_draws_anything_that_a_recipe_cannot_hold() -> None:
     for name in PRESETS:
         for recipe in recipes(preset_ranges(name, gray_span=65535.0)):
             assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_gray_levels_stay_numbers_whatever_is_asked_for() -> None:
+    """Beyond the limit, levels would overflow to what is no number, and that is black."""
+    with pytest.raises(ConfigError, match=r"gain: expected LOW <= HIGH, from -1e\+10 to 1e\+10, got 1 1e\+20"):
+        AugmentRanges(gain=(1.0, 1e20))
+    ranges = AugmentRanges(
+        gain=(1e10, 1e10), bias=(1e10, 1e10), noise=(1e10, 1e10), contrast=(4.0, 4.0), gamma=(2.0, 2.0)
+    )
+    recipe = draw_sample(ranges, lambda first: Stream(0, (first,)), window=(32, 32), slice_size=(32, 32))
+    slice_ = np.random.default_rng(0).integers(1, 256, (32, 32), np.uint8)
+    assert render(slice_, slice_, recipe).image.max() == 255
