@@ -25,6 +25,7 @@ from small_worlds import (
     write_rows,
 )
 
+from augment.renderer import render
 from pipeline.audit.auditing import audit_dataset
 from pipeline.build.builder import build_dataset
 from pipeline.build.rebuild import rebuild_dataset
@@ -38,6 +39,8 @@ from pipeline.shards.dataset import Dataset
 from pipeline.shards.manifest import ManifestRow
 from pipeline.shards.record import ShardRecord
 from pipeline.source.combining import combine, make_source
+from pipeline.source.phantom import make_phantom
+from pipeline.source.readers import read_folder
 from pipeline.source.stacks import RawStack, Source
 from pipeline.verify.verification import verify_dataset
 
@@ -279,3 +282,28 @@ def test_neighbours_are_copied_at_the_same_place(tmp_path: Path) -> None:
         for z, channel in zip((row.context[0].z, row.z, row.context[1].z), range(3), strict=True):
             assert np.array_equal(image[..., channel], stack.images[z][top : top + 40, left : left + 36])
     assert verify_dataset(dataset, source=small_source()).findings == ()
+
+
+def test_a_test_slice_among_training_samples_is_found(tmp_path: Path) -> None:
+    """Tiles are held against what was trained on, as any samples are: by the source, and from the pixels alone."""
+    world = write_folder(tmp_path / "world", *make_phantom((14, 192, 192), seed=3))
+    source, config = read_folder(world), BuildConfig(n=8, size=(160, 160), gap=1, test=0.25, plain=("test",))
+    dataset = build_dataset(source, config, out=tmp_path / "d", jobs=2).dataset
+    assert dataset is not None
+    report = audit_dataset(dataset.folder, gap=1, jobs=2)
+    assert (report.outcome, report.coverage.proven) == ("CLEAN", dataset.n)
+    row, z = dataset["train"].manifest[1], dataset["test"].manifest[0].z
+    planted = render(source.stacks[0].images[z], source.stacks[0].labels[z], row.recipe).image
+
+    def change(file: Any, arrays: dict[str, NDArray[Any]]) -> None:
+        arrays["images"][row.row] = planted
+        write_plainly(file, arrays)
+
+    rewrite_shard(dataset.folder / row.shard, change)
+    write_rows(dataset.folder, digest_rows(dataset.folder))
+    seal(dataset.folder)
+    assert audit_dataset(dataset.folder, gap=1, jobs=2).outcome == "LEAKAGE"
+    (dataset.folder / "build-info.json").unlink()
+    report = audit_dataset(dataset.folder, gap=1, jobs=2)
+    assert report.outcome == "LEAKAGE"
+    assert {each.sample for each in report.findings} & {row.id, *(tile.id for tile in dataset["test"].manifest)}
