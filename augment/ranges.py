@@ -105,7 +105,8 @@ class AugmentRanges:
         for name, share in self.probability.items():
             if name not in self.optional:
                 on = ", ".join(self.optional) or "nothing is"
-                raise ConfigError(f"probability: expected what is on ({on}), got {name!r:.80}")
+                way = f"; say how strong it is, too: --{name.replace('_', '-')} LOW HIGH" if name in OPERATIONS else ""
+                raise ConfigError(f"probability: expected what is on ({on}), got {name!r:.80}{way}")
             if not 0 < share <= 1:
                 raise ConfigError(f"probability: {name}: expected a fraction above 0, up to 1, got {share:g}")
         shares = {name: float(share) for name, share in self.probability.items() if share != 1}

@@ -15,7 +15,8 @@ from pipeline.shards.blank import blank_digests
 from pipeline.shards.context import neighbours
 from pipeline.shards.progress import Progress, SilentProgress, track
 from training.config import TILE_PX
-from training.dataset import ShardDataset, Slice, join_tiles
+from training.dataset import ShardDataset, join_tiles
+from training.division import Slice
 from training.inference import Predictor, open_predictor
 from training.plots import draw_thresholds
 from training.run_folder import Run, read_run
@@ -211,7 +212,7 @@ def _samples(data: Dataset, split: str) -> tuple[int, Iterable[_Shown]]:
 
 def _plain_slices(data: Dataset, split: str) -> tuple[int, Iterable[_Shown]]:
     """Return how many slices a plain split shows, and each of them, put together from its tiles."""
-    there, sizes = data[split], [stack.slice_size for stack in data.record.inputs]
+    there = data[split]
 
     def read(k: int) -> dict[str, NDArray[Any]]:
         image = there.images[k]
@@ -220,7 +221,7 @@ def _plain_slices(data: Dataset, split: str) -> tuple[int, Iterable[_Shown]]:
     rows = list(there.manifest)
     return len({(row.stack, row.z) for row in rows}), (
         _Shown(whole["image"] if whole["image"].ndim == 2 else np.moveaxis(whole["image"], 0, -1), whole["label"], each)
-        for each, whole in join_tiles(rows, sizes, read)
+        for each, whole in join_tiles(data, rows, read)
     )
 
 

@@ -19,8 +19,9 @@ from pipeline.errors import ConfigError
 from pipeline.shards import open_dataset
 from pipeline.shards.progress import Progress, SilentProgress
 from training.config import BENCH_STEPS, FitConfig, Framework, Loader, UNetConfig
-from training.dataset import Division, ShardDataset, count_classes, divide
+from training.dataset import ShardDataset, count_classes
 from training.device import find_device, find_precision, repeatable
+from training.division import Division, divide
 from training.foreground import foreground_line
 from training.loading import measure_gray, open_store
 from training.run_folder import Run, RunError, find_versions, read_run, require_free, write_run

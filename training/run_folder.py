@@ -20,7 +20,7 @@ from pipeline.shards import open_dataset
 from pipeline.shards.digest import canonical_json, parse_json
 from pipeline.shards.inputs import SourceReading
 from training.config import FitConfig, Framework
-from training.dataset import Division
+from training.division import Division
 from training.loading import Normalisation
 from training.unet import UNet, count_parameters
 

@@ -21,7 +21,7 @@ from pipeline.shards.config import BuildConfig
 from pipeline.shards.digest import canonical_json
 from pipeline.source.readers import read_folder
 from training import evaluate, fit, preset, resume
-from training.dataset import Division, divide
+from training.division import Division, divide
 from training.run_folder import CONFIG_FILE, Row
 
 FOLDS = 5

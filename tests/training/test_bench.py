@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import COSINE, contents
 
-from training.dataset import divide
+from training.division import divide
 from training.fitting import bench
 from training.trainer import Trainer
 

@@ -11,7 +11,7 @@ from small_runs import COSINE, fit_small
 from pipeline.errors import ConfigError, DatasetError
 from pipeline.shards import open_dataset
 from pipeline.source.tiff import write_stack
-from training.dataset import Division, divide
+from training.division import Division, divide
 from training.evaluation import evaluate
 from training.inference import open_predictor, predict
 from training.run_folder import Run, read_run

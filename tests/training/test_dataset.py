@@ -21,7 +21,8 @@ from augment.weight_map import unet_weight_map
 from pipeline.errors import ConfigError, DatasetError, exit_code
 from pipeline.shards import open_dataset
 from training.config import Weights
-from training.dataset import Division, ShardDataset, Slice, divide, hold_out, hold_out_fold
+from training.dataset import ShardDataset
+from training.division import Division, Slice, divide, hold_out, hold_out_fold
 
 
 def slices(*zs: Iterable[int]) -> list[Slice]:

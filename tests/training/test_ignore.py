@@ -16,7 +16,8 @@ from pipeline.shards.config import BuildConfig
 from pipeline.source.combining import make_source
 from pipeline.source.labels import LabelOptions
 from pipeline.source.tiff import write_stack
-from training.dataset import ShardDataset, divide
+from training.dataset import ShardDataset
+from training.division import divide
 from training.evaluation import evaluate
 from training.inference import open_predictor
 from training.loading import Normalisation, without_ignored

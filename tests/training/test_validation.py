@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.shards import open_dataset
 from training.config import FitConfig, UNetConfig
-from training.dataset import divide
+from training.division import divide
 from training.loading import Normalisation
 from training.run_folder import Row, Run, read_network, read_run
 from training.trainer import DivergedError, Validation
